@@ -1,0 +1,146 @@
+/**
+ * Virtual time: a clock that stands still until it is told to go on. Called by the simulator and by tests; never by code that runs
+ * in production. Timers fire in order of their time, and those of the same instant in the order in which they were set.
+ */
+import type { Clock, Timer } from "./clock.ts";
+
+interface PendingTimer {
+  readonly at: number;
+  readonly sequence: number;
+  run: (() => void) | null;
+}
+
+export class SimulatedClock implements Clock {
+  #elapsedMs = 0;
+  #epochMs: number;
+  #sequence = 0;
+  #live = 0;
+  readonly #heap: PendingTimer[] = [];
+
+  /** @param epochMs wall clock at the start; 2026-01-01T00:00:00Z by default */
+  constructor(epochMs = 1_767_225_600_000) {
+    this.#epochMs = epochMs;
+  }
+
+  now(): number {
+    return this.#epochMs + this.#elapsedMs;
+  }
+
+  monotonic(): number {
+    return this.#elapsedMs;
+  }
+
+  setTimer(delayMs: number, run: () => void): Timer {
+    const timer: PendingTimer = { at: this.#elapsedMs + Math.max(0, delayMs), sequence: this.#sequence++, run };
+    this.#push(timer);
+    this.#live += 1;
+    return {
+      cancel: () => {
+        if (timer.run === null) return;
+        timer.run = null;
+        this.#live -= 1;
+      },
+    };
+  }
+
+  /** Timers that are set and neither fired nor cancelled. */
+  get pendingTimers(): number {
+    return this.#live;
+  }
+
+  /** Sets the wall clock forward or back without time passing: what a person or NTP does. */
+  shiftWallClock(byMs: number): void {
+    this.#epochMs += byMs;
+  }
+
+  /** Lets `ms` pass. After each instant at which timers fired, whatever they started runs until it waits for something else. */
+  async advance(ms: number): Promise<void> {
+    const end = this.#elapsedMs + ms;
+    await settle();
+    while (this.#fireNext(end)) await settle();
+    this.#elapsedMs = end;
+    await settle();
+  }
+
+  /**
+   * Lets time pass from timer to timer until `condition` holds.
+   * @throws Error when it does not hold after `maxMs` of virtual time, or no timer is left that could change anything
+   */
+  async advanceUntil(condition: () => boolean, maxMs: number): Promise<void> {
+    const end = this.#elapsedMs + maxMs;
+    await settle();
+    while (!condition()) {
+      if (!this.#fireNext(end)) throw new Error(`the condition did not come true within ${maxMs} ms of virtual time (${this.#live} timers left)`);
+      await settle();
+    }
+  }
+
+  /** Fires every timer of the next instant at or before `end`. @returns false when there is none */
+  #fireNext(end: number): boolean {
+    const first = this.#peek();
+    if (first === undefined || first.at > end) return false;
+    this.#elapsedMs = Math.max(this.#elapsedMs, first.at);
+    // A timer set by one of these for the same instant waits for the next round, after what they started has run.
+    const due: PendingTimer[] = [];
+    for (let next = this.#peek(); next !== undefined && next.at <= this.#elapsedMs; next = this.#peek()) due.push(this.#pop());
+    for (const timer of due) {
+      const { run } = timer;
+      if (run === null) continue;
+      timer.run = null;
+      this.#live -= 1;
+      run();
+    }
+    return true;
+  }
+
+  #peek(): PendingTimer | undefined {
+    while (this.#heap[0]?.run === null) this.#pop();
+    return this.#heap[0];
+  }
+
+  #push(timer: PendingTimer): void {
+    const heap = this.#heap;
+    let index = heap.push(timer) - 1;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if (!before(heap, index, parent)) return;
+      swap(heap, index, parent);
+      index = parent;
+    }
+  }
+
+  #pop(): PendingTimer {
+    const heap = this.#heap;
+    swap(heap, 0, heap.length - 1);
+    // Callers have seen that the heap is not empty.
+    const top = heap.pop() as PendingTimer;
+    let index = 0;
+    for (;;) {
+      const left = index * 2 + 1;
+      const smaller = left + 1 < heap.length && before(heap, left + 1, left) ? left + 1 : left;
+      if (smaller >= heap.length || !before(heap, smaller, index)) return top;
+      swap(heap, smaller, index);
+      index = smaller;
+    }
+  }
+}
+
+function before(heap: readonly PendingTimer[], left: number, right: number): boolean {
+  const a = heap[left];
+  const b = heap[right];
+  if (a === undefined || b === undefined) return false;
+  return a.at < b.at || (a.at === b.at && a.sequence < b.sequence);
+}
+
+function swap(heap: PendingTimer[], left: number, right: number): void {
+  const a = heap[left];
+  const b = heap[right];
+  if (a === undefined || b === undefined) return;
+  heap[left] = b;
+  heap[right] = a;
+}
+
+/** Waits until every promise that can be settled without time or I/O is: setImmediate comes after all microtasks. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
