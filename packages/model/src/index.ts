@@ -1,1 +1,15 @@
-export {};
+export * from "./cluster.ts";
+export * from "./errors.ts";
+export * from "./fields.ts";
+export * from "./host.ts";
+export * from "./identity.ts";
+export * from "./image.ts";
+export * from "./keys.ts";
+export * from "./network.ts";
+export * from "./nouns.ts";
+export * from "./pool.ts";
+export * from "./record.ts";
+export * from "./task.ts";
+export * from "./vm-state.ts";
+export * from "./vm.ts";
+export * from "./volume.ts";

@@ -1,0 +1,87 @@
+/** Hosts: maintenance, joining, removal. */
+import { HostSpec, Name, Reference } from "@sheaf/model";
+import { z } from "zod";
+import { Accepted, IdParams, Nothing, OneQuery, recordSchema } from "./documents.ts";
+import { recordRoutes } from "./record-routes.ts";
+import { route } from "./route.ts";
+
+const {
+  list,
+  get,
+  replace,
+  change,
+  delete: remove,
+} = recordRoutes("host", HostSpec, { view: "host.view", create: "host.change", change: "host.change", remove: "host.change" });
+const accepted = Accepted(recordSchema("host"));
+const verb = <B extends z.ZodType>(name: string, summary: string, body: B) =>
+  route({
+    name: `host.${name}`,
+    method: "POST",
+    path: `/hosts/:id/${name}`,
+    privilege: "host.maintain",
+    summary,
+    kind: "host",
+    params: IdParams,
+    query: OneQuery,
+    body,
+    output: accepted,
+    status: 202,
+    errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
+  });
+
+export const hostRoutes = {
+  list,
+  get,
+  replace,
+  change,
+  delete: remove,
+  cordon: verb("cordon", "Take no new machines", Nothing),
+  drain: verb(
+    "drain",
+    "Move every machine away and take no new ones",
+    z.strictObject({ maximumParallelMigrations: z.int().min(1).max(32).optional() }),
+  ),
+  activate: verb("activate", "Take machines again", Nothing),
+  /** The secret is shown once. `command` is the line to run on the new host. */
+  invite: route({
+    name: "host.invite",
+    method: "POST",
+    path: "/host-invitations",
+    privilege: "host.change",
+    summary: "Make a one-time token with which a new host joins",
+    params: Nothing,
+    query: Nothing,
+    body: z.strictObject({
+      cluster: Reference.default("default"),
+      name: Name.optional(),
+      validForMs: z
+        .int()
+        .min(60_000)
+        .max(7 * 86_400_000)
+        .default(3_600_000),
+    }),
+    output: z.object({ token: z.string(), caFingerprint: z.string(), expiresAt: z.int(), command: z.string() }),
+    status: 201,
+    errors: ["not-found", "name-taken", "uncertain", "store-full"],
+  }),
+  /** Called by the new host's agent: no session, the token is the proof. Answers its certificate. */
+  join: route({
+    name: "host.join",
+    method: "POST",
+    path: "/host-joins",
+    privilege: "anyone",
+    summary: "Join with a one-time token",
+    params: Nothing,
+    query: Nothing,
+    body: z.strictObject({
+      token: z.string().max(200),
+      certificateRequest: z.string().max(8192),
+      hostname: Name,
+      machineId: z.string().max(64),
+      address: z.string().max(64),
+    }),
+    output: z.object({ hostId: z.string(), certificate: z.string(), authority: z.string(), agentPort: z.int() }),
+    status: 201,
+    errors: ["not-allowed", "name-taken", "uncertain", "store-full"],
+  }),
+};

@@ -1,0 +1,292 @@
+/** Clusters, pools, volumes, images, networks, tasks, projects, users, roles, tokens, sessions, audit and the system itself. */
+import {
+  AuditEvent,
+  ClusterSpec,
+  ImageSpec,
+  Name,
+  NetworkSpec,
+  PoolSpec,
+  ProjectSpec,
+  Quota,
+  Reference,
+  RoleSpec,
+  TaskSpec,
+  TokenSpec,
+  UserSpec,
+  VolumeSpec,
+} from "@sheaf/model";
+import { z } from "zod";
+import { Accepted, IdParams, ListOutput, ListQuery, Nothing, OneQuery, recordSchema } from "./documents.ts";
+import { recordRoutes } from "./record-routes.ts";
+import { route } from "./route.ts";
+
+export const clusterRoutes = recordRoutes("cluster", ClusterSpec, {
+  view: "cluster.view",
+  create: "cluster.change",
+  change: "cluster.change",
+  remove: "cluster.change",
+});
+export const poolRoutes = recordRoutes("pool", PoolSpec, { view: "pool.view", create: "pool.change", change: "pool.change", remove: "pool.change" });
+export const volumeRoutes = recordRoutes("volume", VolumeSpec, {
+  view: "volume.view",
+  create: "volume.change",
+  change: "volume.change",
+  remove: "volume.change",
+});
+export const networkRoutes = recordRoutes("network", NetworkSpec, {
+  view: "network.view",
+  create: "network.change",
+  change: "network.change",
+  remove: "network.change",
+});
+/** The bytes of an uploaded image come by the raw route `PUT /images/:id/content` (resumable by Content-Range). */
+export const imageRoutes = recordRoutes("image", ImageSpec, {
+  view: "image.view",
+  create: "image.change",
+  change: "image.change",
+  remove: "image.change",
+});
+export const projectRoutes = {
+  ...recordRoutes("project", ProjectSpec, { view: "project.view", create: "project.change", change: "project.change", remove: "project.change" }),
+  usage: route({
+    name: "project.usage",
+    method: "GET",
+    path: "/projects/:id/usage",
+    privilege: "project.view",
+    summary: "What a project uses of its quota",
+    kind: "project",
+    params: IdParams,
+    query: OneQuery,
+    body: Nothing,
+    output: z.object({ quota: Quota, used: z.object({ vms: z.int(), vcpus: z.int(), memoryBytes: z.int(), diskBytes: z.int(), images: z.int() }) }),
+    errors: ["not-found"],
+  }),
+};
+const UserInput = UserSpec.omit({ passwordHash: true }).extend({
+  password: z.string().min(8, "must have at least 8 characters").max(200).optional(),
+});
+const userRecordRoutes = recordRoutes("user", UserInput, { view: "user.view", create: "user.change", change: "user.change", remove: "user.change" });
+export const userRoutes = {
+  ...userRecordRoutes,
+  setPassword: route({
+    name: "user.setPassword",
+    method: "POST",
+    path: "/users/:id/password",
+    privilege: "signed-in",
+    summary: "Set a password: one's own with the present one, another's as administrator",
+    kind: "user",
+    params: IdParams,
+    query: Nothing,
+    body: z.strictObject({ current: z.string().max(200).optional(), password: z.string().min(8, "must have at least 8 characters").max(200) }),
+    output: Nothing,
+    errors: ["not-found", "not-allowed", "conflict", "uncertain", "store-full"],
+  }),
+};
+export const roleRoutes = recordRoutes("role", RoleSpec, { view: "user.view", create: "user.change", change: "user.change", remove: "user.change" });
+
+const tokenCommon = recordRoutes("token", TokenSpec, { view: "token.own", create: "token.own", change: "token.own", remove: "token.own" });
+export const tokenRoutes = {
+  list: tokenCommon.list,
+  get: tokenCommon.get,
+  delete: tokenCommon.delete,
+  create: route({
+    name: "token.create",
+    method: "POST",
+    path: "/tokens",
+    privilege: "token.own",
+    summary: "Make an API token; its secret is shown once",
+    kind: "token",
+    params: Nothing,
+    query: Nothing,
+    body: z.strictObject({
+      name: Name,
+      description: z.string().max(200).default(""),
+      privileges: TokenSpec.shape.privileges,
+      project: Reference.optional(),
+      validForMs: z
+        .int()
+        .min(60_000)
+        .max(10 * 365 * 86_400_000)
+        .optional(),
+    }),
+    output: z.object({ record: recordSchema("token"), secret: z.string() }),
+    status: 201,
+    errors: ["name-taken", "not-found", "not-allowed", "uncertain", "store-full"],
+  }),
+};
+
+const taskCommon = recordRoutes("task", TaskSpec, { view: "task.view", create: "task.view", change: "task.view", remove: "task.view" });
+export const taskRoutes = {
+  list: taskCommon.list,
+  get: taskCommon.get,
+  cancel: route({
+    name: "task.cancel",
+    method: "POST",
+    path: "/tasks/:id/cancel",
+    privilege: "task.cancel",
+    summary: "Ask a task to stop",
+    kind: "task",
+    params: IdParams,
+    query: OneQuery,
+    body: Nothing,
+    output: Accepted(recordSchema("task")),
+    status: 202,
+    errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
+  }),
+  log: route({
+    name: "task.log",
+    method: "GET",
+    path: "/tasks/:id/log",
+    privilege: "task.view",
+    summary: "The lines a task has logged on this server",
+    kind: "task",
+    params: IdParams,
+    query: OneQuery,
+    body: Nothing,
+    output: z.object({ lines: z.array(z.object({ at: z.int(), text: z.string() })) }),
+    errors: ["not-found"],
+  }),
+};
+
+const Session = z.object({
+  user: z.string(),
+  userId: z.string(),
+  grants: z.array(z.object({ role: z.string(), project: z.string() })),
+  privileges: z.array(z.string()),
+  expiresAt: z.int().optional(),
+});
+export const sessionRoutes = {
+  signIn: route({
+    name: "session.signIn",
+    method: "POST",
+    path: "/sessions",
+    privilege: "anyone",
+    summary: "Sign in with name and password",
+    params: Nothing,
+    query: Nothing,
+    body: z.strictObject({ user: z.string().min(1).max(63), password: z.string().min(1).max(200) }),
+    output: z.object({ token: z.string(), expiresAt: z.int(), user: z.string() }),
+    status: 201,
+    errors: [],
+  }),
+  signOut: route({
+    name: "session.signOut",
+    method: "DELETE",
+    path: "/sessions/current",
+    privilege: "signed-in",
+    summary: "End this session",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    output: Nothing,
+    errors: [],
+  }),
+  whoAmI: route({
+    name: "session.whoAmI",
+    method: "GET",
+    path: "/whoami",
+    privilege: "signed-in",
+    summary: "Who is signed in, and may do what",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    output: Session,
+    errors: [],
+  }),
+};
+
+export const auditRoutes = {
+  list: route({
+    name: "audit.list",
+    method: "GET",
+    path: "/audit",
+    privilege: "audit.view",
+    summary: "Read the audit trail, newest first",
+    params: Nothing,
+    query: z.strictObject({
+      limit: z.coerce.number().int().min(1).max(1000).default(100),
+      cursor: z.string().max(200).optional(),
+      actor: z.string().max(100).optional(),
+      target: z.string().max(200).optional(),
+      from: z.coerce.number().int().min(0).optional(),
+      to: z.coerce.number().int().min(0).optional(),
+    }),
+    body: Nothing,
+    output: ListOutput(AuditEvent),
+    errors: [],
+  }),
+  verify: route({
+    name: "audit.verify",
+    method: "GET",
+    path: "/audit/verification",
+    privilege: "audit.view",
+    summary: "Recompute the hash chain",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    output: z.object({ intact: z.boolean(), events: z.int(), sealed: z.int(), chains: z.int(), problems: z.array(z.string()) }),
+    errors: [],
+  }),
+};
+
+const Amount = z.object({ installed: z.int(), offered: z.int(), promisable: z.int(), allocated: z.int(), used: z.int(), free: z.int() });
+export const systemRoutes = {
+  /** A1: the pool as one machine. `promisable` is offered × overcommit; `free` is promisable − allocated. CPU in vCPUs, the rest in bytes. */
+  capacity: route({
+    name: "system.capacity",
+    method: "GET",
+    path: "/capacity",
+    privilege: "host.view",
+    summary: "CPU, memory and storage of all hosts as one pool",
+    params: Nothing,
+    query: z.strictObject({ cluster: Reference.optional(), zone: z.string().max(130).optional() }),
+    body: Nothing,
+    output: z.object({
+      hosts: z.int(),
+      ready: z.int(),
+      vms: z.record(z.string(), z.int()),
+      cpu: Amount,
+      memory: Amount,
+      storage: Amount,
+      gpus: z.int(),
+    }),
+    errors: ["not-found"],
+  }),
+  version: route({
+    name: "system.version",
+    method: "GET",
+    path: "/version",
+    privilege: "anyone",
+    summary: "Version of the server and of the API",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    output: z.object({ version: z.string(), api: z.string(), incarnation: z.string(), now: z.int() }),
+    errors: [],
+  }),
+  backup: route({
+    name: "system.backup",
+    method: "POST",
+    path: "/backups",
+    privilege: "system.maintain",
+    summary: "Write a consistent backup of the store beside it",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    output: z.object({ file: z.string(), bytes: z.int(), revision: z.int() }),
+    status: 201,
+    errors: ["store-full", "timed-out"],
+  }),
+  supportBundle: route({
+    name: "system.supportBundle",
+    method: "GET",
+    path: "/support-bundle",
+    privilege: "system.maintain",
+    summary: "State, logs and versions, secrets removed",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    output: z.looseObject({}),
+    errors: [],
+  }),
+};

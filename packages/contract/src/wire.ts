@@ -1,0 +1,162 @@
+/**
+ * What agent and server say to each other, over one WebSocket (mutual TLS) that the agent opens: JSON texts, except stream
+ * data, which is binary. Agents and server may differ by one version: unknown fields are kept, unknown messages ignored and logged.
+ *
+ * Order of things: agent `hello` → server `welcome` → server `sync` (all that concerns this host) → afterwards `upsert`, `remove`.
+ * Only after `welcome` since its boot may an agent start machines. `report` carries parts that the agent alone writes.
+ */
+import type { AnyRecord, Kind } from "@sheaf/model";
+
+export const wireVersion = 1;
+
+/**
+ * A record as an agent receives it, secrets in the clear for machines placed there. Which it gets: vm, volume placed on
+ * its host (and, while a migration prepares, those coming to it) · image, network, pool that these use or that name the host ·
+ * task whose `spec.host` it is · its own host record · its cluster.
+ */
+export type AgentDocument = AnyRecord;
+
+export type AgentMessage =
+  | {
+      readonly type: "hello";
+      readonly wireVersion: number;
+      readonly agentVersion: string;
+      readonly hostId: string;
+      readonly bootId: string;
+      /** Agent's wall clock, to measure skew. */ readonly now: number;
+    }
+  | { readonly type: "heartbeat"; readonly sequence: number; readonly now: number; readonly load: HostLoad }
+  /** Part values this agent is the writer of; the server checks rights, writes by compare, answers `reported`. `vm` etc. by id. */
+  | { readonly type: "report"; readonly sequence: number; readonly parts: readonly ReportedPart[] }
+  | { readonly type: "reply"; readonly id: number; readonly ok: true; readonly result: unknown }
+  | {
+      readonly type: "reply";
+      readonly id: number;
+      readonly ok: false;
+      readonly problem: { readonly code: string; readonly message: string; readonly cause?: string; readonly next?: string };
+    }
+  /** Progress of a call or line of a task's log: fleeting, never stored. */
+  | { readonly type: "progress"; readonly task: string; readonly fields: Record<string, unknown> }
+  | { readonly type: "log"; readonly task: string; readonly at: number; readonly text: string }
+  | { readonly type: "stream-end"; readonly stream: number; readonly reason?: string }
+  | { readonly type: "renew-certificate"; readonly certificateRequest: string };
+
+export interface ReportedPart {
+  readonly kind: Kind;
+  readonly id: string;
+  /** `status/agent` or `status/hosts/<own host id>`. */
+  readonly part: string;
+  /** `null` deletes the part. */
+  readonly value: unknown;
+}
+
+export type ServerMessage =
+  | {
+      readonly type: "welcome";
+      readonly wireVersion: number;
+      readonly serverVersion: string;
+      readonly incarnation: string;
+      readonly heartbeatMs: number;
+      /** HA machines may run this long after the last `beat`. */ readonly leaseMs: number;
+      readonly now: number;
+    }
+  | { readonly type: "beat"; readonly sequence: number; readonly now: number }
+  | { readonly type: "sync"; readonly revision: number; readonly documents: readonly AgentDocument[] }
+  | { readonly type: "upsert"; readonly revision: number; readonly document: AgentDocument }
+  /** No longer this host's: it stops managing it; `gone` says the record is deleted for good, else it moved away. */
+  | { readonly type: "remove"; readonly revision: number; readonly kind: Kind; readonly id: string; readonly gone: boolean }
+  | { readonly type: "reported"; readonly sequence: number; readonly refused: readonly { readonly index: number; readonly why: string }[] }
+  | { readonly type: "call"; readonly id: number; readonly method: AgentMethod; readonly parameters: unknown; readonly timeoutMs: number }
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "stream-end"; readonly stream: number; readonly reason?: string }
+  | { readonly type: "certificate"; readonly certificate: string };
+
+/** Binary frames, both ways: u32 big-endian stream number, then bytes. Credit: at most 256 KiB unacknowledged are buffered, then the stream is closed. */
+export const streamHeaderBytes = 4;
+
+/** Share of each, 0 … 1, and bytes; at every heartbeat, kept in memory rings only. */
+export interface HostLoad {
+  readonly cpu: number;
+  readonly memoryUsedBytes: number;
+  readonly memoryTotalBytes: number;
+  readonly vms: readonly VmLoad[];
+}
+export interface VmLoad {
+  readonly id: string;
+  /** CPUs used: 1.5 = one and a half. */
+  readonly cpu: number;
+  readonly memoryUsedBytes: number;
+  readonly diskReadBytesPerSecond: number;
+  readonly diskWriteBytesPerSecond: number;
+  readonly netReceiveBytesPerSecond: number;
+  readonly netTransmitBytesPerSecond: number;
+}
+
+/** Calls the server makes on an agent. Each is safe to repeat: it is keyed by what it names, and says what it found done. */
+export interface AgentCalls {
+  /** Pre-checks and `Begin3` at the source. Cookies are base64. */
+  "migrate.begin": { in: MigrationCall; out: { cookie: string; xml: string } };
+  /** At the target: makes the disks where storage is not shared, `Prepare3`. The epoch of the guest there is still the old one. */
+  "migrate.prepare": {
+    in: MigrationCall & {
+      cookie: string;
+      xml: string;
+      /** Disks to make: they are copied over. */ copyVolumes: readonly { volumeId: string; sizeBytes: number; format: string; image?: string }[];
+      ports: { migration?: number };
+    };
+    out: { cookie: string; uri: string; nbdPort?: number; certificateReady: boolean };
+  };
+  /** At the source: `Perform3`; long; progress comes as `progress` of the task. */
+  "migrate.perform": {
+    in: MigrationCall & {
+      cookie: string;
+      uri: string;
+      copyVolumes: readonly string[];
+      bandwidthBytesPerSecond: number;
+      maximumDowntimeMs: number;
+      autoConverge: boolean;
+      postCopy: boolean;
+      nbdPort?: number;
+    };
+    out: { cookie: string; stats: MigrationStatistics };
+  };
+  /** At the target, after the epoch has moved: `Finish3` (resumes the guest) or, cancelled, gives the prepared guest up. */
+  "migrate.finish": { in: MigrationCall & { cookie: string; cancelled: boolean; newEpoch: number }; out: { cookie: string; running: boolean } };
+  /** At the source: `Confirm3`: forgets the guest, or lets it go on when cancelled. */
+  "migrate.confirm": { in: MigrationCall & { cookie: string; cancelled: boolean }; out: { running: boolean; stats?: MigrationStatistics } };
+  "migrate.abort": { in: MigrationCall; out: Record<string, never> };
+  /** What runs of this machine here? The truth from libvirt, asked afresh: how an interrupted migration is settled. */
+  "vm.probe": { in: { vmId: string }; out: { state: "absent" | "stopped" | "paused" | "running" | "incoming"; migrating: boolean } };
+  "vm.screenshot": { in: { vmId: string }; out: { mime: string; base64: string } };
+  "console.open": { in: { vmId: string; stream: number; type: "serial" | "vnc" }; out: Record<string, never> };
+  "vm.adopt": { in: { uuid: string }; out: { spec: unknown } };
+  "host.logs": { in: { lines: number }; out: { lines: readonly string[] } };
+}
+export type AgentMethod = keyof AgentCalls;
+
+export interface MigrationCall {
+  readonly vmId: string;
+  readonly taskId: string;
+  /** Old placement. */
+  readonly epoch: number;
+  readonly sourceHost: string;
+  readonly targetHost: string;
+  /** Where QEMU at the target listens. */
+  readonly targetAddress: string;
+  /** All disks shared between both hosts. */
+  readonly sharedStorage: boolean;
+}
+
+export interface MigrationStatistics {
+  readonly totalMs: number;
+  readonly downtimeMs: number;
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+  readonly iterations: number;
+}
+
+/** Paths on the agents' port (mutual TLS), besides the WebSocket itself. */
+export const agentPaths = {
+  socket: "/agent/v1/socket",
+  /** `GET`: a prepared image's bytes, `Range` resumes. */ image: (imageId: string) => `/agent/v1/images/${imageId}`,
+} as const;

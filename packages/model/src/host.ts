@@ -1,0 +1,139 @@
+/**
+ * A host: one server that runs machines.
+ * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller.
+ */
+import { z } from "zod";
+import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
+
+export const HostSpec = z.strictObject({
+  cluster: Reference.default("default"),
+  /** `cordoned` takes no new machines; `draining` also moves away those it has. */
+  schedulable: z.enum(["open", "cordoned", "draining"]).default("open"),
+  failureDomain: FailureDomain.default(""),
+  /** Kept back for the host itself. */
+  reservedMemoryBytes: Bytes.optional(),
+  reservedCpus: z.int().min(0).max(4096).optional(),
+  /** What this host offers at most, e.g. its share of a lab machine. */
+  offeredMemoryBytes: Bytes.optional(),
+  offeredCpus: z.int().min(1).max(4096).optional(),
+  /** Promised ÷ installed; absent: the cluster's. */
+  cpuOvercommit: z.number().min(1).max(64).optional(),
+  memoryOvercommit: z.number().min(1).max(4).optional(),
+  /** Which of the host's networks carry what; absent: the address that the agent dialled from. */
+  migrationAddress: IpAddress.optional(),
+  managementInterface: InterfaceName.optional(),
+  storageInterface: InterfaceName.optional(),
+  /** Migrations that may run from or to this host at once. */
+  maximumParallelMigrations: z.int().min(1).max(32).default(2),
+});
+export type HostSpec = z.infer<typeof HostSpec>;
+
+/** What the agent sees. Loose: a newer agent's fields are kept. */
+export const HostObservation = z.looseObject({
+  hostname: z.string(),
+  agentVersion: z.string(),
+  /** Changes at every boot of the host. */
+  bootId: z.string(),
+  bootedAt: Timestamp,
+  address: z.string(),
+  architecture: z.string(),
+  cpu: z.looseObject({
+    model: z.string(),
+    vendor: z.string(),
+    flags: z.array(z.string()),
+    sockets: z.int(),
+    cores: z.int(),
+    threads: z.int(),
+    /** Logical CPUs. */
+    count: z.int(),
+    mhz: z.number(),
+  }),
+  numa: z.array(
+    z.looseObject({
+      cell: z.int(),
+      cpus: z.array(z.int()),
+      memoryBytes: Bytes,
+      hugepages: z.array(z.looseObject({ sizeBytes: Bytes, count: z.int() })),
+    }),
+  ),
+  memoryBytes: Bytes,
+  disks: z.array(z.looseObject({ name: z.string(), sizeBytes: Bytes, rotational: z.boolean(), model: z.string() })),
+  interfaces: z.array(
+    z.looseObject({
+      name: z.string(),
+      mac: z.string(),
+      mtu: z.int(),
+      up: z.boolean(),
+      bridge: z.boolean(),
+      addresses: z.array(z.string()),
+      speedMbit: z.int().optional(),
+    }),
+  ),
+  pciDevices: z.array(
+    z.looseObject({
+      address: z.string(),
+      vendor: z.string(),
+      product: z.string(),
+      class: z.string(),
+      driver: z.string().optional(),
+      iommuGroup: z.int().optional(),
+    }),
+  ),
+  gpus: z.array(z.looseObject({ address: z.string(), vendor: z.string(), product: z.string(), memoryBytes: Bytes.optional() })),
+  hypervisor: z.looseObject({
+    type: z.enum(["qemu", "xen", "lxc"]),
+    libvirtVersion: z.string(),
+    qemuVersion: z.string(),
+    /** False where QEMU emulates: guests run, some 20 times slower. */
+    accelerated: z.boolean(),
+    machineTypes: z.array(z.string()),
+    cpuModels: z.array(z.string()),
+    uefi: z.boolean(),
+    secureBoot: z.boolean(),
+    tpm: z.boolean(),
+  }),
+  /** Domains that Sheaf did not make: shown, never touched. */
+  unmanaged: z.array(z.looseObject({ uuid: z.string(), name: z.string(), state: z.string() })),
+  /** What is wrong now (libvirtd does not answer, disk nearly full), for people. */
+  problems: z.array(z.string()),
+});
+export type HostObservation = z.infer<typeof HostObservation>;
+
+export const HostLiveness = z.looseObject({
+  state: z.enum(["joining", "ready", "unreachable"]),
+  /** When `state` last changed. */
+  since: Timestamp,
+  reason: z.string(),
+});
+export type HostLiveness = z.infer<typeof HostLiveness>;
+
+export const HostDrain = z.looseObject({ remaining: z.int(), stuck: z.array(z.looseObject({ vm: z.string(), why: z.string() })), done: z.boolean() });
+export type HostDrain = z.infer<typeof HostDrain>;
+
+export interface HostStatus {
+  readonly agent?: HostObservation;
+  readonly liveness?: HostLiveness;
+  readonly drain?: HostDrain;
+}
+
+/** The one table of what is allowed when. */
+const allowed = {
+  cordon: { open: true, cordoned: "it is cordoned already", draining: true },
+  drain: { open: true, cordoned: true, draining: "it is being drained already" },
+  activate: { open: "it is open already", cordoned: true, draining: true },
+} as const satisfies Record<string, Record<HostSpec["schedulable"], true | string>>;
+export type HostAction = keyof typeof allowed;
+
+/** @returns `null` where `action` is allowed, else the reason in words a person understands. */
+export function hostRefusal(action: HostAction, spec: HostSpec): string | null {
+  const answer = allowed[action][spec.schedulable];
+  return answer === true ? null : answer;
+}
+
+/** Memory and CPUs a host may promise, before overcommit. The default reserve: 5 % of memory, at least 512 MiB, at most a quarter. */
+export function hostOffer(spec: HostSpec, seen: HostObservation): { cpus: number; memoryBytes: number } {
+  const reserve = spec.reservedMemoryBytes ?? Math.min(seen.memoryBytes / 4, Math.max(seen.memoryBytes * 0.05, 512 * 2 ** 20));
+  const memory = Math.max(0, Math.floor(seen.memoryBytes - reserve));
+  const cpus = Math.max(0, seen.cpu.count - (spec.reservedCpus ?? 0));
+  return { cpus: Math.min(cpus, spec.offeredCpus ?? cpus), memoryBytes: Math.min(memory, spec.offeredMemoryBytes ?? memory) };
+}

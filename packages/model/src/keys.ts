@@ -1,0 +1,33 @@
+/** The layout of keys in the store. Only this file knows it; an agent's rights are rules about these prefixes. */
+import type { Kind } from "./record.ts";
+
+export const recordsPrefix = "r/";
+export const kindPrefix = (kind: Kind): string => `r/${kind}/`;
+export const recordPrefix = (kind: Kind, id: string): string => `r/${kind}/${id}/`;
+/** `part` is `spec`, `placement`, `status/<writer>` or `status/hosts/<hostId>`. */
+export const partKey = (kind: Kind, id: string, part: string): string => `r/${kind}/${id}/${part}`;
+
+/** @returns `null` for a key that is no part of a record. */
+export function parsePartKey(key: string): { kind: Kind; id: string; part: string } | null {
+  const match = /^r\/([a-z]+)\/([0-9a-f-]{36})\/(.+)$/.exec(key);
+  return match ? { kind: match[1] as Kind /* keys are written by this file alone */, id: match[2] ?? "", part: match[3] ?? "" } : null;
+}
+
+// Uniqueness: the key exists while the value is taken; its value is the id of the record that holds it.
+/** `scope` is the project's id, or `-` for kinds above projects. */
+export const nameKey = (kind: Kind, scope: string, name: string): string => `u/name/${kind}/${scope}/${name}`;
+export const numberKey = (kind: "vm" | "image", number: number): string => `u/number/${kind}/${number}`;
+export const macKey = (mac: string): string => `u/mac/${mac}`;
+export const addressKey = (networkId: string, address: string): string => `u/address/${networkId}/${address}`;
+
+export const idempotencyKey = (userId: string, key: string): string => `i/${userId}/${key}`;
+/** `sequence` counts from 1 without a gap within one server incarnation. */
+export const auditKey = (chain: string, sequence: number): string => `a/${chain}/e/${String(sequence).padStart(12, "0")}`;
+export const auditSealKey = (chain: string, sequence: number): string => `a/${chain}/s/${String(sequence).padStart(12, "0")}`;
+export const auditPrefix = "a/";
+export const leaderKey = (name: string): string => `leader/${name}`;
+/** Usage counted against a project's quota, changed in the transaction that uses it. */
+export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;
+export const sessionKey = (hash: string): string => `s/${hash}`;
+export const secretKey = (owner: string, name: string): string => `x/${owner}/${name}`;
+export const joinTokenKey = (hash: string): string => `j/${hash}`;

@@ -1,0 +1,246 @@
+/**
+ * A machine. Parts and writers: `spec` users · `placement` the placement controller, and migration by compare-and-set ·
+ * `status/placement` the placement controller · `status/agent` the agent of the host it is placed on · `status/migration` the migration controller.
+ */
+import { z } from "zod";
+import { CpuModel } from "./cluster.ts";
+import { Bytes, IpAddress, LabelKey, LabelValue, MacAddress, Name, Reference, Timestamp } from "./fields.ts";
+
+const Rate = z
+  .int()
+  .min(0)
+  .max(2 ** 50);
+
+/** Limits of one disk; 0 or absent: none. Bursts last at most `burstMs` (libvirt's iotune). Changed live. */
+export const DiskLimits = z
+  .strictObject({
+    readBytesPerSecond: Rate.optional(),
+    writeBytesPerSecond: Rate.optional(),
+    totalBytesPerSecond: Rate.optional(),
+    readOperationsPerSecond: Rate.optional(),
+    writeOperationsPerSecond: Rate.optional(),
+    totalOperationsPerSecond: Rate.optional(),
+    burstBytesPerSecond: Rate.optional(),
+    burstOperationsPerSecond: Rate.optional(),
+    burstMs: z.int().min(1000).max(3_600_000).optional(),
+  })
+  .refine(
+    (limits) => !(limits.totalBytesPerSecond && (limits.readBytesPerSecond || limits.writeBytesPerSecond)),
+    "total bytes/s cannot be combined with read or write bytes/s",
+  )
+  .refine(
+    (limits) => !(limits.totalOperationsPerSecond && (limits.readOperationsPerSecond || limits.writeOperationsPerSecond)),
+    "total operations/s cannot be combined with read or write operations/s",
+  );
+export type DiskLimits = z.infer<typeof DiskLimits>;
+
+/** A disk of a machine. In a request either `volume` names an existing volume, or the other fields describe the one to make; stored, `volume` is always set. */
+export const VmDisk = z.strictObject({
+  name: Name,
+  volume: Reference.optional(),
+  image: Reference.optional(),
+  clone: z.enum(["linked", "full"]).default("linked"),
+  pool: Reference.optional(),
+  /** Absent: the image's virtual size. */
+  sizeBytes: Bytes.min(2 ** 20)
+    .max(2 ** 46)
+    .refine((size) => size % 512 === 0, "must be a multiple of 512")
+    .optional(),
+  bus: z.enum(["virtio", "scsi", "sata"]).default("virtio"),
+  cache: z.enum(["none", "writeback", "writethrough", "directsync", "unsafe"]).default("none"),
+  io: z.enum(["threads", "native", "io_uring"]).default("threads"),
+  discard: z.boolean().default(true),
+  readOnly: z.boolean().default(false),
+  limits: DiskLimits.optional(),
+  /** Deleted with the machine; false: stays as a detached volume. */
+  deleteWithVm: z.boolean().default(true),
+});
+export type VmDisk = z.infer<typeof VmDisk>;
+
+export const VmCdrom = z.strictObject({
+  name: Name,
+  image: Reference.nullable().describe("null: drive without a medium"),
+  bus: z.enum(["sata", "scsi"]).default("sata"),
+});
+export type VmCdrom = z.infer<typeof VmCdrom>;
+
+export const VmNic = z.strictObject({
+  name: Name,
+  network: Reference,
+  /** Absent in a request: Sheaf chooses one that is unique in the site. */
+  mac: MacAddress.optional(),
+  /** Absent in a request: one free address of each subnet with a range. `[]`: none. */
+  addresses: z.array(IpAddress).max(8).optional(),
+  model: z.enum(["virtio", "e1000e", "e1000", "rtl8139"]).default("virtio"),
+  queues: z.int().min(1).max(64).default(1),
+  connected: z.boolean().default(true),
+});
+export type VmNic = z.infer<typeof VmNic>;
+
+const gib = 2 ** 30;
+
+export const VmSpec = z.strictObject({
+  power: z.enum(["running", "stopped", "paused"]).default("running"),
+  /** Grows with every start that is asked for: a machine that shut itself down starts again only when this grew. Set by the server. */
+  startRequest: z.int().min(0).default(0),
+  cpu: z
+    .strictObject({
+      /** vCPUs the guest sees now. */
+      count: z.int().min(1).max(512).default(1),
+      /** vCPUs that may be plugged in live; absent: `count`. */
+      maximum: z.int().min(1).max(512).optional(),
+      /** sockets × cores × threads must be `maximum` (or `count`). Absent: one socket. */
+      topology: z.strictObject({ sockets: z.int().min(1).max(64), cores: z.int().min(1).max(256), threads: z.int().min(1).max(8) }).optional(),
+      model: z.union([z.enum(["cluster-baseline", "host-passthrough", "host-model"]), CpuModel]).default("cluster-baseline"),
+      /** Relative weight under contention, 100 = normal. */
+      shares: z.int().min(2).max(10_000).optional(),
+      /** Limit in thousandths of a CPU for the whole machine. */
+      limitMillicores: z.int().min(10).max(512_000).optional(),
+    })
+    .prefault({})
+    .refine((cpu) => (cpu.maximum ?? cpu.count) >= cpu.count, { path: ["maximum"], message: "must be at least count" })
+    .refine((cpu) => !cpu.topology || cpu.topology.sockets * cpu.topology.cores * cpu.topology.threads === (cpu.maximum ?? cpu.count), {
+      path: ["topology"],
+      message: "sockets × cores × threads must equal the number of vCPUs (maximum)",
+    }),
+  memory: z
+    .strictObject({
+      bytes: Bytes.min(16 * 2 ** 20, "at least 16 MiB")
+        .max(16 * 1024 * gib, "at most 16 TiB")
+        .refine((bytes) => bytes % 2 ** 20 === 0, "must be whole MiB")
+        .default(gib),
+      /** The balloon may take the guest down to this; absent: never. */
+      minimumBytes: Bytes.min(16 * 2 ** 20)
+        .refine((bytes) => bytes % 2 ** 20 === 0, "must be whole MiB")
+        .optional(),
+      /** Ceiling for live growth; absent: `bytes`. */
+      maximumBytes: Bytes.max(16 * 1024 * gib)
+        .refine((bytes) => bytes % 2 ** 20 === 0, "must be whole MiB")
+        .optional(),
+      hugepages: z.boolean().default(false),
+    })
+    .prefault({})
+    .refine((memory) => (memory.minimumBytes ?? 0) <= memory.bytes, { path: ["minimumBytes"], message: "must not exceed bytes" })
+    .refine((memory) => (memory.maximumBytes ?? memory.bytes) >= memory.bytes, { path: ["maximumBytes"], message: "must be at least bytes" }),
+  machineType: z.enum(["q35", "pc"]).default("q35"),
+  firmware: z
+    .strictObject({ type: z.enum(["bios", "uefi"]).default("bios"), secureBoot: z.boolean().default(false), tpm: z.boolean().default(false) })
+    .prefault({})
+    .refine((firmware) => !firmware.secureBoot || firmware.type === "uefi", { path: ["secureBoot"], message: "needs firmware type uefi" }),
+  bootOrder: z
+    .array(z.enum(["disk", "cdrom", "network"]))
+    .min(1)
+    .max(3)
+    .default(["disk", "cdrom"]),
+  disks: z.array(VmDisk).max(24).default([]),
+  cdroms: z.array(VmCdrom).max(4).default([]),
+  nics: z.array(VmNic).max(16).default([]),
+  /** Told to the guest by a NoCloud seed. */
+  cloudInit: z
+    .strictObject({
+      hostname: Name.optional(),
+      /** Kept encrypted; never shown again. At most 16 KiB. */
+      userData: z.string().max(16_384).optional(),
+      sshAuthorizedKeys: z
+        .array(
+          z
+            .string()
+            .max(2000)
+            .regex(
+              /^(ssh-(rsa|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]*)?$/,
+              "must be one line of an OpenSSH public key",
+            ),
+        )
+        .max(32)
+        .default([]),
+      /** Kept encrypted; never shown again. */
+      password: z
+        .string()
+        .min(1)
+        .max(128)
+        .regex(/^[\x20-\x7e]+$/, "must be printable ASCII")
+        .optional(),
+    })
+    .prefault({}),
+  graphics: z.enum(["vnc", "none"]).default("vnc"),
+  guestAgent: z.boolean().default(true),
+  /** 0 … 1000; higher is placed and restarted first. */
+  priority: z.int().min(0).max(1000).default(100),
+  placement: z
+    .strictObject({
+      cluster: Reference.optional(),
+      /** Must run on this host. */
+      host: Reference.optional(),
+      /** Host labels that must match. */
+      hostSelector: z.record(LabelKey, LabelValue).default({}),
+      /** Machines with the same `together` value share a host; those with the same `apart` value never do. */
+      together: Name.optional(),
+      apart: Name.optional(),
+    })
+    .prefault({}),
+  restart: z
+    .strictObject({
+      onGuestShutdown: z.enum(["stay", "restart", "delete"]).default("stay"),
+      onCrash: z.enum(["restart", "stay"]).default("restart"),
+      /** Tries within ten minutes before it is left as failed. */
+      maximumTries: z.int().min(1).max(100).default(3),
+      delayMs: z.int().min(0).max(3_600_000).default(1000),
+    })
+    .prefault({}),
+  highlyAvailable: z.boolean().default(false),
+  stopGraceMs: z.int().min(0).max(3_600_000).default(60_000),
+  protected: z.boolean().default(false),
+});
+export type VmSpec = z.infer<typeof VmSpec>;
+
+export const vmAgentStates = ["preparing", "stopped", "starting", "running", "paused", "stopping", "incoming", "crashed", "failed", "gone"] as const;
+
+export const VmObservation = z.looseObject({
+  state: z.enum(vmAgentStates),
+  /** Epoch under which this was seen: an older host's words about a moved machine are told apart. */
+  epoch: z.int(),
+  host: z.string(),
+  bootId: z.string(),
+  observedGeneration: z.int(),
+  since: Timestamp,
+  /** Why it is in this state, for people. */
+  reason: z.string().optional(),
+  /** Who stopped it: a stop by the guest itself is not fought. */
+  stoppedBy: z.enum(["user", "guest", "crash", "host"]).optional(),
+  /** `startRequest` that was last acted on. */
+  startRequestSeen: z.int(),
+  startedAt: Timestamp.optional(),
+  restarts: z.int(),
+  /** Spec changes that wait for the next start, each as a sentence. */
+  pendingChanges: z.array(z.string()),
+  /** What went wrong and what to do; set together with `failed`, and kept while a retry is under way. */
+  problem: z.string().optional(),
+  guestAgent: z.looseObject({ connected: z.boolean(), addresses: z.array(z.string()).optional(), hostname: z.string().optional() }).optional(),
+  vcpus: z.int().optional(),
+  memoryBytes: Bytes.optional(),
+  accelerated: z.boolean().optional(),
+});
+export type VmObservation = z.infer<typeof VmObservation>;
+
+export const VmPlacementStatus = z.looseObject({
+  /** Present while it fits nowhere: `no host fits: 2 lack memory (largest free 1.2 GiB), 1 is cordoned`. */
+  pending: z.looseObject({ reason: z.string(), since: Timestamp }).optional(),
+});
+
+export const VmMigrationStatus = z.looseObject({
+  task: z.string(),
+  /** Name of the state in planning's migration table. */
+  phase: z.string(),
+  source: z.string(),
+  target: z.string(),
+  since: Timestamp,
+});
+
+export interface VmStatus {
+  readonly agent?: VmObservation;
+  readonly placement?: z.infer<typeof VmPlacementStatus>;
+  readonly migration?: z.infer<typeof VmMigrationStatus>;
+}
+
+/** What must be released before a machine's record goes. */
+export const vmFinalizers = ["domain", "volumes"] as const;
