@@ -1,0 +1,26 @@
+/** What controllers need of the server beyond store and cache. The server's gateway implements it; simulation and tests have their own. */
+import type { AgentCalls, AgentMethod } from "@sheaf/contract";
+
+export interface CallOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  /** Fields of the agent's `progress` messages for this task. */
+  readonly onProgress?: (fields: Record<string, unknown>) => void;
+}
+
+export interface Agents {
+  connected(hostId: string): boolean;
+  /** Monotonic ms of the last message from that host's agent; `null` where this server has heard none. */
+  lastHeardAt(hostId: string): number | null;
+  /** @throws SheafError `host-unreachable`, `timed-out` (the work may have been done), `hypervisor-failed`, or what the agent answered */
+  call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]>;
+  /** @returns the function that ends the subscription. */
+  subscribe(listener: (event: { readonly hostId: string; readonly connected: boolean }) => void): () => void;
+}
+
+/** Fleeting side of tasks: log lines and live figures, in memory rings only. */
+export interface TaskLog {
+  append(taskId: string, text: string): void;
+  /** Live figures (bytes moved, rate), shown with the task until it ends. */
+  progress(taskId: string, fields: Record<string, unknown>): void;
+}
