@@ -80,3 +80,17 @@ export const Nothing = z.strictObject({});
 /** A change's answer: the record as it stands now, and the task that is its receipt where it takes effect later. */
 export const Accepted = <R extends z.ZodType>(record: R) => z.object({ record, task: z.string().optional() });
 export const anyKind = z.enum(kinds);
+
+/**
+ * One event of `GET /watch`: SSE `id` is the revision, `event` is `change`, `data` is this. Another event, `synced` (data `{revision}`),
+ * says that all up to that revision has been told. `deleted` comes when the record is gone for good.
+ */
+export const WatchChange = z.object({
+  type: z.enum(["changed", "deleted"]),
+  kind: anyKind,
+  id: z.string(),
+  revision: z.int(),
+  /** The record as it stands at that revision; absent when deleted. */
+  record: z.looseObject({}).optional(),
+});
+export type WatchChange = z.infer<typeof WatchChange>;
