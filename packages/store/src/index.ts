@@ -1,2 +1,3 @@
+export * from "./faulty.ts";
 export * from "./memory.ts";
 export * from "./store.ts";

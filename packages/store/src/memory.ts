@@ -99,7 +99,10 @@ class MemoryStore implements Store {
     this.#assertOpen();
     checkFromRevision(fromRevision);
     const { watch, replay } = this.#hub.add(prefix, fromRevision, handlers);
-    if (fromRevision <= this.#compactRevision) replay.failed(compactedError(fromRevision, this.#compactRevision));
+    if (fromRevision <= this.#compactRevision) {
+      replay.failed(compactedError(fromRevision, this.#compactRevision));
+      return watch;
+    }
     for (const { revision, changes } of this.#commitsFrom(fromRevision)) {
       const events = eventsUnder(prefix, changes);
       if (events.length > 0) replay.batch({ revision, events });
