@@ -124,7 +124,14 @@ export interface AgentCalls {
     out: { cookie: string; stats: MigrationStatistics };
   };
   /** At the target, after the epoch has moved: `Finish3` (resumes the guest) or, cancelled, gives the prepared guest up. */
-  "migrate.finish": { in: MigrationCall & { cookie: string; cancelled: boolean; newEpoch: number }; out: { cookie: string; running: boolean } };
+  "migrate.finish": {
+    in: MigrationCall & { cookie: string; cancelled: boolean; newEpoch: number };
+    /**
+     * `neverRan`: the agent knows (it noted on its disk before each `Finish3`) that this guest's CPUs never started here, and it has given
+     * the guest up for good. Only then may the machine go back to the source, which still holds its memory.
+     */
+    out: { cookie: string; running: boolean; neverRan?: boolean };
+  };
   /** At the source: `Confirm3`: forgets the guest, or lets it go on when cancelled. */
   "migrate.confirm": { in: MigrationCall & { cookie: string; cancelled: boolean }; out: { running: boolean; stats?: MigrationStatistics } };
   "migrate.abort": { in: MigrationCall; out: Record<string, never> };

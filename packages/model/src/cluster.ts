@@ -1,5 +1,6 @@
-/** A cluster: hosts with one CPU baseline, shared storage and networks: the limits of live migration. Written by operators. */
+/** A cluster: hosts with one CPU baseline, shared storage and networks: the limits of live migration. Parts: `spec` operators · `status/baseline` the baseline controller. */
 import { z } from "zod";
+import { Timestamp } from "./fields.ts";
 
 export const CpuModel = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "must be a CPU model that libvirt knows, such as qemu64 or Skylake-Server");
 
@@ -25,4 +26,14 @@ export const ClusterSpec = z.strictObject({
     .prefault({}),
 });
 export type ClusterSpec = z.infer<typeof ClusterSpec>;
-export type ClusterStatus = Record<string, never>;
+
+/** What `cpuBaseline: auto` means now. Stays as it is while hosts are merely unreachable. */
+export const ClusterBaseline = z.looseObject({ model: CpuModel, reason: z.string(), hosts: z.int(), at: Timestamp });
+export type ClusterBaseline = z.infer<typeof ClusterBaseline>;
+export interface ClusterStatus {
+  readonly baseline?: ClusterBaseline;
+}
+
+/** The CPU model of machines that ask for `cluster-baseline`. `qemu64` runs everywhere QEMU does: until the hosts have reported. */
+export const clusterCpuModel = (spec: ClusterSpec, status: ClusterStatus): string =>
+  spec.cpuBaseline === "auto" ? (status.baseline?.model ?? "qemu64") : spec.cpuBaseline;

@@ -8,6 +8,7 @@ export * from "./keys.ts";
 export * from "./network.ts";
 export * from "./nouns.ts";
 export * from "./pool.ts";
+export * from "./quota.ts";
 export * from "./record.ts";
 export * from "./task.ts";
 export * from "./vm-state.ts";
