@@ -1,0 +1,111 @@
+/** `sheaf host …` and `sheaf cluster …` */
+import type { Command } from "commander";
+import { scoped, type Cli } from "../cli.ts";
+import { age, bytes, get, showOne, text, type Row } from "../output.ts";
+import { follow, waitForTasks } from "../wait.ts";
+import { countArgument, durationArgument } from "./arguments.ts";
+import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
+
+export function hostCommands(program: Command, cli: Cli, now: () => number): void {
+  const host = program.command("host").description("servers that run machines");
+  addListing(host, cli, "host", [
+    nameColumn,
+    idColumn,
+    { title: "STATE", value: (row) => text(row, "status.liveness.state") ?? "joining" },
+    { title: "SINCE", value: (row) => age(get(row, "status.liveness.since"), now()) },
+    { title: "TAKES", value: (row) => text(row, "spec.schedulable") },
+    { title: "CPUS", value: (row) => text(row, "status.agent.cpu.count") },
+    { title: "MEMORY", value: (row) => bytes(get(row, "status.agent.memoryBytes")) },
+    { title: "ADDRESS", value: (row) => text(row, "status.agent.address") },
+    {
+      title: "ACCELERATED",
+      value: (row) =>
+        get(row, "status.agent.hypervisor.accelerated") === undefined
+          ? undefined
+          : get(row, "status.agent.hypervisor.accelerated")
+            ? "yes"
+            : "no: emulated",
+    },
+    { title: "PROBLEMS", value: (row) => (get(row, "status.agent.problems") as string[] | undefined)?.join("; ") || undefined, wide: true },
+  ]);
+
+  host
+    .command("add")
+    .description("print the line that joins a new host")
+    .option("--cluster <cluster>", "cluster it joins", "default")
+    .option("--name <name>", "name it must have; default: its own")
+    .option("--valid-for <time>", "how long the line works", durationArgument, 3_600_000)
+    .option("--wait", "until the new host is ready")
+    .action(async (options: { cluster: string; name?: string; validFor: number; wait?: boolean }) => {
+      const client = await cli.client();
+      const before = await client.host.list({ query: { limit: 1000, fields: "id" } });
+      const invitation = await client.host.invite({
+        body: { cluster: options.cluster, validForMs: options.validFor, ...(options.name === undefined ? {} : { name: options.name }) },
+      });
+      if (cli.options().output === "table") {
+        cli.terminal.note("Run this on the new host, as root:");
+        cli.terminal.out(invitation.command);
+      } else showOne(cli, invitation);
+      if (!options.wait) return;
+      const known = new Set(before.items.map((item) => item.id));
+      await follow(cli, "kind=host", before.revision + 1, (change) => {
+        const ready = !known.has(change.id) && change.record !== undefined && text(change.record, "status.liveness.state") === "ready";
+        if (ready) cli.terminal.note(`${text(change.record, "name")} has joined and is ready.`);
+        return ready;
+      });
+    });
+
+  for (const [name, description] of [
+    ["cordon", "take no new machines"],
+    ["activate", "take machines again"],
+  ] as const) {
+    host
+      .command(`${name} <names...>`)
+      .description(description)
+      .action(async (names: string[]) => {
+        const client = await cli.client();
+        for (const id of names) {
+          await client.host[name]({ params: { id }, body: {} });
+          cli.terminal.note(`${id}: ${name === "cordon" ? "cordoned" : "open"}`);
+        }
+      });
+  }
+  host
+    .command("drain <name>")
+    .description("move every machine away and take no new ones")
+    .option("--parallel <count>", "migrations at once", countArgument)
+    .option("--wait", "until it is empty")
+    .action(async (id: string, options: { parallel?: number; wait?: boolean }) => {
+      const client = await cli.client();
+      const { task } = await client.host.drain({
+        params: { id },
+        query: scoped(cli),
+        body: options.parallel === undefined ? {} : { maximumParallelMigrations: options.parallel },
+      });
+      if (options.wait && task !== undefined) await waitForTasks(cli, [task], "drained");
+      else cli.terminal.note(`${id} is being drained${task === undefined ? "" : `, task ${task}`}`);
+    });
+  host
+    .command("remove <name>")
+    .description("forget a host that holds no machines, and revoke its certificate")
+    .action(async (id: string) => {
+      await (await cli.client()).host.delete({ params: { id } });
+      cli.terminal.note(`${id} is removed`);
+    });
+
+  const cluster = program.command("cluster").description("hosts with one CPU baseline, storage and networks in common");
+  addListing(cluster, cli, "cluster", [
+    nameColumn,
+    idColumn,
+    { title: "CPU BASELINE", value: (row) => text(row, "spec.cpuBaseline") },
+    { title: "CPU OVERCOMMIT", value: (row) => text(row, "spec.cpuOvercommit") },
+    { title: "MEMORY OVERCOMMIT", value: (row) => text(row, "spec.memoryOvercommit") },
+  ]);
+  cluster
+    .command("create <name>")
+    .description("create a cluster")
+    .action(async (name: string) =>
+      showOne(cli, (await (await cli.client()).cluster.create({ body: { name, spec: {} }, idempotencyKey: cli.newKey() })).record as Row),
+    ); // a record is a row
+  addDelete(cluster, cli, "cluster");
+}

@@ -1,0 +1,160 @@
+/** `sheaf audit …`, `backup …`, `support bundle`, `capacity`, `watch`, `events`, `admin …` */
+import { spawn } from "node:child_process";
+import { createWriteStream } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
+import { fileURLToPath } from "node:url";
+import { formatBytes } from "@sheaf/base";
+import { toError } from "@sheaf/client";
+import { apiPrefix, rawRoutes } from "@sheaf/contract";
+import { SheafError } from "@sheaf/model";
+import type { Command } from "commander";
+import type { Cli } from "../cli.ts";
+import { httpsTransport, readText } from "../https-transport.ts";
+import { show, showOne, text } from "../output.ts";
+import { follow } from "../wait.ts";
+import { countArgument } from "./arguments.ts";
+
+export function systemCommands(program: Command, cli: Cli): void {
+  program
+    .command("capacity")
+    .description("CPU, memory and storage of all hosts as one pool")
+    .option("--cluster <cluster>", "of one cluster")
+    .action(async (options: { cluster?: string }) => {
+      const pool = await (await cli.client()).system.capacity({ query: options });
+      if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, pool);
+      const row = (name: string, amount: typeof pool.cpu, format: (value: number) => string) => ({
+        name,
+        installed: format(amount.installed),
+        promisable: format(amount.promisable),
+        allocated: format(amount.allocated),
+        used: format(amount.used),
+        free: format(amount.free),
+      });
+      show(
+        cli,
+        [
+          row("cpu", pool.cpu, (value) => String(Math.round(value))),
+          row("memory", pool.memory, formatBytes),
+          row("storage", pool.storage, formatBytes),
+        ],
+        (["name", "installed", "promisable", "allocated", "used", "free"] as const).map((field) => ({
+          title: field.toUpperCase(),
+          value: (each) => each[field],
+        })),
+      );
+      cli.terminal.note(
+        `${pool.ready} of ${pool.hosts} hosts ready; machines: ${
+          Object.entries(pool.vms)
+            .map(([state, count]) => `${count} ${state}`)
+            .join(", ") || "none"
+        }; GPUs: ${pool.gpus}`,
+      );
+    });
+
+  const audit = program.command("audit").description("who changed what, when, from where");
+  audit
+    .command("list")
+    .description("newest first")
+    .option("--actor <name>", "of one user")
+    .option("--target <text>", "about one record")
+    .option("--limit <count>", "at most so many", countArgument, 50)
+    .action(async (options: { actor?: string; target?: string; limit: number }) => {
+      const { items } = await (await cli.client()).audit.list({ query: { ...options } });
+      show(cli, items, [
+        { title: "TIME", value: (row) => new Date(row.at).toISOString() },
+        { title: "ACTOR", value: (row) => row.actor },
+        { title: "FROM", value: (row) => row.from },
+        { title: "ACTION", value: (row) => row.action },
+        { title: "TARGET", value: (row) => row.target },
+        {
+          title: "RESULT",
+          value: (row) => `${row.result}${row.code === undefined ? "" : ` ${row.code}`}${row.count === undefined ? "" : ` ×${row.count}`}`,
+        },
+      ]);
+    });
+  audit
+    .command("verify")
+    .description("recompute the hash chain; fails where it is broken")
+    .action(async () => {
+      const result = await (await cli.client()).audit.verify();
+      showOne(cli, result);
+      if (!result.intact)
+        throw new SheafError("internal", `The audit trail is broken: ${result.problems.slice(0, 3).join("; ")}.`, {
+          next: "Compare with the sealed files and backups; the first broken place is where it was changed.",
+        });
+    });
+  audit
+    .command("export [file]")
+    .description("the whole trail as lines of JSON; to standard output without a file")
+    .action((file?: string) => download(cli, `${apiPrefix}${rawRoutes.auditExport.path}`, file));
+
+  program
+    .command("support")
+    .description("help for those who help you")
+    .command("bundle <file>")
+    .description("state, logs and versions in one file, secrets removed")
+    .action(async (file: string) => {
+      await writeFile(file, JSON.stringify(await (await cli.client()).system.supportBundle(), null, 2), { mode: 0o600 });
+      cli.terminal.note(`Written to ${file}.`);
+    });
+
+  const backup = program.command("backup").description("copies of the server's store");
+  backup
+    .command("create")
+    .description("write a consistent copy beside the store, without stopping")
+    .action(async () => showOne(cli, await (await cli.client()).system.backup()));
+  backup
+    .command("restore <file>")
+    .description("on the server's own machine, with the server stopped: put a backup in the store's place")
+    .option("--data <dir>", "the server's data folder", ".sheaf")
+    .action((file: string, options: { data: string }) => onServer(cli, "restore.ts", ["--data", options.data, file]));
+
+  program
+    .command("admin")
+    .description("for the server's own machine")
+    .command("reset-password <user>")
+    .description("set a new password without knowing the old one; with the server stopped")
+    .option("--data <dir>", "the server's data folder", ".sheaf")
+    .action((user: string, options: { data: string }) => onServer(cli, "reset-password.ts", ["--data", options.data, user]));
+
+  for (const name of ["watch", "events"] as const) {
+    program
+      .command(`${name} [kind]`)
+      .description(name === "watch" ? "show changes as they happen, one JSON document a line" : "show changes as sentences")
+      .action(async (kind?: string) => {
+        await follow(cli, kind === undefined ? "" : `kind=${encodeURIComponent(kind)}`, undefined, (change) => {
+          cli.terminal.out(
+            name === "watch"
+              ? JSON.stringify(change)
+              : `${new Date().toISOString()}  ${change.kind} ${text(change.record, "name") ?? change.id} ${change.type}${text(change.record, "state") === undefined ? "" : `: ${text(change.record, "state")}`}`,
+          );
+          return false;
+        });
+      });
+  }
+}
+
+async function download(cli: Cli, path: string, file: string | undefined): Promise<void> {
+  const https = httpsTransport(await cli.connection());
+  try {
+    const response = await https.stream(path, { signal: cli.interrupted });
+    if (response.statusCode !== 200) throw toError({ status: response.statusCode ?? 0, headers: {}, text: await readText(response) });
+    await pipeline(response, file === undefined ? process.stdout : createWriteStream(file, { mode: 0o600 }), { end: file !== undefined });
+  } finally {
+    https.close();
+  }
+}
+
+/** Commands that work on the data folder itself belong to the server's program. */
+async function onServer(cli: Cli, script: string, args: readonly string[]): Promise<void> {
+  const child = spawn(process.execPath, [fileURLToPath(new URL(`../../server/${script}`, import.meta.url)), ...args], {
+    stdio: "inherit",
+    signal: cli.interrupted,
+  });
+  const code = await new Promise<number>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("exit", (exit) => resolve(exit ?? 1));
+  });
+  if (code !== 0) throw new SheafError("internal", "It did not work; the reason stands above.");
+}

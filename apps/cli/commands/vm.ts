@@ -1,0 +1,286 @@
+/** `sheaf vm …` */
+import type { Client } from "@sheaf/client";
+import type { Command } from "commander";
+import { scoped, type Cli } from "../cli.ts";
+import { age, bytes, get, show, text, type Row } from "../output.ts";
+import { waitForTasks } from "../wait.ts";
+import { bytesArgument, countArgument, durationArgument, inParallel, labelArgument, listArgument, numberedNames } from "./arguments.ts";
+import { openConsole } from "./console.ts";
+import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
+
+interface CreateOptions {
+  image?: string;
+  cpus: number;
+  memory?: number;
+  disk?: number;
+  network?: string;
+  pool?: string;
+  count: number;
+  label?: Record<string, string>;
+  userData?: string;
+  sshKey?: string[];
+  on?: string;
+  wait?: boolean;
+  stopped?: boolean;
+  password?: string;
+  number?: number;
+  dryRun?: boolean;
+}
+
+export function vmCommands(program: Command, cli: Cli, now: () => number): void {
+  const vm = program.command("vm").description("machines");
+  addListing(vm, cli, "vm", [
+    nameColumn,
+    idColumn,
+    { title: "NUMBER", value: (row) => text(row, "number") },
+    { title: "STATE", value: (row) => text(row, "state") },
+    { title: "CPUS", value: (row) => text(row, "spec.cpu.count") },
+    { title: "MEMORY", value: (row) => bytes(get(row, "spec.memory.bytes")) },
+    {
+      title: "ADDRESS",
+      value: (row) => (get(row, "spec.nics") as { addresses?: string[] }[] | undefined)?.flatMap((nic) => nic.addresses ?? []).join(","),
+    },
+    { title: "HOST", value: (row) => text(row, "placement.hostName") ?? text(row, "placement.host") },
+    { title: "AGE", value: (row) => age(row["createdAt"], now()) },
+    { title: "REASON", value: (row) => text(row, "status.placement.pending.reason") ?? text(row, "status.agent.problem"), wide: true },
+  ]);
+
+  vm.command("create <name>")
+    .description("create machines; with --count 20 they are named NAME-01 … NAME-20")
+    .option("--image <image>", "image the first disk is cloned from")
+    .option("--cpus <count>", "virtual CPUs", countArgument, 1)
+    .option("--memory <size>", "memory; default: 1GiB", bytesArgument)
+    .option("--disk <size>", "size of the first disk; default: the image's", bytesArgument)
+    .option("--network <network>", "network of the first card")
+    .option("--pool <pool>", "storage pool of the first disk")
+    .option("--count <count>", "how many", countArgument, 1)
+    .option("--number <number>", "number people say aloud; default: chosen", countArgument)
+    .option("--label <key=value>", "repeatable", labelArgument)
+    .option("--ssh-key <file>", "public key that may sign in; repeatable", listArgument)
+    .option("--password <password>", "password of the guest's first user")
+    .option("--user-data <file>", "cloud-init user data")
+    .option("--on <host>", "this host and no other")
+    .option("--stopped", "do not start")
+    .option("--dry-run", "show what would be, change nothing")
+    .option("--wait", "until they run")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  sheaf vm create hello --image mini --wait\n  sheaf vm create web --image mini --cpus 2 --memory 512MiB --count 20 --label tier=web --wait",
+    )
+    .action(async (name: string, options: CreateOptions) => {
+      const client = await cli.client();
+      const body = await newMachine(cli, options);
+      const results = await inParallel(numberedNames(name, options.count), 16, (each) =>
+        client.vm.create({
+          query: { ...scoped(cli), dryRun: options.dryRun },
+          body: { ...body, name: each, ...(options.number === undefined ? {} : { number: options.number }) },
+          ...(options.dryRun ? {} : { idempotencyKey: cli.newKey() }),
+        }),
+      );
+      if (options.wait && !options.dryRun) {
+        await waitForTasks(
+          cli,
+          results.flatMap((result) => result.task ?? []),
+          "running",
+        );
+        const fresh = await inParallel(results, 16, (result) => client.vm.get({ params: { id: result.record.id } }));
+        await showMachines(cli, fresh as Row[]); // records are rows
+      } else
+        await showMachines(
+          cli,
+          results.map((result) => result.record as Row),
+        ); // records are rows
+    });
+
+  verb(vm, cli, "start", "start machines", {}, "running");
+  vm.command("stop <names...>")
+    .description("shut machines down: asks the guest, then cuts the power after the grace time")
+    .option("--force", "cut the power at once")
+    .option("--grace <time>", "such as 30s", durationArgument)
+    .option("--wait", "until they are off")
+    .action(async (names: string[], options: { force?: boolean; grace?: number; wait?: boolean }) => {
+      const client = await cli.client();
+      await act(cli, names, options.wait, "off", (id) =>
+        options.force
+          ? client.vm.forceOff({ params: { id }, query: scoped(cli) })
+          : client.vm.stop({ params: { id }, query: scoped(cli), body: options.grace === undefined ? {} : { graceMs: options.grace } }),
+      );
+    });
+  verb(vm, cli, "reboot", "restart the guests", {}, "restarted");
+  verb(vm, cli, "reset", "press the reset button", {}, "reset");
+  verb(vm, cli, "pause", "stop the guests' CPUs", {}, "paused");
+  verb(vm, cli, "resume", "let paused machines go on", {}, "running");
+
+  vm.command("resize <name>")
+    .description("change CPUs, memory or a disk; live where QEMU can, else at the next start")
+    .option("--cpus <count>", "virtual CPUs", countArgument)
+    .option("--memory <size>", "memory", bytesArgument)
+    .option("--disk <name=size>", "grow a disk: root=20GiB", labelArgument)
+    .option("--wait", "until it has taken effect or waits for the next start")
+    .action(async (id: string, options: { cpus?: number; memory?: number; disk?: Record<string, string>; wait?: boolean }) => {
+      const client = await cli.client();
+      const tasks: string[] = [];
+      const spec = {
+        ...(options.cpus === undefined ? {} : { cpu: { count: options.cpus } }),
+        ...(options.memory === undefined ? {} : { memory: { bytes: options.memory } }),
+      };
+      if (Object.keys(spec).length > 0)
+        tasks.push(...((await client.vm.change({ params: { id }, query: scoped(cli), body: { spec } })).task ?? "").split(" ").filter(Boolean));
+      if (options.disk) {
+        const record = await client.vm.get({ params: { id }, query: scoped(cli) });
+        for (const [diskName, size] of Object.entries(options.disk)) {
+          const disk = record.spec.disks.find((each) => each.name === diskName);
+          if (disk?.volume === undefined)
+            throw new Error(`${record.name} has no disk ${diskName}; it has ${record.spec.disks.map((each) => each.name).join(", ") || "none"}.`);
+          const changed = await client.volume.change({ params: { id: disk.volume }, body: { spec: { sizeBytes: bytesArgument(size) } } });
+          if (changed.task !== undefined) tasks.push(changed.task);
+        }
+      }
+      if (options.wait) await waitForTasks(cli, tasks, "resized");
+    });
+
+  vm.command("clone <name> <new-name>")
+    .description("copy a stopped machine with its disks")
+    .option("--wait", "until the copy is there")
+    .action(async (id: string, name: string, options: { wait?: boolean }) => {
+      const client = await cli.client();
+      await act(cli, [id], options.wait, "cloned", () => client.vm.clone({ params: { id }, query: scoped(cli), body: { name } }));
+    });
+
+  vm.command("migrate <names...>")
+    .description("move running machines to another host without stopping them")
+    .option("--to <host>", "target; default: the best host")
+    .option("--bandwidth <rate>", "at most, such as 100MB/s", bytesArgument)
+    .option("--wait", "until they have moved")
+    .action(async (names: string[], options: { to?: string; bandwidth?: number; wait?: boolean }) => {
+      const client = await cli.client();
+      const body = {
+        ...(options.to === undefined ? {} : { host: options.to }),
+        ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSecond: options.bandwidth }),
+      };
+      await act(cli, names, options.wait, "moved", (id) => client.vm.migrate({ params: { id }, query: scoped(cli), body }));
+    });
+
+  vm.command("delete [names...]")
+    .alias("rm")
+    .description("delete machines and the disks that go with them")
+    .option("--all", "every machine of the project")
+    .option("--label <selector>", "every machine with these labels")
+    .option("--wait", "until they are gone")
+    .action(async (names: string[], options: { all?: boolean; label?: string; wait?: boolean }) => {
+      const client = await cli.client();
+      const chosen =
+        options.all || options.label !== undefined
+          ? (await listAll(cli, "vm", { label: options.label })).filter((row) => row["deletedAt"] === undefined).map((row) => String(row["id"]))
+          : names;
+      if (chosen.length === 0 && !options.all && options.label === undefined) throw new Error("Name the machines, or give --all or --label.");
+      const tasks = await inParallel(chosen, 8, async (id) => (await client.vm.delete({ params: { id }, query: scoped(cli) })).task);
+      cli.terminal.note(`${chosen.length} ${chosen.length === 1 ? "machine is" : "machines are"} being deleted`);
+      if (options.wait)
+        await waitForTasks(
+          cli,
+          tasks.flatMap((task) => task ?? []),
+          "deleted",
+        );
+    });
+
+  vm.command("targets <name>")
+    .description("rank the hosts a machine could run on, with reasons")
+    .action(async (id: string) => {
+      const client = await cli.client();
+      const { hosts } = await client.vm.targets({ params: { id }, query: scoped(cli) });
+      show(cli, hosts, [
+        { title: "HOST", value: (row) => row.name },
+        { title: "FITS", value: (row) => (row.fits ? "yes" : "no") },
+        { title: "SCORE", value: (row) => row.score?.toFixed(3) },
+        { title: "REASONS", value: (row) => row.reasons.join("; ") },
+      ]);
+    });
+
+  vm.command("console <name>")
+    .description("the serial console; Ctrl-] leaves it")
+    .action((id: string) => openConsole(cli, id));
+
+  vm.command("adopt <host> <uuid> <name>")
+    .description("take over a domain that Sheaf did not make, without stopping it")
+    .option("--wait", "until it is done")
+    .action(async (host: string, uuid: string, name: string, options: { wait?: boolean }) => {
+      const client = await cli.client();
+      const { task } = await client.vm.adopt({ params: { id: host, uuid }, query: scoped(cli), body: { name } });
+      if (options.wait) await waitForTasks(cli, [task], "adopted");
+    });
+}
+
+type NewMachine = Omit<NonNullable<NonNullable<Parameters<Client["vm"]["create"]>[0]>["body"]>, "name">;
+
+async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine> {
+  const keys = await Promise.all((options.sshKey ?? []).map(async (file) => (await cli.readFile(file)).trim()));
+  return {
+    ...(options.label === undefined ? {} : { labels: options.label }),
+    spec: {
+      power: options.stopped ? "stopped" : "running",
+      cpu: { count: options.cpus },
+      memory: options.memory === undefined ? {} : { bytes: options.memory },
+      disks:
+        options.image === undefined && options.disk === undefined
+          ? []
+          : [
+              {
+                name: "root",
+                ...(options.image === undefined ? {} : { image: options.image }),
+                ...(options.disk === undefined ? {} : { sizeBytes: options.disk }),
+                ...(options.pool === undefined ? {} : { pool: options.pool }),
+              },
+            ],
+      nics: [{ name: "net0", network: options.network ?? "default" }],
+      cloudInit: {
+        sshAuthorizedKeys: keys,
+        ...(options.password === undefined ? {} : { password: options.password }),
+        ...(options.userData === undefined ? {} : { userData: await cli.readFile(options.userData) }),
+      },
+      placement: options.on === undefined ? {} : { host: options.on },
+    },
+  };
+}
+
+async function showMachines(cli: Cli, rows: readonly Row[]): Promise<void> {
+  const hosts = await hostNames(cli);
+  show(cli, rows, [
+    nameColumn,
+    idColumn,
+    { title: "STATE", value: (row) => text(row, "state") },
+    {
+      title: "ADDRESS",
+      value: (row) => (get(row, "spec.nics") as { addresses?: string[] }[] | undefined)?.flatMap((nic) => nic.addresses ?? []).join(","),
+    },
+    { title: "HOST", value: (row) => hosts.get(text(row, "placement.host") ?? "") ?? text(row, "placement.host") },
+  ]);
+}
+
+type Verb = "start" | "reboot" | "reset" | "pause" | "resume";
+function verb(vm: Command, cli: Cli, name: Verb, description: string, body: Record<string, never>, label: string): void {
+  vm.command(`${name} <names...>`)
+    .description(description)
+    .option("--wait", "until it has taken effect")
+    .action(async (names: string[], options: { wait?: boolean }) => {
+      const client = await cli.client();
+      await act(cli, names, options.wait, label, (id) => client.vm[name]({ params: { id }, query: scoped(cli), body }));
+    });
+}
+
+async function act(
+  cli: Cli,
+  names: readonly string[],
+  wait: boolean | undefined,
+  label: string,
+  call: (id: string) => Promise<{ task?: string | undefined; record: { name: string } }>,
+): Promise<void> {
+  const results = await inParallel(names, 8, call);
+  if (!wait) for (const { record, task } of results) cli.terminal.note(`${record.name}: accepted${task === undefined ? "" : `, task ${task}`}`);
+  else
+    await waitForTasks(
+      cli,
+      results.flatMap((result) => result.task ?? []),
+      label,
+    );
+}
