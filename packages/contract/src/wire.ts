@@ -67,7 +67,15 @@ export type ServerMessage =
   | { readonly type: "sync"; readonly revision: number; readonly documents: readonly AgentDocument[] }
   | { readonly type: "upsert"; readonly revision: number; readonly document: AgentDocument }
   /** No longer this host's: it stops managing it; `gone` says the record is deleted for good, else it moved away. */
-  | { readonly type: "remove"; readonly revision: number; readonly kind: Kind; readonly id: string; readonly gone: boolean }
+  | {
+      readonly type: "remove";
+      readonly revision: number;
+      readonly kind: Kind;
+      readonly id: string;
+      readonly gone: boolean;
+      /** Of a machine or volume that is placed elsewhere: by this the agent tells a move from a restored store's old memories. Without it, it destroys only what it was given in the present incarnation. */
+      readonly placement?: { readonly epoch: number; readonly incarnation: string };
+    }
   | { readonly type: "reported"; readonly sequence: number; readonly refused: readonly { readonly index: number; readonly why: string }[] }
   | { readonly type: "call"; readonly id: number; readonly method: AgentMethod; readonly parameters: unknown; readonly timeoutMs: number }
   | { readonly type: "cancel"; readonly id: number }
