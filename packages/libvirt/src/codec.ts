@@ -35,23 +35,13 @@ export const uhyper: Codec<bigint> = { minBytes: 8, encode: (writer, value) => w
  * 64-bit unsigned on the wire, `number` here: for sizes, times in ms and bandwidths, which stay below 2^53. Writing refuses anything
  * else; reading never fails: libvirt's "unknown" or "unlimited" (close to 2^64) comes out as the nearest double, still a huge number.
  */
-export const size: Codec<number> = {
-  minBytes: 8,
-  encode: (writer, value) => {
-    if (!Number.isSafeInteger(value) || value < 0) throw new XdrError(`${value} is not a whole number between 0 and 2^53 - 1`);
-    writer.uhyper(BigInt(value));
-  },
-  decode: (reader) => Number(reader.uhyper()),
-};
+export const size: Codec<number> = { minBytes: 8, encode: (writer, value) => writer.size(value), decode: (reader) => reader.size() };
 
 /** 64-bit signed on the wire, `number` here; as `size`, for seconds, offsets and counters that may be -1. */
 export const signedSize: Codec<number> = {
   minBytes: 8,
-  encode: (writer, value) => {
-    if (!Number.isSafeInteger(value)) throw new XdrError(`${value} is not a whole number between -2^53 + 1 and 2^53 - 1`);
-    writer.hyper(BigInt(value));
-  },
-  decode: (reader) => Number(reader.hyper()),
+  encode: (writer, value) => writer.signedSize(value),
+  decode: (reader) => reader.signedSize(),
 };
 
 export const double: Codec<number> = { minBytes: 8, encode: (writer, value) => writer.double(value), decode: (reader) => reader.double() };
@@ -108,7 +98,7 @@ function readChars(reader: XdrReader, length: number): string {
   const codes: number[] = [];
   let ended = false;
   for (let index = 0; index < length; index += 1) {
-    const code = reader.int() & 0xff;
+    const code = reader.char();
     ended ||= code === 0;
     if (!ended) codes.push(code);
   }
@@ -123,11 +113,7 @@ export function nullable<T>(inner: Codec<T>): Codec<T | null> {
       writer.uint(value === null ? 0 : 1);
       if (value !== null) inner.encode(writer, value);
     },
-    decode: (reader) => {
-      const present = reader.uint();
-      if (present > 1) throw new XdrError(`${present} is neither 0 (absent) nor 1 (present)`);
-      return present === 1 ? inner.decode(reader) : null;
-    },
+    decode: (reader) => (reader.presence() ? inner.decode(reader) : null),
   };
 }
 

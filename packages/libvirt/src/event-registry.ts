@@ -197,7 +197,7 @@ export class EventRegistry {
   }
 
   #notify(entry: Registration, event: unknown): void {
-    for (const listener of [...entry.listeners]) {
+    for (const listener of Array.from(entry.listeners)) {
       try {
         listener(event);
       } catch (error) {

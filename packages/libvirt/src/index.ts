@@ -65,3 +65,7 @@ export type { TlsOptions } from "./transport-tls.ts";
 export { sshTransport } from "./transport-ssh.ts";
 export type { SshOptions } from "./transport-ssh.ts";
 export { parseUri } from "./transport-uri.ts";
+
+export { FakeLibvirtError, FakeServer } from "./fake-server.ts";
+export type { FakeCall, FakeHandlers, FakeServerOptions, FakeStream } from "./fake-server.ts";
+export { memoryWirePair } from "./memory-wire.ts";

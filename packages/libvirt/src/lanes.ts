@@ -100,8 +100,8 @@ export class Lanes {
   pump(): void {
     if (this.#closed) return;
     const blocked = new Set<LaneKind>();
-    for (const waiter of [...this.#waiting]) {
-      if (blocked.has(waiter.kind)) continue;
+    for (const waiter of this.#waiting.slice()) {
+      if (blocked.has(waiter.kind) || !this.#waiting.includes(waiter)) continue;
       const connection = this.#find(waiter.kind);
       if (connection === undefined) {
         blocked.add(waiter.kind);

@@ -9,7 +9,7 @@ import { EventRegistry } from "./event-registry.ts";
 import { type LaneKind, Lanes } from "./lanes.ts";
 import type { Logger, Timer, Timers, Transport } from "./ports.ts";
 import type { Procedure } from "./procedures/procedure.ts";
-import { type Arguments, type ProcedureName, procedures, type Reply } from "./procedures/table.ts";
+import type { Arguments, ProcedureName, Reply } from "./procedures/table.ts";
 import { Session } from "./session.ts";
 import { Connection } from "./wire-connection.ts";
 
@@ -302,7 +302,7 @@ export class Libvirt implements Caller {
 
   #setState(state: ConnectionState): void {
     this.#state = state;
-    for (const listener of [...this.#stateListeners]) {
+    for (const listener of Array.from(this.#stateListeners)) {
       try {
         listener(state);
       } catch (error) {

@@ -26,7 +26,7 @@ const typedValue: Codec<TypedValue> = {
     codec.encode(writer, value);
   },
   decode: (reader) => {
-    const number = reader.int();
+    const number = reader.discriminant(names.length);
     const type = names[number - 1];
     if (type === undefined) throw new XdrError(`${number} is no type of a parameter`);
     // `type` and the codec come from the same entry, so the value has that entry's type.

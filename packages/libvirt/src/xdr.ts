@@ -63,6 +63,35 @@ export class XdrReader {
     return this.#bytes.readDoubleBE(this.#take(8));
   }
 
+  /** An unsigned 64-bit number as the nearest double. */
+  size(): number {
+    return Number(this.uhyper());
+  }
+
+  /** A signed 64-bit number as the nearest double. */
+  signedSize(): number {
+    return Number(this.hyper());
+  }
+
+  /** Whether something optional follows. */
+  presence(): boolean {
+    const present = this.uint();
+    if (present > 1) throw new XdrError(`${present} is neither 0 (absent) nor 1 (present)`);
+    return present === 1;
+  }
+
+  /** The number, from 1 to `last`, that says which kind of value follows. */
+  discriminant(last: number): number {
+    const number = this.int();
+    if (number < 1 || number > last) throw new XdrError(`${number} is no kind of value, there are 1 to ${last}`);
+    return number;
+  }
+
+  /** A C character: four bytes of which one counts. */
+  char(): number {
+    return this.int() & 0xff;
+  }
+
   /** Exactly `length` bytes, without a length field. */
   fixedOpaque(length: number): Uint8Array {
     const start = this.#take(length + padding(length));
@@ -154,7 +183,18 @@ export class XdrWriter {
     this.#bytes.writeBigUInt64BE(value, start);
   }
 
+  size(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) throw new XdrError(`${value} is not a whole number between 0 and 2^53 - 1`);
+    this.uhyper(BigInt(value));
+  }
+
+  signedSize(value: number): void {
+    if (!Number.isSafeInteger(value)) throw new XdrError(`${value} is not a whole number between -2^53 + 1 and 2^53 - 1`);
+    this.hyper(BigInt(value));
+  }
+
   double(value: number): void {
+    if (typeof value !== "number") throw new XdrError(`${String(value)} is not a number`);
     const start = this.#grow(8);
     this.#bytes.writeDoubleBE(value, start);
   }
