@@ -1,1 +1,11 @@
-export {};
+export { place, rank, refusalsOf } from "./place.ts";
+export * from "./placement-decision.ts";
+export { type PlacementRequest, type Purpose, type VolumeNeed, placementRequest } from "./placement-request.ts";
+export * from "./plan-batch.ts";
+export { article, articleScore } from "./policies/article.ts";
+export { pack } from "./policies/pack.ts";
+export { policies } from "./policies/registry.ts";
+export { spread } from "./policies/spread.ts";
+export type { HostFigures, ScoringPolicy } from "./scoring-policy.ts";
+export * from "./snapshot-change.ts";
+export { type HostUsage, type Measured, type VmCharge, SnapshotIndex, buildSnapshot } from "./snapshot.ts";

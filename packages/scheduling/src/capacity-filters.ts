@@ -1,0 +1,101 @@
+/** Whether a host has room, after overcommit, for one machine or for several that must share a host. */
+import { formatBytes } from "@sheaf/base";
+import { freeBytes } from "./free-bytes.ts";
+import type { HostFilter } from "./host-filter.ts";
+import type { PlacementRequest } from "./placement-request.ts";
+import type { SnapshotIndex } from "./snapshot.ts";
+
+export function capacityFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
+  const { table } = snapshot;
+  const need = requests.reduce(
+    (sum, request) => ({
+      cpus: sum.cpus + request.cpus,
+      memory: sum.memory + (request.hugepages ? 0 : request.memoryBytes),
+      huge: sum.huge + (request.hugepages ? request.memoryBytes : 0),
+    }),
+    { cpus: 0, memory: 0, huge: 0 },
+  );
+  // What the machines take on that host already is theirs to take again.
+  const given = (slot: number, of: (own: NonNullable<ReturnType<SnapshotIndex["own"]>>) => number): number => {
+    let sum = 0;
+    for (const request of requests) {
+      const own = snapshot.own(request.vm, slot);
+      if (own !== undefined) sum += of(own);
+    }
+    return sum;
+  };
+  const freeMemory = (slot: number): number =>
+    (table.memoryCapacity[slot] ?? 0) - (table.memoryUsed[slot] ?? 0) + given(slot, (own) => own.memoryBytes);
+  const freeHuge = (slot: number): number => (table.hugeCapacity[slot] ?? 0) - (table.hugeUsed[slot] ?? 0) + given(slot, (own) => own.hugeBytes);
+  const freeCpus = (slot: number): number => (table.cpuCapacity[slot] ?? 0) - (table.cpuUsed[slot] ?? 0) + given(slot, (own) => own.cpus);
+
+  const filters = spaceFilters(requests, snapshot);
+  if (need.huge > 0) {
+    filters.push({
+      code: "hugepages",
+      own: false,
+      one: "lacks huge pages",
+      many: "lack huge pages",
+      fails: (slot) => freeHuge(slot) < need.huge,
+      figure: { of: freeHuge, text: freeBytes, needed: formatBytes(need.huge) },
+    });
+  }
+  if (need.memory > 0) {
+    filters.push({
+      code: "memory",
+      own: false,
+      one: "lacks memory",
+      many: "lack memory",
+      fails: (slot) => freeMemory(slot) < need.memory,
+      figure: { of: freeMemory, text: freeBytes, needed: formatBytes(need.memory) },
+    });
+  }
+  const vcpus = (count: number): string => `${count} ${count === 1 ? "vCPU" : "vCPUs"}`;
+  filters.push({
+    code: "cpu",
+    own: false,
+    one: "lacks CPU",
+    many: "lack CPU",
+    fails: (slot) => freeCpus(slot) < need.cpus,
+    figure: { of: freeCpus, text: (free) => vcpus(Math.floor(free)), needed: vcpus(need.cpus) },
+  });
+  return filters;
+}
+
+function spaceFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
+  const { pools, table } = snapshot;
+  const volumes = requests.flatMap((request) => request.volumes);
+  const filters: HostFilter[] = [];
+  for (const pool of new Set(volumes.map((need) => need.pool))) {
+    const name = pools.pool(pool)?.name ?? pool;
+    const needs = volumes.filter((need) => need.pool === pool);
+    const wanted = (slot: number): number => {
+      let sum = 0;
+      for (const need of needs) if (pools.isNew(need.volume, pool, slot)) sum += need.sizeBytes;
+      return sum;
+    };
+    const refusal = (slot: number): string | null => pools.refusal(pool, table.ids[slot] ?? "", slot, wanted(slot));
+    filters.push(
+      {
+        code: `pool-full:${pool}`,
+        own: false,
+        one: `is nearly out of disk in pool ${name}`,
+        many: `are nearly out of disk in pool ${name}`,
+        fails: (slot) => refusal(slot) === "full",
+      },
+      {
+        code: `space:${pool}`,
+        own: false,
+        one: `lacks space in pool ${name}`,
+        many: `lack space in pool ${name}`,
+        fails: (slot) => refusal(slot) === "no-space",
+        figure: {
+          of: (slot) => pools.free(pool, table.ids[slot] ?? "", slot),
+          text: freeBytes,
+          needed: formatBytes(needs.reduce((sum, need) => sum + need.sizeBytes, 0)),
+        },
+      },
+    );
+  }
+  return filters;
+}

@@ -1,0 +1,165 @@
+/**
+ * Hosts in numbered slots: figures in typed arrays, so that one decision over 5,000 hosts stays in the cache of a core; what
+ * rarely changes (labels, CPU models, bridges) beside them. A host that is charged before its record is known gets a slot too:
+ * its charges are there when the record arrives. Used by SnapshotIndex alone.
+ */
+import { type ClusterSpec, type ClusterStatus, type HostObservation, type RecordOf, clusterCpuModel, hostOffer } from "@sheaf/model";
+
+export type HostState = "open" | "cordoned" | "draining" | "joining" | "unreachable" | "silent" | "leaving";
+
+export interface HostFacts {
+  readonly record: RecordOf<"host">;
+  readonly state: HostState;
+  /** Empty: not reported; the agent has the last word then. */
+  readonly cpuModels: ReadonlySet<string>;
+  readonly bridges: ReadonlySet<string>;
+  readonly seen: HostObservation | undefined;
+}
+
+/** Defaults of ClusterSpec, for hosts whose cluster has no record. */
+const noCluster = { cpuOvercommit: 8, memoryOvercommit: 1 };
+
+export class HostTable {
+  readonly ids: string[] = [];
+  readonly facts: (HostFacts | undefined)[] = [];
+  cpuCapacity = new Float64Array(16);
+  cpuUsed = new Float64Array(16);
+  memoryCapacity = new Float64Array(16);
+  memoryUsed = new Float64Array(16);
+  hugeCapacity = new Float64Array(16);
+  hugeUsed = new Float64Array(16);
+  /** Machines charged to the host. */
+  machines = new Float64Array(16);
+  /** Measured percentages; NaN where nothing was measured. */
+  cpuPercent = new Float64Array(16).fill(Number.NaN);
+  memoryPercent = new Float64Array(16).fill(Number.NaN);
+  powerPercent = new Float64Array(16).fill(Number.NaN);
+  readonly #slots = new Map<string, number>();
+  readonly #clusters = new Map<string, RecordOf<"cluster">>();
+  readonly #clusterIds = new Map<string, string>();
+
+  /** Slots ever given; iterate from 0 and skip those without facts. */
+  get length(): number {
+    return this.ids.length;
+  }
+
+  find(hostId: string): number | undefined {
+    return this.#slots.get(hostId);
+  }
+
+  slotOf(hostId: string): number {
+    const known = this.#slots.get(hostId);
+    if (known !== undefined) return known;
+    const slot = this.ids.length;
+    if (slot >= this.cpuUsed.length) this.#grow();
+    this.ids[slot] = hostId;
+    this.facts[slot] = undefined;
+    this.#slots.set(hostId, slot);
+    return slot;
+  }
+
+  upsert(record: RecordOf<"host">): void {
+    const slot = this.slotOf(record.id);
+    const before = this.facts[slot];
+    const seen = record.status.agent;
+    const same = before !== undefined && before.seen === seen;
+    this.facts[slot] = {
+      record,
+      state: stateOf(record),
+      seen,
+      cpuModels: same ? before.cpuModels : new Set(seen?.hypervisor.cpuModels),
+      bridges: same ? before.bridges : new Set(seen?.interfaces.filter((face) => face.bridge).map((face) => face.name)),
+    };
+    this.#capacity(slot);
+  }
+
+  /** The slot stays: machines and volumes may still be charged to it, and the same host may come back. */
+  remove(hostId: string): void {
+    const slot = this.#slots.get(hostId);
+    if (slot === undefined) return;
+    this.facts[slot] = undefined;
+    this.cpuCapacity[slot] = this.memoryCapacity[slot] = this.hugeCapacity[slot] = 0;
+    this.cpuPercent[slot] = this.memoryPercent[slot] = this.powerPercent[slot] = Number.NaN;
+  }
+
+  /** O(hosts of the cluster): overcommit ratios are the cluster's, and operators change them rarely. */
+  upsertCluster(record: RecordOf<"cluster">): void {
+    const before = this.#clusters.get(record.id);
+    if (before !== undefined && before.name !== record.name) this.#clusterIds.delete(before.name);
+    this.#clusters.set(record.id, record);
+    this.#clusterIds.set(record.name, record.id);
+    if (before?.specRevision !== record.specRevision || before.spec !== record.spec) this.#recount();
+  }
+
+  removeCluster(id: string): void {
+    const before = this.#clusters.get(id);
+    if (before === undefined) return;
+    this.#clusters.delete(id);
+    this.#clusterIds.delete(before.name);
+    this.#recount();
+  }
+
+  /** Id for a name or an id; the text itself where there is no such cluster. */
+  clusterId(reference: string): string {
+    return this.#clusterIds.get(reference) ?? reference;
+  }
+
+  cluster(reference: string): { readonly name: string; readonly spec: ClusterSpec; readonly status: ClusterStatus } | undefined {
+    return this.#clusters.get(this.clusterId(reference));
+  }
+
+  /** The model behind `cluster-baseline` on that host. */
+  baseline(slot: number): string {
+    const cluster = this.cluster(this.facts[slot]?.record.spec.cluster ?? "");
+    return cluster === undefined ? "qemu64" : clusterCpuModel(cluster.spec, cluster.status);
+  }
+
+  #recount(): void {
+    for (let slot = 0; slot < this.ids.length; slot += 1) this.#capacity(slot);
+  }
+
+  #capacity(slot: number): void {
+    const record = this.facts[slot]?.record;
+    const seen = record?.status.agent;
+    if (record === undefined || seen === undefined) {
+      this.cpuCapacity[slot] = this.memoryCapacity[slot] = this.hugeCapacity[slot] = 0;
+      return;
+    }
+    const cluster = this.cluster(record.spec.cluster)?.spec ?? noCluster;
+    const offer = hostOffer(record.spec, seen);
+    let huge = 0;
+    for (const cell of seen.numa) for (const pages of cell.hugepages) huge += pages.sizeBytes * pages.count;
+    // What lies in huge pages is not there for ordinary guests, and is never promised twice.
+    const ordinary = Math.max(0, offer.memoryBytes - huge);
+    this.cpuCapacity[slot] = offer.cpus * (record.spec.cpuOvercommit ?? cluster.cpuOvercommit);
+    this.memoryCapacity[slot] = Math.floor(ordinary * (record.spec.memoryOvercommit ?? cluster.memoryOvercommit));
+    this.hugeCapacity[slot] = huge;
+  }
+
+  #grow(): void {
+    const size = this.cpuUsed.length * 2;
+    const larger = (old: Float64Array<ArrayBuffer>, rest = 0): Float64Array<ArrayBuffer> => {
+      const grown = new Float64Array(size).fill(rest, old.length);
+      grown.set(old);
+      return grown;
+    };
+    this.cpuCapacity = larger(this.cpuCapacity);
+    this.cpuUsed = larger(this.cpuUsed);
+    this.memoryCapacity = larger(this.memoryCapacity);
+    this.memoryUsed = larger(this.memoryUsed);
+    this.hugeCapacity = larger(this.hugeCapacity);
+    this.hugeUsed = larger(this.hugeUsed);
+    this.machines = larger(this.machines);
+    this.cpuPercent = larger(this.cpuPercent, Number.NaN);
+    this.memoryPercent = larger(this.memoryPercent, Number.NaN);
+    this.powerPercent = larger(this.powerPercent, Number.NaN);
+  }
+}
+
+function stateOf(host: RecordOf<"host">): HostState {
+  const liveness = host.status.liveness?.state;
+  if (host.deletedAt !== undefined) return "leaving";
+  if (liveness === "unreachable") return "unreachable";
+  if (liveness !== "ready") return "joining";
+  return host.status.agent === undefined ? "silent" : host.spec.schedulable;
+}

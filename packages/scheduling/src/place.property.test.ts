@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { place } from "./place.ts";
+import { planBatch } from "./plan-batch.ts";
+import { policies } from "./policies/registry.ts";
+import { type SnapshotIndex, buildSnapshot } from "./snapshot.ts";
+import { gib, host, id, vm } from "./testing/records.ts";
+
+const hostArbitrary = fc.record({
+  cpus: fc.integer({ min: 1, max: 16 }),
+  memoryGib: fc.integer({ min: 1, max: 32 }),
+  ratio: fc.constantFrom(1, 1.5, 4),
+  schedulable: fc.constantFrom("open" as const, "open" as const, "open" as const, "cordoned" as const),
+  liveness: fc.constantFrom("ready" as const, "ready" as const, "ready" as const, "unreachable" as const),
+});
+const vmArbitrary = fc.record({
+  cpus: fc.integer({ min: 1, max: 8 }),
+  memoryGib: fc.integer({ min: 1, max: 8 }),
+  priority: fc.integer({ min: 0, max: 3 }),
+  together: fc.option(fc.constantFrom("a", "b"), { nil: undefined }),
+  apart: fc.option(fc.constantFrom("x", "y"), { nil: undefined }),
+});
+const site = fc.record({
+  hosts: fc.array(hostArbitrary, { minLength: 0, maxLength: 8 }),
+  machines: fc.array(vmArbitrary, { minLength: 1, maxLength: 30 }),
+  policy: fc.constantFrom(...Object.values(policies)),
+});
+type Site = typeof site extends fc.Arbitrary<infer T> ? T : never;
+
+const hostRecord = (of: Site["hosts"][number], index: number) =>
+  host(index + 1, {
+    cpus: of.cpus,
+    memoryBytes: of.memoryGib * gib,
+    liveness: of.liveness,
+    spec: { schedulable: of.schedulable, cpuOvercommit: of.ratio, memoryOvercommit: of.ratio },
+  });
+const vmRecord = (of: Site["machines"][number], index: number) => {
+  const { together, apart } = of;
+  const groups = { ...(together === undefined ? {} : { together }), ...(apart === undefined ? {} : { apart }) };
+  return vm(1000 + index, { spec: { cpu: { count: of.cpus }, memory: { bytes: of.memoryGib * gib }, priority: of.priority, placement: groups } });
+};
+const snapshotOf = (of: Site): SnapshotIndex => buildSnapshot(of.hosts.map(hostRecord));
+
+function checkSafe(snapshot: SnapshotIndex, of: Site, placed: ReadonlyMap<number, string>): void {
+  of.hosts.forEach((given, index) => {
+    const usage = snapshot.usage(id(index + 1));
+    assert.ok(usage);
+    assert.ok(usage.cpuUsed <= usage.cpuCapacity, "CPU over capacity");
+    assert.ok(usage.memoryUsedBytes <= usage.memoryCapacityBytes, "memory over capacity");
+    const mine = of.machines.filter((_, at) => placed.get(at) === id(index + 1));
+    assert.equal(
+      usage.cpuUsed,
+      mine.reduce((sum, { cpus }) => sum + cpus, 0),
+      "what is counted is what was placed",
+    );
+    if (mine.length > 0) assert.ok(given.schedulable === "open" && given.liveness === "ready");
+    for (const group of ["x", "y"]) assert.ok(mine.filter(({ apart }) => apart === group).length <= 1, "apart machines share a host");
+  });
+  for (const group of ["a", "b"]) {
+    const used = new Set(of.machines.flatMap(({ together }, at) => (together === group && placed.has(at) ? [placed.get(at)] : [])));
+    assert.ok(used.size <= 1, "together machines on several hosts");
+  }
+}
+
+test("one after the other, in whatever order: never over capacity, groups honoured, every refusal names every host", () => {
+  fc.assert(
+    fc.property(site, (of) => {
+      const snapshot = snapshotOf(of);
+      const placed = new Map<number, string>();
+      of.machines.forEach((machine, index) => {
+        const record = vmRecord(machine, index);
+        const decision = place(snapshot.request(record), snapshot, of.policy);
+        if (decision.none) {
+          const named = decision.classes.flatMap(({ hosts }) => hosts).sort();
+          assert.deepEqual(named, of.hosts.map((_, at) => id(at + 1)).sort(), "every host is in exactly one class");
+          return;
+        }
+        snapshot.reserve(snapshot.request(record), decision.host);
+        placed.set(index, decision.host);
+      });
+      checkSafe(snapshot, of, placed);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("in batches: the same promises, and nobody is refused who would fit afterwards", () => {
+  fc.assert(
+    fc.property(site, (of) => {
+      const snapshot = snapshotOf(of);
+      const decisions = planBatch(
+        of.machines.map((machine, index) => snapshot.request(vmRecord(machine, index))),
+        snapshot,
+        of.policy,
+      );
+      const placed = new Map<number, string>();
+      decisions.forEach(({ decision }, index) => {
+        if (!decision.none) placed.set(index, decision.host);
+      });
+      checkSafe(snapshot, of, placed);
+      decisions.forEach(({ request, decision }) => {
+        if (decision.none && request.together === undefined) assert.ok(place(request, snapshot, of.policy).none);
+      });
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("decisions depend on the records alone, not on the order they came in", () => {
+  fc.assert(
+    fc.property(site, fc.integer(), (of, turn) => {
+      const records = of.hosts.map(hostRecord);
+      const at = records.length === 0 ? 0 : Math.abs(turn) % records.length;
+      const turned = [...records.slice(at), ...records.slice(0, at)];
+      const decide = (order: typeof records) => {
+        const snapshot = buildSnapshot(order);
+        return planBatch(
+          of.machines.map((machine, index) => snapshot.request(vmRecord(machine, index))),
+          snapshot,
+          of.policy,
+        ).map(({ decision }) => (decision.none ? decision.reason : decision.host));
+      };
+      assert.deepEqual(decide(records), decide(turned));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("reserve and release leave no trace", () => {
+  fc.assert(
+    fc.property(site, (of) => {
+      const snapshot = snapshotOf(of);
+      const before = of.hosts.map((_, index) => snapshot.usage(id(index + 1)));
+      const requests = of.machines.map((machine, index) => snapshot.request(vmRecord(machine, index)));
+      for (const { request } of planBatch(requests, snapshot, of.policy)) snapshot.release(request.vm);
+      assert.deepEqual(
+        of.hosts.map((_, index) => snapshot.usage(id(index + 1))),
+        before,
+      );
+    }),
+  );
+});

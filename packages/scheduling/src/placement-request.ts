@@ -1,0 +1,108 @@
+/** What one machine needs of a host, with every reference looked up: the scheduler's only input besides the snapshot. */
+import type { RecordOf, VmRecord } from "@sheaf/model";
+
+export interface VolumeNeed {
+  readonly volume: string;
+  /** Id of its pool. */
+  readonly pool: string;
+  readonly sizeBytes: number;
+  /** The only host that can have it: it lies there, or was asked to, in a local pool. */
+  readonly pinnedTo?: string;
+}
+
+export interface PlacementRequest {
+  readonly vm: string;
+  readonly name: string;
+  /** 0 … 1000; higher first in a batch. */
+  readonly priority: number;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  /** Memory comes from the host's huge pages instead of its ordinary memory. */
+  readonly hugepages: boolean;
+  /** `cluster-baseline`, `host-passthrough`, `host-model`, or a model's name. */
+  readonly cpuModel: string;
+  readonly machineType: "q35" | "pc";
+  readonly uefi: boolean;
+  readonly secureBoot: boolean;
+  readonly tpm: boolean;
+  /** Id or name. */
+  readonly cluster?: string;
+  readonly host?: string;
+  readonly hostSelector: Readonly<Record<string, string>>;
+  /** Group names with their project in front, so that projects do not meet. */
+  readonly together?: string;
+  readonly apart?: string;
+  /** Ids of networks. */
+  readonly networks: readonly string[];
+  readonly volumes: readonly VolumeNeed[];
+  /** Ids of its volumes that have no record: it fits nowhere until they are there. */
+  readonly unknownVolumes: readonly string[];
+  /** Host that is not to be chosen: the present one, when the machine is to move. */
+  readonly leave?: string;
+}
+
+/** `place`: it has no host yet, or starts anew elsewhere. `move`: it is to leave its host; local volumes are copied along. */
+export type Purpose = "place" | "move";
+
+export const groupKey = (vm: VmRecord, group: string): string => `${vm.project ?? ""}/${group}`;
+
+/** Looks up a volume's record, or a pool's. */
+export interface RequestRecords {
+  readonly volume: (id: string) => RecordOf<"volume"> | undefined;
+  readonly pool: (id: string) => RecordOf<"pool"> | undefined;
+}
+
+export function placementRequest(vm: VmRecord, records: RequestRecords, purpose: Purpose): PlacementRequest {
+  const { cpu, memory, firmware, machineType, placement, nics, disks, priority } = vm.spec;
+  const volumes: VolumeNeed[] = [];
+  const unknownVolumes: string[] = [];
+  for (const disk of disks) {
+    if (disk.volume === undefined) continue;
+    const volume = records.volume(disk.volume);
+    if (volume === undefined) {
+      unknownVolumes.push(disk.volume);
+      continue;
+    }
+    const pinnedTo = purpose === "place" ? holder(volume, records) : undefined;
+    volumes.push({
+      volume: volume.id,
+      pool: volume.spec.pool,
+      sizeBytes: volume.spec.sizeBytes,
+      ...(pinnedTo === undefined ? {} : { pinnedTo }),
+    });
+  }
+  return {
+    vm: vm.id,
+    name: vm.name,
+    priority,
+    cpus: cpu.count,
+    memoryBytes: memory.bytes,
+    hugepages: memory.hugepages,
+    cpuModel: cpu.model,
+    machineType,
+    uefi: firmware.type === "uefi",
+    secureBoot: firmware.secureBoot,
+    tpm: firmware.tpm,
+    ...(placement.cluster === undefined ? {} : { cluster: placement.cluster }),
+    ...(placement.host === undefined ? {} : { host: placement.host }),
+    hostSelector: placement.hostSelector,
+    ...(placement.together === undefined ? {} : { together: groupKey(vm, placement.together) }),
+    ...(placement.apart === undefined ? {} : { apart: groupKey(vm, placement.apart) }),
+    networks: [...new Set(nics.map((nic) => nic.network))],
+    volumes,
+    unknownVolumes,
+    ...(purpose === "move" && vm.placement !== undefined ? { leave: vm.placement.host } : {}),
+  };
+}
+
+/** The host that a volume binds its machine to; `undefined` where several hosts see it, or it is still to be made anywhere. */
+function holder(volume: RecordOf<"volume">, records: RequestRecords): string | undefined {
+  if (records.pool(volume.spec.pool)?.spec.type === "shared") return undefined;
+  const own = volume.placement?.host ?? volume.spec.host;
+  if (own !== undefined) return own;
+  // A copy is made by the host that holds the original.
+  const source = volume.spec.source;
+  const original = source !== undefined && "volume" in source ? records.volume(source.volume) : undefined;
+  if (original === undefined || records.pool(original.spec.pool)?.spec.type === "shared") return undefined;
+  return original.placement?.host;
+}

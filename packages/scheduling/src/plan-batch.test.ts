@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { planBatch } from "./plan-batch.ts";
+import { pack } from "./policies/pack.ts";
+import { buildSnapshot } from "./snapshot.ts";
+import { gib, host, id, vm } from "./testing/records.ts";
+
+test("decisions see each other, and are reserved", () => {
+  const snapshot = buildSnapshot([host(1, { memoryBytes: 2 * gib }), host(2, { memoryBytes: 2 * gib })]);
+  const requests = [1, 2, 3, 4, 5].map((n) => snapshot.request(vm(n)));
+  const decisions = planBatch(requests, snapshot);
+  assert.deepEqual(
+    decisions.map(({ decision }) => (decision.none ? decision.reason : decision.host)),
+    [id(1), id(2), id(1), id(2), "no host fits: 2 lack memory (largest free 0 B)"],
+  );
+  assert.equal(snapshot.usage(id(1))?.machines, 2);
+});
+
+test("important machines come first, then large ones", () => {
+  const snapshot = buildSnapshot([host(1, { memoryBytes: 4 * gib })]);
+  const small = vm(1, { spec: { memory: { bytes: 3 * gib } } });
+  const large = vm(2, { spec: { memory: { bytes: 4 * gib } } });
+  const important = vm(3, { spec: { memory: { bytes: 2 * gib }, priority: 500 } });
+  const names = planBatch(
+    [small, large].map((record) => snapshot.request(record)),
+    snapshot,
+  ).filter(({ decision }) => !decision.none);
+  assert.deepEqual(
+    names.map(({ request }) => request.name),
+    ["vm-2"],
+  );
+  snapshot.release(id(2));
+  const again = planBatch(
+    [small, large, important].map((record) => snapshot.request(record)),
+    snapshot,
+  ).filter(({ decision }) => !decision.none);
+  assert.deepEqual(
+    again.map(({ request }) => request.name),
+    ["vm-3"],
+  );
+});
+
+test("machines that stay together get a host with room for all of them", () => {
+  // pack alone would put the first on the fuller host 1, where the second does not fit.
+  const snapshot = buildSnapshot([host(1, { memoryBytes: 3 * gib }), host(2, { memoryBytes: 8 * gib })]);
+  const spec = { memory: { bytes: 2 * gib }, placement: { together: "web" } };
+  const decisions = planBatch(
+    [vm(1, { spec }), vm(2, { spec })].map((record) => snapshot.request(record)),
+    snapshot,
+    pack,
+  );
+  assert.deepEqual(
+    decisions.map(({ decision }) => !decision.none && decision.host),
+    [id(2), id(2)],
+  );
+});
+
+test("a group that fits on no single host is refused as a whole", () => {
+  const snapshot = buildSnapshot([host(1, { memoryBytes: 3 * gib })]);
+  const spec = { memory: { bytes: 2 * gib }, placement: { together: "web" } };
+  const decisions = planBatch(
+    [vm(1, { spec }), vm(2, { spec })].map((record) => snapshot.request(record)),
+    snapshot,
+  );
+  assert.deepEqual(
+    decisions.map(({ decision }) => decision.none && decision.reason),
+    Array(2).fill("no host fits: 1 lacks memory (largest free 3 GiB), for all 2 machines that stay together"),
+  );
+  assert.equal(snapshot.usage(id(1))?.machines, 0);
+});
+
+test("together and apart at once is refused, not broken", () => {
+  const snapshot = buildSnapshot([host(1), host(2)]);
+  const spec = { placement: { together: "web", apart: "web" } };
+  const decisions = planBatch(
+    [vm(1, { spec }), vm(2, { spec })].map((record) => snapshot.request(record)),
+    snapshot,
+  );
+  assert.equal(decisions.filter(({ decision }) => !decision.none).length, 1);
+});

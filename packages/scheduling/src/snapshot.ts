@@ -1,0 +1,249 @@
+/**
+ * The scheduler's picture of the site: what every host offers and what is promised on it. Kept up to date from the cache's
+ * changes (each O(1), but a cluster's overcommit) and changed by `reserve` as each decision is made, because the cache lags
+ * behind the controller's own writes (design.md, decision 11). Held by the placement controller; asked by place, rank, planBatch.
+ * It reads no clock and writes no record.
+ *
+ * A machine is charged, whatever its power state (it may be started at any moment), to each host once that its placement, its
+ * migration (source and target) or a reservation names, until its record is gone.
+ */
+import type { Kind, RecordOf, VmRecord } from "@sheaf/model";
+import { GroupLedger } from "./group-ledger.ts";
+import { HostTable } from "./host-table.ts";
+import { type PlacementRequest, type Purpose, groupKey, placementRequest } from "./placement-request.ts";
+import { PoolLedger } from "./pool-ledger.ts";
+import type { SnapshotChange } from "./snapshot-change.ts";
+
+/** What a machine takes on each of its hosts. */
+export interface VmCharge {
+  readonly slots: readonly number[];
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly hugeBytes: number;
+  readonly together: string | undefined;
+  readonly apart: string | undefined;
+  readonly volumes: readonly string[];
+}
+
+interface Reservation {
+  readonly host: string;
+  /** Epoch of the placement when it was made: a newer one settles it. */
+  readonly epoch: number;
+  readonly request: PlacementRequest;
+}
+
+export interface HostUsage {
+  readonly cpuCapacity: number;
+  readonly cpuUsed: number;
+  readonly memoryCapacityBytes: number;
+  readonly memoryUsedBytes: number;
+  readonly hugepageCapacityBytes: number;
+  readonly hugepageUsedBytes: number;
+  readonly machines: number;
+}
+
+/** Percentages, measured outside; for policies that look at use instead of promises. */
+export interface Measured {
+  readonly cpuPercent?: number;
+  readonly memoryPercent?: number;
+  readonly powerPercent?: number;
+}
+
+export class SnapshotIndex {
+  /** For place, rank and planBatch; not for callers outside the package. */
+  readonly table = new HostTable();
+  readonly pools = new PoolLedger();
+  readonly together = new GroupLedger();
+  readonly apart = new GroupLedger();
+  readonly networks = new Map<string, { readonly record: RecordOf<"network">; readonly hosts: ReadonlySet<string> | null }>();
+  readonly #vms = new Map<string, VmRecord>();
+  readonly #charges = new Map<string, VmCharge>();
+  readonly #reservations = new Map<string, Reservation>();
+  readonly #slotOf = (hostId: string): number => this.table.slotOf(hostId);
+
+  update(change: SnapshotChange): void {
+    if (change.type === "remove") return this.#remove(change.kind, change.id);
+    const record = change.record;
+    switch (record.kind) {
+      case "host":
+        return this.table.upsert(record);
+      case "cluster":
+        return this.table.upsertCluster(record);
+      case "pool":
+        return this.pools.upsertPool(record);
+      case "volume":
+        return this.pools.upsertVolume(record, this.#slotOf);
+      case "network": {
+        const before = this.networks.get(record.id);
+        const hosts = before?.record.spec === record.spec ? before.hosts : record.spec.hosts === undefined ? null : new Set(record.spec.hosts);
+        this.networks.set(record.id, { record, hosts });
+        return;
+      }
+      case "vm":
+        return this.#upsertVm(record);
+      case "image":
+      case "task":
+      case "project":
+      case "user":
+      case "role":
+      case "token":
+        return;
+    }
+  }
+
+  /** What `vm` asks for, its volumes and pools looked up. */
+  request(vm: VmRecord, purpose: Purpose = "place"): PlacementRequest {
+    return placementRequest(vm, { volume: (id) => this.pools.volumes.get(id), pool: (id) => this.pools.pool(id) }, purpose);
+  }
+
+  /**
+   * Charges the machine to `hostId` from now on: the decision was made, its record is not here yet. It ends by itself when a
+   * newer placement (or a migration to that host) arrives, or by `release` when the transaction failed. One a machine.
+   */
+  reserve(request: PlacementRequest, hostId: string): void {
+    this.#reservations.set(request.vm, { host: hostId, epoch: this.#vms.get(request.vm)?.placement?.epoch ?? 0, request });
+    this.#recharge(request.vm);
+  }
+
+  /** Takes a reservation back; what the records say stays. */
+  release(vmId: string): void {
+    if (this.#reservations.delete(vmId)) this.#recharge(vmId);
+  }
+
+  reservedHost(vmId: string): string | undefined {
+    return this.#reservations.get(vmId)?.host;
+  }
+
+  /** @returns `undefined` for a host without a record. */
+  usage(hostId: string): HostUsage | undefined {
+    const slot = this.table.find(hostId);
+    if (slot === undefined || this.table.facts[slot] === undefined) return undefined;
+    const at = (figures: Float64Array): number => figures[slot] ?? 0;
+    return {
+      cpuCapacity: at(this.table.cpuCapacity),
+      cpuUsed: at(this.table.cpuUsed),
+      memoryCapacityBytes: at(this.table.memoryCapacity),
+      memoryUsedBytes: at(this.table.memoryUsed),
+      hugepageCapacityBytes: at(this.table.hugeCapacity),
+      hugepageUsedBytes: at(this.table.hugeUsed),
+      machines: at(this.table.machines),
+    };
+  }
+
+  /** Remembers measured figures of a host, in percent of what it has; absent ones are forgotten. */
+  measure(hostId: string, figures: Measured): void {
+    const slot = this.table.slotOf(hostId);
+    this.table.cpuPercent[slot] = figures.cpuPercent ?? Number.NaN;
+    this.table.memoryPercent[slot] = figures.memoryPercent ?? Number.NaN;
+    this.table.powerPercent[slot] = figures.powerPercent ?? Number.NaN;
+  }
+
+  /** What the machine takes on that host already: it does not compete with itself. */
+  own(vmId: string, slot: number): VmCharge | undefined {
+    const charge = this.#charges.get(vmId);
+    return charge?.slots.includes(slot) ? charge : undefined;
+  }
+
+  /** What the machine takes, on whichever hosts. */
+  charge(vmId: string): VmCharge | undefined {
+    return this.#charges.get(vmId);
+  }
+
+  #remove(kind: Kind, id: string): void {
+    if (kind === "host") this.table.remove(id);
+    else if (kind === "cluster") this.table.removeCluster(id);
+    else if (kind === "pool") this.pools.removePool(id);
+    else if (kind === "volume") this.pools.removeVolume(id);
+    else if (kind === "network") this.networks.delete(id);
+    else if (kind === "vm") {
+      this.#vms.delete(id);
+      this.#reservations.delete(id);
+      this.#recharge(id);
+    }
+  }
+
+  #upsertVm(vm: VmRecord): void {
+    this.#vms.set(vm.id, vm);
+    const reservation = this.#reservations.get(vm.id);
+    if (reservation !== undefined) {
+      const settled = (vm.placement?.epoch ?? 0) > reservation.epoch || vm.status.migration?.target === reservation.host;
+      if (settled || vm.deletedAt !== undefined) this.#reservations.delete(vm.id);
+    }
+    this.#recharge(vm.id);
+  }
+
+  #recharge(id: string): void {
+    const before = this.#charges.get(id);
+    if (before !== undefined) this.#apply(before, -1);
+    const charge = this.#chargeOf(id);
+    if (charge === undefined) this.#charges.delete(id);
+    else {
+      this.#charges.set(id, charge);
+      this.#apply(charge, 1);
+    }
+    this.#wantVolumes(before, charge);
+  }
+
+  #chargeOf(id: string): VmCharge | undefined {
+    const vm = this.#vms.get(id);
+    const reservation = this.#reservations.get(id);
+    const slots = new Set<number>();
+    if (vm?.placement !== undefined) slots.add(this.table.slotOf(vm.placement.host));
+    const migration = vm?.status.migration;
+    if (migration !== undefined) {
+      slots.add(this.table.slotOf(migration.source));
+      slots.add(this.table.slotOf(migration.target));
+    }
+    if (reservation !== undefined) slots.add(this.table.slotOf(reservation.host));
+    if (slots.size === 0) return undefined;
+    if (vm === undefined) return reservation === undefined ? undefined : chargeOfRequest(reservation.request, [...slots]);
+    const { cpu, memory, placement, disks } = vm.spec;
+    return {
+      slots: [...slots],
+      cpus: cpu.count,
+      memoryBytes: memory.hugepages ? 0 : memory.bytes,
+      hugeBytes: memory.hugepages ? memory.bytes : 0,
+      together: placement.together === undefined ? undefined : groupKey(vm, placement.together),
+      apart: placement.apart === undefined ? undefined : groupKey(vm, placement.apart),
+      volumes: disks.flatMap((disk) => (disk.volume === undefined ? [] : [disk.volume])),
+    };
+  }
+
+  #apply(charge: VmCharge, sign: 1 | -1): void {
+    const { cpuUsed, memoryUsed, hugeUsed, machines } = this.table;
+    for (const slot of charge.slots) {
+      cpuUsed[slot] = (cpuUsed[slot] ?? 0) + sign * charge.cpus;
+      memoryUsed[slot] = (memoryUsed[slot] ?? 0) + sign * charge.memoryBytes;
+      hugeUsed[slot] = (hugeUsed[slot] ?? 0) + sign * charge.hugeBytes;
+      machines[slot] = (machines[slot] ?? 0) + sign;
+      if (charge.together !== undefined) this.together.add(charge.together, slot, sign);
+      if (charge.apart !== undefined) this.apart.add(charge.apart, slot, sign);
+    }
+  }
+
+  #wantVolumes(before: VmCharge | undefined, now: VmCharge | undefined): void {
+    const kept = new Set(now?.volumes);
+    const left = (before?.volumes ?? []).filter((id) => !kept.has(id));
+    if (left.length > 0) this.pools.want(left, [], this.#slotOf);
+    if (now !== undefined) this.pools.want(now.volumes, now.slots, this.#slotOf);
+  }
+}
+
+function chargeOfRequest(request: PlacementRequest, slots: readonly number[]): VmCharge {
+  return {
+    slots,
+    cpus: request.cpus,
+    memoryBytes: request.hugepages ? 0 : request.memoryBytes,
+    hugeBytes: request.hugepages ? request.memoryBytes : 0,
+    together: request.together,
+    apart: request.apart,
+    volumes: request.volumes.map((need) => need.volume),
+  };
+}
+
+/** A snapshot of these records; order does not matter. */
+export function buildSnapshot(records: Iterable<Extract<SnapshotChange, { type: "upsert" }>["record"]>): SnapshotIndex {
+  const snapshot = new SnapshotIndex();
+  for (const record of records) snapshot.update({ type: "upsert", record });
+  return snapshot;
+}
