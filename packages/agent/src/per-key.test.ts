@@ -120,5 +120,8 @@ test("after stop nothing new begins", async () => {
   keys.touch("a");
   await clock.advance(10_000);
   assert.equal(runs, 0);
-  await assert.rejects(keys.exclusive("a", async () => {}), /stopping/);
+  await assert.rejects(
+    keys.exclusive("a", async () => {}),
+    /stopping/,
+  );
 });

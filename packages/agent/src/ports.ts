@@ -37,7 +37,11 @@ export interface FileWriter {
 /** Programs of the host: qemu-img, xorriso, ip. No shell in between. */
 export interface Processes {
   /** @throws when it could not be started, or did not end before the deadline (it is killed then). An exit code is no error here. */
-  run(program: string, programArguments: readonly string[], options: { readonly deadlineMs: number; readonly signal?: AbortSignal }): Promise<ProcessResult>;
+  run(
+    program: string,
+    programArguments: readonly string[],
+    options: { readonly deadlineMs: number; readonly signal?: AbortSignal },
+  ): Promise<ProcessResult>;
 }
 
 export interface ProcessResult {

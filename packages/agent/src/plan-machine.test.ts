@@ -1,0 +1,453 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { RecordOf } from "@sheaf/model";
+import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
+import { afterRefusal, failureWindowMs, mayDestroy, type Plan, planMachine, pressAgainMs, resumeAgainMs, type Situation } from "./plan-machine.ts";
+import type { Domain } from "./ports.ts";
+import { sampleDocument, sampleId } from "./simulated/sample-documents.ts";
+
+const now = 1_800_000_000_000;
+const us = sampleId(10);
+const other = sampleId(11);
+const id = sampleId(1);
+const mark = { machineId: id, epoch: 1, incarnation: "i1", generation: 1 };
+const placement = { host: us, epoch: 1, incarnation: "i1" };
+
+const machine = (spec: object = {}, options: object = {}): RecordOf<"vm"> => sampleDocument("vm", spec, { id, placement, ...options });
+const domain = (state: Domain["state"], reason: Domain["reason"] = "unknown", over: object = {}): Domain => ({
+  uuid: id,
+  name: "sheaf-100-vm",
+  state,
+  reason,
+  persistent: true,
+  mark,
+  ...over,
+});
+const remembered = (over: Partial<MachineMemory> = {}): MachineMemory => ({
+  ...newMachineMemory(now - 1000),
+  held: { epoch: 1, incarnation: "i1" },
+  ...over,
+});
+const ran = (over: Partial<MachineMemory> = {}): MachineMemory =>
+  remembered({ state: "running", expectRunning: true, runningBoot: "boot", startedAt: now - 1000, observedGeneration: 1, ...over });
+const situation = (over: Partial<Situation> = {}): Situation => ({
+  now,
+  hostId: us,
+  bootId: "boot",
+  welcome: { incarnation: "i1", bootId: "boot" },
+  synced: true,
+  leaseHolds: true,
+  vm: machine(),
+  memory: undefined,
+  domain: null,
+  needs: { state: "ready" },
+  definitionOutdated: false,
+  liveOutdated: false,
+  migrating: false,
+  ...over,
+});
+const steps = (plan: Plan): string => plan.steps.map((step) => (step.do === "start" && step.paused ? "start-paused" : step.do)).join(" ");
+
+/** what is wanted × what is seen → steps and state. */
+const table: readonly (readonly [string, Partial<Situation>, string, string | undefined])[] = [
+  ["new and wanted running", {}, "define seed start", "starting"],
+  ["new and wanted paused", { vm: machine({ power: "paused" }) }, "define seed start-paused", "starting"],
+  ["new and wanted stopped", { vm: machine({ power: "stopped" }) }, "define", "stopped"],
+  ["new, disks not there yet", { needs: { state: "waiting", why: "disk" } }, "", "preparing"],
+  ["new, disks cannot be made", { needs: { state: "failed", why: "disk" } }, "", "failed"],
+  ["defined, wanted running", { domain: domain("stopped") }, "seed start", "starting"],
+  ["defined otherwise, wanted running", { domain: domain("stopped"), definitionOutdated: true }, "define seed start", "starting"],
+  ["runs as wanted", { domain: domain("running", "booted"), memory: ran() }, "", "running"],
+  ["runs, found for the first time", { domain: domain("running", "booted") }, "", "running"],
+  ["runs, differs", { domain: domain("running"), memory: ran(), liveOutdated: true }, "apply-live", "running"],
+  ["runs, definition differs", { domain: domain("running"), memory: ran(), definitionOutdated: true }, "apply-live", "running"],
+  ["runs, wanted paused", { vm: machine({ power: "paused" }), domain: domain("running"), memory: ran() }, "suspend", "running"],
+  ["paused as wanted", { vm: machine({ power: "paused" }), domain: domain("paused", "user"), memory: ran() }, "", "paused"],
+  ["paused, wanted running", { domain: domain("paused", "user"), memory: ran({ state: "paused" }) }, "resume", "paused"],
+  ["paused by QEMU at work", { domain: domain("paused", "starting-up"), memory: ran() }, "", "paused"],
+  ["paused by a disk error", { domain: domain("paused", "io-error"), memory: ran() }, "", "paused"],
+  [
+    "paused by a disk error, later",
+    { domain: domain("paused", "io-error"), memory: ran({ state: "paused", since: now - resumeAgainMs }) },
+    "resume",
+    "paused",
+  ],
+  ["runs, wanted stopped", { vm: machine({ power: "stopped" }), domain: domain("running"), memory: ran() }, "press-power", "stopping"],
+  [
+    "paused, wanted stopped",
+    { vm: machine({ power: "stopped" }), domain: domain("paused", "user"), memory: ran() },
+    "resume press-power",
+    "stopping",
+  ],
+  [
+    "asked a moment ago",
+    { vm: machine({ power: "stopped" }), domain: domain("running"), memory: ran({ stopAskedAt: now - 1, stopPressedAt: now - 1 }) },
+    "",
+    "stopping",
+  ],
+  [
+    "asked some time ago",
+    {
+      vm: machine({ power: "stopped" }),
+      domain: domain("running"),
+      memory: ran({ stopAskedAt: now - pressAgainMs, stopPressedAt: now - pressAgainMs }),
+    },
+    "press-power",
+    "stopping",
+  ],
+  [
+    "grace is over",
+    { vm: machine({ power: "stopped" }), domain: domain("running"), memory: ran({ stopAskedAt: now - 60_000 }) },
+    "destroy",
+    "stopping",
+  ],
+  ["no grace", { vm: machine({ power: "stopped", stopGraceMs: 0 }), domain: domain("running"), memory: ran() }, "destroy", "stopping"],
+  [
+    "stopped as wanted",
+    { vm: machine({ power: "stopped" }), domain: domain("stopped", "shutdown"), memory: ran({ stopAskedAt: now - 5 }) },
+    "",
+    "stopped",
+  ],
+  ["started again", { domain: domain("stopped", "shutdown"), memory: remembered({ state: "stopped", stoppedBy: "user" }) }, "seed start", "starting"],
+  ["guest shut down", { domain: domain("stopped", "shutdown"), memory: ran() }, "", "stopped"],
+  ["guest shut down, was asked to", { domain: domain("stopped", "shutdown"), memory: ran({ stopAskedAt: now - 5 }) }, "seed start", "starting"],
+  [
+    "guest shut down, start asked",
+    { vm: machine({ startRequest: 1 }), domain: domain("stopped", "shutdown"), memory: remembered({ state: "stopped", stoppedBy: "guest" }) },
+    "seed start",
+    "starting",
+  ],
+  [
+    "guest shut down, to be restarted",
+    { vm: machine({ restart: { onGuestShutdown: "restart", delayMs: 0 } }), domain: domain("stopped", "shutdown"), memory: ran() },
+    "seed start",
+    "starting",
+  ],
+  ["crashed just now", { domain: domain("stopped", "crashed"), memory: ran() }, "", "crashed"],
+  [
+    "crashed, delay over",
+    { domain: domain("stopped", "crashed"), memory: remembered({ state: "crashed", stoppedBy: "crash", failures: [now - 1000] }) },
+    "seed start",
+    "starting",
+  ],
+  ["crashed, to stay so", { vm: machine({ restart: { onCrash: "stay" } }), domain: domain("stopped", "crashed"), memory: ran() }, "", "crashed"],
+  ["crashed too often", { domain: domain("stopped", "crashed"), memory: ran({ failures: [now - 3000, now - 2000, now - 1000] }) }, "", "failed"],
+  [
+    "crashed long ago",
+    { domain: domain("stopped", "crashed"), memory: ran({ failures: [1, 2, 3].map((each) => now - failureWindowMs - each) }) },
+    "",
+    "crashed",
+  ],
+  [
+    "given up, changed since",
+    { vm: machine({}, { generation: 2 }), domain: domain("stopped"), memory: remembered({ givenUp: { generation: 1, startRequest: 0 } }) },
+    "seed start",
+    "starting",
+  ],
+  ["given up", { domain: domain("stopped"), memory: remembered({ givenUp: { generation: 1, startRequest: 0 } }) }, "", "failed"],
+  ["crash remains of QEMU", { domain: domain("crashed"), memory: remembered({ stoppedBy: "crash" }) }, "destroy seed start", "starting"],
+  ["host rebooted", { domain: domain("stopped"), memory: ran({ runningBoot: "earlier" }) }, "seed start", "starting"],
+  ["power cut from outside", { domain: domain("stopped", "destroyed"), memory: ran() }, "seed start", "starting"],
+  ["definition vanished", { memory: ran() }, "define seed start", "starting"],
+  ["deleted, runs", { vm: machine({}, { deletedAt: 1 }), domain: domain("running"), memory: ran() }, "destroy undefine remove-seed", "stopping"],
+  ["deleted, stopped", { vm: machine({}, { deletedAt: 1 }), domain: domain("stopped"), memory: remembered() }, "undefine remove-seed", "stopping"],
+  ["deleted, gone", { vm: machine({}, { deletedAt: 1 }), memory: remembered() }, "remove-seed", "gone"],
+  [
+    "new epoch of the same place",
+    { vm: machine({}, { placement: { ...placement, epoch: 2 } }), domain: domain("running"), memory: ran() },
+    "mark",
+    "running",
+  ],
+  [
+    "elsewhere, newer",
+    { vm: machine({}, { placement: { ...placement, host: other, epoch: 2 } }), domain: domain("running"), memory: ran() },
+    "destroy undefine remove-seed forget",
+    undefined,
+  ],
+  [
+    "elsewhere, older",
+    { vm: machine({}, { placement: { ...placement, host: other } }), domain: domain("running", "booted", { mark: { ...mark, epoch: 2 } }) },
+    "",
+    undefined,
+  ],
+  [
+    "elsewhere, nothing here",
+    { vm: machine({}, { placement: { ...placement, host: other } }), memory: remembered() },
+    "remove-seed forget",
+    undefined,
+  ],
+  ["no document, runs", { vm: undefined, domain: domain("running"), memory: ran() }, "", undefined],
+  ["no document, nothing here", { vm: undefined, memory: remembered() }, "remove-seed forget", undefined],
+  [
+    "removed for good",
+    { vm: undefined, domain: domain("running"), memory: ran({ removal: { gone: true, incarnation: "i1" } }) },
+    "destroy undefine remove-seed forget",
+    undefined,
+  ],
+  [
+    "removed under an older store",
+    { vm: undefined, domain: domain("running"), memory: ran({ removal: { gone: true, incarnation: "i2" } }) },
+    "",
+    undefined,
+  ],
+  [
+    "removed, moved on",
+    {
+      vm: undefined,
+      domain: domain("stopped"),
+      memory: remembered({ removal: { gone: false, incarnation: "i2", placement: { epoch: 2, incarnation: "i1" } } }),
+    },
+    "undefine remove-seed forget",
+    undefined,
+  ],
+  [
+    "removed by an old memory",
+    {
+      vm: undefined,
+      domain: domain("running"),
+      memory: ran({ removal: { gone: false, incarnation: "i2", placement: { epoch: 1, incarnation: "i1" } } }),
+    },
+    "",
+    undefined,
+  ],
+  ["overtaken document", { vm: machine(), domain: domain("stopped"), memory: remembered({ held: { epoch: 2, incarnation: "i1" } }) }, "", undefined],
+  [
+    "host not welcomed since boot",
+    { welcome: { incarnation: "i1", bootId: "earlier" }, domain: domain("stopped"), memory: ran({ runningBoot: "earlier" }) },
+    "",
+    "stopped",
+  ],
+  ["never welcomed", { welcome: null }, "", "stopped"],
+  [
+    "restored store, held before",
+    { welcome: { incarnation: "i2", bootId: "boot" }, domain: domain("stopped"), memory: remembered() },
+    "seed start",
+    "starting",
+  ],
+  ["restored store, never held", { welcome: { incarnation: "i2", bootId: "boot" } }, "", "stopped"],
+  ["highly available, lease over", { vm: machine({ highlyAvailable: true }), leaseHolds: false }, "", "stopped"],
+  ["foreign domain of this id", { domain: domain("running", "booted", { mark: undefined }) }, "", "failed"],
+  [
+    "on the move",
+    {
+      vm: machine({}, { status: { migration: { task: id, phase: "perform", source: us, target: other, since: 1 } } }),
+      domain: domain("running"),
+      memory: ran(),
+    },
+    "",
+    "running",
+  ],
+  ["on the move, wanted stopped", { migrating: true, vm: machine({ power: "stopped" }), domain: domain("running"), memory: ran() }, "", "running"],
+];
+
+for (const [name, over, wantedSteps, wantedState] of table) {
+  test(`plan: ${name} → ${wantedSteps || "nothing"}, ${wantedState ?? "no report"}`, () => {
+    const plan = planMachine(situation(over));
+    assert.equal(steps(plan), wantedSteps);
+    assert.equal(plan.report ? plan.memory?.state : undefined, wantedState);
+  });
+}
+
+test("a guest's own end is told apart from a user's, a crash's and the host's", () => {
+  const by = (reason: Domain["reason"], over: Partial<MachineMemory> = {}) =>
+    planMachine(situation({ vm: machine({ power: "stopped" }), domain: domain("stopped", reason), memory: ran(over) })).memory?.stoppedBy;
+  assert.equal(by("shutdown"), "guest");
+  assert.equal(by("shutdown", { stopAskedAt: now - 10 }), "user");
+  assert.equal(by("destroyed", { stopAskedAt: now - 10 }), "user");
+  assert.equal(by("destroyed"), "host");
+  assert.equal(by("crashed"), "crash");
+  assert.equal(by("failed"), "crash");
+  assert.equal(by("shutdown", { runningBoot: "earlier" }), "host");
+});
+
+test("restarts after crashes are counted, stop after the policy's tries, and a start by a person begins anew", () => {
+  let memory = ran();
+  let time = now;
+  let starts = 0;
+  for (let round = 0; round < 20; round += 1) {
+    const plan = planMachine(situation({ now: time, domain: domain("stopped", "crashed"), memory }));
+    memory = plan.memory ?? memory;
+    if (steps(plan).includes("start")) {
+      starts += 1;
+      memory = planMachine(situation({ now: time, domain: domain("running"), memory })).memory ?? memory;
+    }
+    time += 1500;
+  }
+  assert.equal(starts, 3);
+  assert.equal(memory.restarts, 3);
+  assert.equal(memory.state, "failed");
+  assert.match(memory.problem ?? "", /crashed 4 times/);
+  assert.equal(
+    steps(planMachine(situation({ now: time + 2 * failureWindowMs, domain: domain("stopped", "crashed"), memory }))),
+    "",
+    "it is left alone for good",
+  );
+  const again = planMachine(situation({ now: time, vm: machine({ startRequest: 1 }), domain: domain("stopped", "crashed"), memory }));
+  assert.equal(steps(again), "seed start");
+  assert.equal(again.memory?.restarts, 0);
+});
+
+test("refused starts count as tries and end as failed", () => {
+  const vm = machine();
+  let memory = remembered();
+  for (let failure = 1; failure <= 4; failure += 1) {
+    memory = afterRefusal({ now: now + failure }, vm, memory, { do: "start", paused: false }, "Failed to get write lock");
+    assert.equal(memory.state, failure === 4 ? "failed" : "starting");
+  }
+  const plan = planMachine(situation({ now: now + 60_000, domain: domain("stopped"), memory }));
+  assert.equal(steps(plan), "");
+  assert.equal(plan.memory?.problem, "Failed to get write lock");
+  assert.equal(plan.memory?.observedGeneration, 1);
+});
+
+test("a generation counts as seen only when it was wholly acted on", () => {
+  const vm = machine({}, { generation: 7 });
+  const observed = (over: Partial<Situation>) => planMachine(situation({ vm, memory: ran(), ...over })).memory?.observedGeneration;
+  assert.equal(observed({ domain: domain("running"), liveOutdated: true }), 1);
+  assert.equal(observed({ domain: domain("running") }), 7);
+  assert.equal(observed({ domain: domain("paused", "user") }), 1);
+  assert.equal(observed({ needs: { state: "waiting", why: "disk" }, memory: remembered() }), 0);
+});
+
+const marks = fc.record({ epoch: fc.integer({ min: 1, max: 3 }), incarnation: fc.constantFrom("i1", "i2", "i3") });
+const anySituation: fc.Arbitrary<Situation> = fc
+  .record({
+    spec: fc.record({
+      power: fc.constantFrom("running", "stopped", "paused"),
+      startRequest: fc.integer({ min: 0, max: 2 }),
+      stopGraceMs: fc.constantFrom(0, 60_000),
+      highlyAvailable: fc.boolean(),
+      restart: fc.record({
+        onGuestShutdown: fc.constantFrom("stay", "restart"),
+        onCrash: fc.constantFrom("restart", "stay"),
+        delayMs: fc.constantFrom(0, 1000),
+      }),
+    }),
+    host: fc.constantFrom(us, other),
+    place: marks,
+    placed: fc.boolean(),
+    document: fc.boolean(),
+    deleted: fc.boolean(),
+    migration: fc.boolean(),
+    domain: fc.option(
+      fc.record({
+        state: fc.constantFrom("running", "paused", "stopping", "stopped", "crashed"),
+        reason: fc.constantFrom("unknown", "user", "io-error", "shutdown", "destroyed", "crashed", "failed", "booted"),
+        mark: fc.option(marks),
+        persistent: fc.boolean(),
+      }),
+    ),
+    memory: fc.option(
+      fc.record({
+        held: fc.option(marks),
+        state: fc.constantFrom("running", "stopped", "crashed", "failed", "preparing", "stopping"),
+        expectRunning: fc.boolean(),
+        runningBoot: fc.constantFrom("boot", "earlier"),
+        stoppedBy: fc.option(fc.constantFrom("user", "guest", "crash", "host")),
+        removal: fc.option(fc.record({ gone: fc.boolean(), incarnation: fc.constantFrom("i1", "i2"), placement: fc.option(marks) })),
+        failures: fc.array(fc.integer({ min: 0, max: 1000 }).map((ago) => now - ago)),
+        migration: fc.boolean(),
+      }),
+    ),
+    welcome: fc.option(fc.record({ incarnation: fc.constantFrom("i1", "i2"), bootId: fc.constantFrom("boot", "earlier") })),
+    flags: fc.record({
+      synced: fc.boolean(),
+      leaseHolds: fc.boolean(),
+      migrating: fc.boolean(),
+      definitionOutdated: fc.boolean(),
+      liveOutdated: fc.boolean(),
+    }),
+  })
+  .map((any) => {
+    const { held, stoppedBy, removal, migration, ...rest } = any.memory ?? { held: null, stoppedBy: null, removal: null, migration: false };
+    const vm = sampleDocument("vm", any.spec, {
+      id,
+      ...(any.placed ? { placement: { host: any.host, ...any.place } } : {}),
+      ...(any.deleted ? { deletedAt: 1 } : {}),
+      status: any.migration ? { migration: { task: id, phase: "perform", source: us, target: other, since: 1 } } : {},
+    });
+    return situation({
+      ...any.flags,
+      welcome: any.welcome,
+      vm: any.document ? vm : undefined,
+      domain: any.domain
+        ? domain(any.domain.state, any.domain.reason, {
+            persistent: any.domain.persistent,
+            mark: any.domain.mark ? { ...mark, ...any.domain.mark } : undefined,
+          })
+        : null,
+      memory: any.memory
+        ? remembered({
+            ...rest,
+            held: held ?? undefined,
+            stoppedBy: stoppedBy ?? undefined,
+            ...(removal
+              ? { removal: { gone: removal.gone, incarnation: removal.incarnation, ...(removal.placement ? { placement: removal.placement } : {}) } }
+              : {}),
+            ...(migration ? { migration: { taskId: id, role: "source", phase: "perform", epoch: 1, mayHaveRun: false } } : {}),
+          })
+        : undefined,
+    });
+  });
+
+test("property: nothing starts without a welcome since boot, the newest epoch known, and a placement here that counts", () => {
+  fc.assert(
+    fc.property(anySituation, (it) => {
+      const plan = planMachine(it);
+      if (!plan.steps.some((step) => step.do === "start")) return;
+      assert.equal(it.welcome?.bootId, it.bootId);
+      const place = it.vm?.placement;
+      assert.equal(place?.host, us);
+      const held = it.memory?.held;
+      if (held && held.incarnation === place?.incarnation) assert.ok(place.epoch >= held.epoch);
+      if (place?.incarnation !== it.welcome?.incarnation) {
+        const same = (one: { epoch: number; incarnation: string } | undefined) =>
+          one?.epoch === place?.epoch && one?.incarnation === place?.incarnation;
+        assert.ok(same(held) || same(it.domain?.mark), "under a restored store only what was held here starts");
+      }
+      assert.equal(it.vm?.deletedAt, undefined);
+      if (it.vm?.spec.highlyAvailable) assert.ok(it.leaseHolds);
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
+test("property: a domain without Sheaf's mark is never touched, and a machine on the move by nobody but its migration", () => {
+  fc.assert(
+    fc.property(anySituation, (it) => {
+      const plan = planMachine(it);
+      const touching = plan.steps.filter((step) => step.do !== "forget" && step.do !== "remove-seed");
+      if (it.domain && !it.domain.mark) assert.deepEqual(touching, []);
+      if (it.migrating || it.vm?.status.migration) assert.deepEqual(plan.steps, []);
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
+test("property: a copy is destroyed because of another host only for a newer epoch or a decision of the store's present life", () => {
+  fc.assert(
+    fc.property(anySituation, (it) => {
+      const plan = planMachine(it);
+      const placement = it.memory?.removal ? it.memory.removal.placement : it.vm?.placement;
+      const here = it.vm?.placement?.host === us && !it.memory?.removal;
+      if (here || !plan.steps.some((step) => step.do === "destroy" || step.do === "undefine")) return;
+      const own = it.domain?.mark;
+      assert.ok(own);
+      const present = it.memory?.removal ? it.memory.removal.incarnation : it.welcome?.incarnation;
+      if (placement) assert.ok(placement.incarnation === own.incarnation ? placement.epoch > own.epoch : placement.incarnation === present);
+      else assert.equal(own.incarnation, present);
+    }),
+    { numRuns: 20_000 },
+  );
+});
+
+test("mayDestroy: the table", () => {
+  const own = { epoch: 2, incarnation: "i1" };
+  assert.equal(mayDestroy(own, "i1"), true);
+  assert.equal(mayDestroy(own, "i2"), false);
+  assert.equal(mayDestroy(own, "i1", { epoch: 2, incarnation: "i1" }), false);
+  assert.equal(mayDestroy(own, "i1", { epoch: 3, incarnation: "i1" }), true);
+  assert.equal(mayDestroy(own, "i2", { epoch: 1, incarnation: "i2" }), true);
+  assert.equal(mayDestroy(own, "i3", { epoch: 9, incarnation: "i2" }), false);
+});
