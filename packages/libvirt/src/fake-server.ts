@@ -74,6 +74,8 @@ export class FakeServer {
   answersPings: boolean;
   /** While true, connecting fails. */
   refusesConnections = false;
+  /** Answers to pings that were sent with `sendRaw`. */
+  pongsReceived = 0;
   /** The name of every call that arrived, in order, over all connections. */
   readonly calls: string[] = [];
   readonly #connections: FakeConnection[] = [];
@@ -188,7 +190,7 @@ class FakeConnection {
     if (frame.program === KEEPALIVE_PROGRAM) {
       if (frame.procedure === KEEPALIVE_PING && this.#server.answersPings) {
         this.send(KEEPALIVE_PROGRAM, KEEPALIVE_PONG, MessageType.event, 0, MessageStatus.ok);
-      }
+      } else if (frame.procedure === KEEPALIVE_PONG) this.#server.pongsReceived += 1;
     } else if (frame.type === MessageType.call) void this.#serve(frame);
     else this.#streams.get(frame.serial)?.receive(frame);
   }

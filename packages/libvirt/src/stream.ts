@@ -51,6 +51,11 @@ export class LibvirtStream implements AsyncIterable<StreamPiece> {
     this.#channel = channel;
   }
 
+  /** Bytes that arrived and were not read yet. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+
   /** Sends data; waits while the daemon is slower than we are. Large chunks are cut into frames. */
   async write(data: Uint8Array): Promise<void> {
     for (let offset = 0; offset < data.byteLength; offset += MAX_STREAM_PAYLOAD_BYTES) {
