@@ -2,8 +2,11 @@
  * The phases of a managed migration on one side, each side with a session of its own at its own daemon:
  * source begin → target prepare → source perform → target finish → source confirm. The caller carries the cookies.
  *
- * libvirt undoes an unfinished migration when the connection that began it closes: the source goes on running, the target's half-made
- * copy is destroyed. So keep both sessions open to the end, and close them to give up.
+ * libvirt ties the phases to the connection that made them. When it closes before `perform` is through, both daemons undo their side:
+ * the source runs on, the target's half-made copy is destroyed. When it closes after `perform` and before `confirm`, the target's copy is
+ * destroyed unless `finish` was called, and the source stays *paused*: libvirt cannot know whether the target runs. Resume the source
+ * only when it is certain that the target does not. So keep both sessions open to the end; to give up after `perform`, call `finish` and
+ * `confirm` with `cancelled`.
  */
 import type { CallOptions } from "./calls.ts";
 import { type DomainHandle, domainReference as ref } from "./domains.ts";
