@@ -2,10 +2,8 @@
  * A daemon on another machine, its unix socket carried by the system's `ssh`. Keys, known hosts and jump hosts are ssh's own business
  * (`~/.ssh/config`); it never asks for a password here. The far side needs `virt-ssh-helper` (libvirt 6.8 and later) or `nc` with `-U`.
  */
-import { spawn } from "node:child_process";
-import { Duplex } from "node:stream";
-import type { Transport } from "./ports.ts";
-import { streamWire } from "./transport-node.ts";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import type { Transport, Wire, WireHandlers } from "./ports.ts";
 import { SYSTEM_SOCKET } from "./transport-unix.ts";
 
 export interface SshOptions {
@@ -32,21 +30,46 @@ export function sshTransport(options: SshOptions): Transport {
   args.push("--", destination, remoteCommand(options));
   return {
     description,
-    open: async () => {
-      const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
-      let complaint = "";
-      child.stderr.on("data", (chunk: Buffer) => {
-        // The last words are the ones that say why.
-        complaint = (complaint + chunk.toString("utf8")).slice(-2_000);
+    // ssh does not say when it is through: the daemon's first answer, or ssh's end, shows it.
+    open: async (signal) => {
+      signal.throwIfAborted();
+      return processWire(spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] }), program);
+    },
+  };
+}
+
+/** A process's input and output as a wire; it is gone when the process has ended, and why is in its last words. */
+function processWire(child: ChildProcessWithoutNullStreams, program: string): Wire {
+  let complaint = "";
+  let failure: Error | undefined;
+  child.stderr.on("data", (chunk: Buffer) => {
+    complaint = (complaint + chunk.toString("utf8")).slice(-2_000);
+  });
+  child.on("error", (error) => {
+    failure = new Error(`${program} cannot be started: ${error.message}`);
+  });
+  // Its end is told by the process itself.
+  for (const stream of [child.stdin, child.stdout, child.stderr]) stream.on("error", () => undefined);
+  let ended = false;
+  return {
+    attach: (handlers: WireHandlers) => {
+      child.stdin.on("drain", () => handlers.drain());
+      child.stdout.on("data", (chunk: Buffer) => handlers.data(chunk));
+      child.stdout.on("end", () => child.stdin.end());
+      child.on("close", (code, signal) => {
+        if (ended) return;
+        ended = true;
+        const how = code === null ? `was ended by ${signal ?? "a signal"}` : `ended with ${code}`;
+        handlers.closed(failure ?? new Error(`${program} ${how}${complaint === "" ? "" : `: ${complaint.trim()}`}`));
       });
-      const stream = Duplex.from({ readable: child.stdout, writable: child.stdin });
-      child.on("error", (error) => stream.destroy(new Error(`${program} cannot be started: ${error.message}`)));
-      child.on("exit", (code) => {
-        if (code !== 0 && code !== null) stream.destroy(new Error(`${program} ended with ${code}: ${complaint.trim() || "it gave no reason"}`));
-      });
-      stream.on("close", () => child.kill());
-      // ssh does not say when it is through: the daemon's first answer, or ssh's end, shows it.
-      return streamWire(stream);
+    },
+    write: (bytes) => child.stdin.destroyed || !child.stdin.writable || child.stdin.write(bytes),
+    pause: () => void child.stdout.pause(),
+    resume: () => void child.stdout.resume(),
+    destroy: () => {
+      child.stdin.destroy();
+      child.stdout.destroy();
+      child.kill();
     },
   };
 }
