@@ -1,1 +1,6 @@
-export {};
+export * from "./baseline.ts";
+export * from "./deletion.ts";
+export * from "./drain.ts";
+export * from "./liveness.ts";
+export * from "./migrate.ts";
+export * from "./receipts.ts";
