@@ -1,3 +1,5 @@
 export * from "./faulty.ts";
 export * from "./memory.ts";
+export * from "./sqlite.ts";
+export * from "./sqlite-restore.ts";
 export * from "./store.ts";

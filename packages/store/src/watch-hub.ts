@@ -3,8 +3,6 @@
  * Called by the backends; knows nothing of how history is kept. Handlers are called from a microtask, never from within the call
  * that commits, so that a handler may call the store.
  */
-import { deletedEntry } from "./plan-transaction.ts";
-import type { Change } from "./plan-transaction.ts";
 import { StoreError } from "./store.ts";
 import type { Watch, WatchBatch, WatchEvent, WatchHandlers } from "./store.ts";
 import { closedError } from "./validation.ts";
@@ -62,7 +60,7 @@ export class WatchHub {
   }
 
   /** Tells what one transaction changed. Revisions only grow. */
-  publish(revision: number, changes: readonly Change[]): void {
+  publish(revision: number, changes: readonly WatchEvent[]): void {
     for (const watcher of this.#watchers) {
       if (revision < watcher.nextRevision) continue;
       const events = eventsUnder(watcher.prefix, changes);
@@ -122,9 +120,9 @@ export class WatchHub {
   }
 }
 
-export function eventsUnder(prefix: string, changes: readonly Change[]): WatchEvent[] {
+/** Copies: what history keeps beside an event is none of a watcher's business. */
+export function eventsUnder(prefix: string, changes: readonly WatchEvent[]): WatchEvent[] {
   const events: WatchEvent[] = [];
-  for (const { type, entry } of changes)
-    if (entry.key.startsWith(prefix)) events.push({ type, entry: type === "put" ? entry : deletedEntry(entry.key, entry.modRevision) });
+  for (const { type, entry } of changes) if (entry.key.startsWith(prefix)) events.push({ type, entry });
   return events;
 }
