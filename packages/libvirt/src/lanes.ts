@@ -3,9 +3,10 @@
  * opened, so that one hung domain does not hold up the rest. Long calls have a connection each, kept for a while for the next one.
  * Used by `libvirt.ts` alone; it never retries a call.
  */
+import { endedBy } from "./call-outcome.ts";
 import { LibvirtConnectionError, type LibvirtClientError } from "./errors.ts";
 import type { Logger, Timer, Timers } from "./ports.ts";
-import { type Connection, endedBy } from "./wire-connection.ts";
+import type { Connection } from "./wire-connection.ts";
 
 /** `main`: registrations of events, which belong to one connection. */
 export type LaneKind = "main" | "short" | "long";

@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { connect, type LibvirtClient } from "./connect.ts";
-import { LibvirtConnectionError, LibvirtProtocolError } from "./errors.ts";
+import { LibvirtClientError, LibvirtConnectionError, LibvirtProtocolError } from "./errors.ts";
 import { FakeLibvirtError, FakeServer } from "./fake-server.ts";
 import { encodeFrame, KEEPALIVE_PING, KEEPALIVE_PROGRAM, MessageStatus, MessageType } from "./frame.ts";
 import type { ConnectionState, LibvirtOptions } from "./libvirt.ts";
 import { ManualTimers, settled } from "./manual-timers.ts";
-import type { LibvirtEvent } from "./procedures/events.ts";
+import { seededDraw } from "./generating-reader.ts";
+import { eventDefinitions, type LibvirtEvent } from "./procedures/events.ts";
+import { procedures } from "./procedures/table.ts";
 import { parameter } from "./typed-params.ts";
 
 const vm = { name: "web-01", uuid: "c10e0000-0000-4000-8000-000000000001", id: 3 };
 const other = { name: "web-02", uuid: "c10e0000-0000-4000-8000-000000000002", id: 4 };
+const identity = (error: unknown) => error;
 const hung = () => new Promise<never>(() => undefined);
 
 let open: LibvirtClient[] = [];
@@ -137,6 +140,47 @@ test("bytes that are no frame end the connection with a protocol error", async (
   assert.ok(error instanceof LibvirtProtocolError && /does not speak libvirt's protocol/.test(error.message), error.message);
   await timers.advance(100);
   assert.deepEqual(states, ["disconnected", "connected"]);
+});
+
+test("a client survives whatever a broken daemon sends: it drops it, or connects again", async () => {
+  const seed = Number(process.env["FUZZ_SEED"] ?? Math.floor(Math.random() * 0xffffffff));
+  const draw = seededDraw(seed);
+  const server = new FakeServer({ handlers: { domainGetState: () => ({ state: 1, reason: 0 }), storageVolDownload: () => ({}) } });
+  const { client, timers } = await start(server);
+  await client.events.subscribe(["lifecycle", "graphics", "jobCompleted"], () => undefined);
+  const programs = [0x20008086, 0x20008087, KEEPALIVE_PROGRAM, 7];
+  const procedureNumbers = [...Object.values(procedures), ...Object.values(eventDefinitions).map(({ message }) => ({ number: message }))].map(
+    ({ number }) => number,
+  );
+  for (let round = 0; round < 2_000; round += 1) {
+    const streaming = round % 3 === 0 ? client.volumes.download({ pool: "p", name: "n", key: "k" }) : undefined;
+    const states = [client.domains.getState(vm), client.domains.getState(vm)];
+    const frame = Buffer.from(
+      encodeFrame(
+        {
+          program: programs[draw.int(0, 3)] ?? 0,
+          procedure: procedureNumbers[draw.int(0, procedureNumbers.length - 1)] ?? 0,
+          type: draw.int(0, 6),
+          serial: draw.int(0, 12),
+          status: draw.int(0, 2),
+        },
+        Uint8Array.from({ length: draw.int(0, 12) * 4 }, () => draw.int(0, 3)),
+      ),
+    );
+    // Now and then the frame itself is damaged.
+    if (draw.int(0, 9) === 0) frame[draw.int(0, frame.length - 1)] = draw.int(0, 255);
+    server.sendRaw(frame);
+    const outcomes = Promise.all(states.map((state) => state.then(() => undefined, identity)));
+    const download = streaming?.then((stream) => stream.abort(), identity);
+    await settled();
+    // A frame with a damaged length makes the client wait for the rest of it: its calls end with their deadline, or here with the connection.
+    if (round % 10 === 9 || frame.length !== frame.readUInt32BE(0)) server.dropConnections();
+    await settled();
+    if (client.state.kind === "disconnected") await timers.advance(100);
+    await download;
+    for (const error of await outcomes) assert.ok(error === undefined || error instanceof LibvirtClientError, `FUZZ_SEED=${seed}: ${String(error)}`);
+    assert.equal(client.state.kind, "connected", `FUZZ_SEED=${seed} round ${round}`);
+  }
 });
 
 test("an answer of another procedure than was called ends the connection", async () => {

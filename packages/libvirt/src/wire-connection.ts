@@ -2,8 +2,9 @@
  * One connection to a daemon: signs in, sends calls, sorts what comes back, keeps alive. Knows nothing of deadlines, reconnecting or
  * how many connections there are: that is `lanes.ts` and `libvirt.ts`, its only callers.
  */
-import { type Codec, decodeValue, encodeValue } from "./codec.ts";
-import { LibvirtAbortError, LibvirtClientError, LibvirtConnectionError, LibvirtError, LibvirtProtocolError, LibvirtTimeoutError } from "./errors.ts";
+import { decodeReply, endedBy } from "./call-outcome.ts";
+import { decodeValue, encodeValue } from "./codec.ts";
+import { LibvirtAbortError, LibvirtClientError, LibvirtConnectionError, LibvirtError, LibvirtProtocolError } from "./errors.ts";
 import { raceSignal, startDeadline } from "./deadline.ts";
 import { encodeFrame, type Frame, FrameSplitter, KEEPALIVE_PING, KEEPALIVE_PONG, KEEPALIVE_PROGRAM, MessageStatus, MessageType } from "./frame.ts";
 import type { Logger, Timer, Timers, Transport, Wire } from "./ports.ts";
@@ -387,23 +388,4 @@ export class Connection {
     this.#drain();
     this.#options.onClosed(error);
   }
-}
-
-function decodeReply<R>(codec: Codec<R>, frame: Frame, procedure: string): R {
-  if (frame.status === MessageStatus.error) throw new LibvirtError(procedure, decodeValue(remoteError, frame.payload));
-  if (frame.status !== MessageStatus.ok) throw new LibvirtProtocolError(`${procedure} was answered with status ${frame.status}`, true);
-  try {
-    return decodeValue(codec, frame.payload);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new LibvirtProtocolError(`the answer to ${procedure} cannot be understood: ${reason}`, true, { cause: error });
-  }
-}
-
-/** What a call rejects with when its signal fires: the signal's own reason if it is one of our errors, told whether the call was sent. */
-export function endedBy(signal: AbortSignal, procedure: string, sent: boolean): LibvirtClientError {
-  const reason: unknown = signal.reason;
-  if (reason instanceof LibvirtTimeoutError) return new LibvirtTimeoutError(reason.procedure, reason.timeoutMs, sent);
-  if (reason instanceof LibvirtClientError) return reason;
-  return new LibvirtAbortError(procedure, sent, reason);
 }

@@ -35,7 +35,13 @@ export const connectionProcedures = {
   connectGetCpuModelNames: define(312, { arch: string, needResults: flag, flags: uint }, { models: texts, count: int }),
   connectGetDomainCapabilities: define(342, { ...hypervisorCpu, flags: uint }, { capabilities: string }),
   connectGetStoragePoolCapabilities: define(403, { flags: uint }, { capabilities: string }),
-  connectGetAllDomainStats: define(344, { domains: list(domain, MAX_ITEMS), stats: uint, flags: uint }, { records: list(domainStats, MAX_ITEMS) }),
+  /** Waits for domains that are busy, unless the flag NOWAIT is given. */
+  connectGetAllDomainStats: define(
+    344,
+    { domains: list(domain, MAX_ITEMS), stats: uint, flags: uint },
+    { records: list(domainStats, MAX_ITEMS) },
+    { long: true },
+  ),
   connectSetIdentity: define(419, { params: typedParameters(64), flags: uint }, {}),
   connectRegisterCloseCallback: define(360, {}, {}),
   connectUnregisterCloseCallback: define(361, {}, {}),
