@@ -1,6 +1,7 @@
 /** The command line: wiring only. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 unreachable. */
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { text } from "node:stream/consumers";
 import { createClient, type Client } from "@sheaf/client";
 import { problems, SheafError } from "@sheaf/model";
 import { CommanderError } from "commander";
@@ -28,7 +29,7 @@ const program = buildProgram((root) => {
     },
     readFile: async (path) => {
       try {
-        return await readFile(path === "-" ? 0 : path, "utf8");
+        return path === "-" ? await text(process.stdin) : await readFile(path, "utf8");
       } catch (error) {
         throw new SheafError("invalid-input", `${path} cannot be read.`, { cause: error instanceof Error ? error.message : String(error) });
       }

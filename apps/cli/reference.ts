@@ -2,7 +2,16 @@
 import type { Command } from "commander";
 
 export function cliReference(program: Command): string {
-  const lines = ["# Command line", "", "Generated from the commands; `SHEAF_UPDATE_GOLDEN=1 npm run test:fast` writes it anew.", "", "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused (conflict, precondition, quota), 5 not allowed, 6 unreachable.", "", "Options of every command:", ""];
+  const lines = [
+    "# Command line",
+    "",
+    "Generated from the commands; `SHEAF_UPDATE_GOLDEN=1 npm run test:fast` writes it anew.",
+    "",
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused (conflict, precondition, quota), 5 not allowed, 6 unreachable.",
+    "",
+    "Options of every command:",
+    "",
+  ];
   lines.push(...program.options.map((option) => `- \`${option.flags}\`: ${option.description}`), "");
   const add = (command: Command, path: string): void => {
     if (command.commands.length > 0) lines.push(`## ${path}`, "", `${sentence(command.description())}`, "");
@@ -17,7 +26,8 @@ export function cliReference(program: Command): string {
     for (const each of command.commands) add(each, `${path} ${each.name()}`);
   };
   // Single commands first, then the nouns with theirs.
-  for (const each of program.commands.toSorted((a, b) => Number(a.commands.length > 0) - Number(b.commands.length > 0))) add(each, `sheaf ${each.name()}`);
+  for (const each of program.commands.toSorted((a, b) => Number(a.commands.length > 0) - Number(b.commands.length > 0)))
+    add(each, `sheaf ${each.name()}`);
   return `${lines.join("\n").trimEnd()}\n`;
 }
 

@@ -1,0 +1,103 @@
+/**
+ * `npm test`: everything; `npm run test:fast`: what needs no hypervisor. Installs what it needs, runs the stages in order, stops at
+ * the first that fails. Not root or not Debian: lab tests are left out loudly; with CI=true that is a failure.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ensureInstalled, node, root } from "./install.mjs";
+
+const fast = process.argv.includes("--fast");
+const installed = ensureInstalled(fast ? [] : ["host", "lab", "test"]);
+const lab = !fast && installed.system && process.getuid?.() === 0;
+const scratch = mkdtempSync(join(tmpdir(), "sheaf-test-"));
+const ledger = join(scratch, "labs");
+const times = [];
+
+try {
+  stage("types", [join(root, "node_modules/.bin/tsc"), "--noEmit"]);
+  stage("lint", [join(root, "node_modules/.bin/oxlint"), "--quiet"]);
+  stage("format", [join(root, "node_modules/.bin/oxfmt"), "--check"]);
+  stage("unit and property tests", [
+    node,
+    "--test",
+    "--test-reporter=dot",
+    ...files((name) => name.endsWith(".test.ts") && !name.endsWith(".lab.test.ts")),
+  ]);
+  if (lab) {
+    // One file at a time: lab hosts share two cores.
+    stage("lab tests", [node, "--test", "--test-concurrency=1", "--test-reporter=spec", ...files((name) => name.endsWith(".lab.test.ts"))]);
+    leftovers();
+  } else if (!fast) {
+    const why = installed.why ?? "not root";
+    process.stderr.write(`\n*** LAB TESTS WERE NOT RUN: ${why}\n\n`);
+    if (process.env.CI === "true") fail("lab tests", 1);
+  }
+  for (const [name, seconds] of times) process.stdout.write(`${name}: ${seconds.toFixed(1)} s\n`);
+  process.stdout.write(`${times.length} passed, 0 failed\n`);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+function stage(name, [command, ...args]) {
+  process.stdout.write(`\n== ${name}\n`);
+  const started = Date.now();
+  const { status } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}`, SHEAF_LAB_LEDGER: ledger },
+  });
+  times.push([name, (Date.now() - started) / 1000]);
+  if (status !== 0) fail(name, status ?? 1);
+}
+
+function fail(name, status) {
+  rmSync(scratch, { recursive: true, force: true });
+  process.stdout.write(`\n${name} failed\n${times.length - 1} passed, 1 failed\n`);
+  process.exit(status);
+}
+
+function files(wanted) {
+  const found = [];
+  const walk = (folder) => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      if (entry.name === "node_modules" || entry.name === "dist" || entry.name.startsWith(".")) continue;
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) walk(path);
+      else if (wanted(entry.name)) found.push(path);
+    }
+  };
+  for (const folder of ["packages", "apps", "tools", "e2e"]) if (existsSync(join(root, folder))) walk(join(root, folder));
+  if (found.length === 0) fail("no test files", 1);
+  return found.toSorted();
+}
+
+/** A lab that a test made must be gone: namespaces, links, control groups. */
+function leftovers() {
+  const ids = existsSync(ledger)
+    ? [
+        ...new Set(
+          readFileSync(ledger, "utf8")
+            .split("\n")
+            .filter(Boolean)
+            .map((line) => line.split(" ")[0]),
+        ),
+      ]
+    : [];
+  const left = [];
+  for (const id of ids) {
+    for (const folder of ["/run/netns", "/sys/class/net", "/sys/fs/cgroup/cpu"]) {
+      if (!existsSync(folder)) continue;
+      left.push(
+        ...readdirSync(folder)
+          .filter((name) => name === id || name === `${id}br0` || name.startsWith(`${id}-`))
+          .map((name) => `${folder}/${name}`),
+      );
+    }
+  }
+  if (left.length > 0) {
+    process.stdout.write(`left behind: ${left.join(" ")}\n`);
+    fail("leftovers", 1);
+  }
+}
