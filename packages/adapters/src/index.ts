@@ -1,1 +1,11 @@
-export {};
+export * from "./agent-listener.ts";
+export * from "./dial.ts";
+export * from "./files.ts";
+export * from "./http-download.ts";
+export * from "./message-socket.ts";
+export * from "./pino-logger.ts";
+export * from "./processes.ts";
+export * from "./secure-get.ts";
+export * from "./system-clock.ts";
+export * from "./system-random.ts";
+export * from "./unix-socket.ts";
