@@ -38,6 +38,7 @@ export class KeptState {
   readonly #written = new Map<string, string>();
   readonly #machines = new Map<string, MachineMemory>();
   readonly #tasks = new Map<string, TaskNote>();
+  readonly #notes = new Map<string, unknown>();
   #welcome: Welcome | null = null;
   #setAside = 0;
 
@@ -50,7 +51,7 @@ export class KeptState {
   /** Reads everything back. */
   static async open(options: KeptStateOptions): Promise<KeptState> {
     const kept = new KeptState(options);
-    for (const folder of ["documents", "machines", "tasks"]) await options.files.makeDirectory(`${options.directory}/${folder}`);
+    for (const folder of ["documents", "machines", "tasks", "notes"]) await options.files.makeDirectory(`${options.directory}/${folder}`);
     await kept.#read("documents", (value) => {
       const document = asDocument(value);
       if (document) kept.#documents.set(documentKey(document.kind, document.id), document);
@@ -65,6 +66,10 @@ export class KeptState {
       const note = asTaskNote(value);
       if (note) kept.#tasks.set(note.id, note);
       return note !== null;
+    });
+    await kept.#read("notes", (value, name) => {
+      kept.#notes.set(name, value);
+      return true;
     });
     kept.#welcome = await kept.#readWelcome();
     return kept;
@@ -142,6 +147,21 @@ export class KeptState {
   async removeTask(id: string): Promise<void> {
     this.#tasks.delete(id);
     await this.#remove(`tasks/${id}.json`);
+  }
+
+  /** A small fact of another part of the agent, read with its own schema. @param name letters, digits and hyphens */
+  note(name: string): unknown {
+    return this.#notes.get(name);
+  }
+
+  async putNote(name: string, value: unknown): Promise<void> {
+    await this.#write(`notes/${name}.json`, value);
+    this.#notes.set(name, value);
+  }
+
+  async removeNote(name: string): Promise<void> {
+    this.#notes.delete(name);
+    await this.#remove(`notes/${name}.json`);
   }
 
   async #readWelcome(): Promise<Welcome | null> {

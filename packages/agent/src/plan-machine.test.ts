@@ -11,7 +11,7 @@ const now = 1_800_000_000_000;
 const us = sampleId(10);
 const other = sampleId(11);
 const id = sampleId(1);
-const mark = { machineId: id, epoch: 1, incarnation: "i1", generation: 1 };
+const mark = { id, epoch: 1, incarnation: "i1", generation: 1, cpu: "qemu64", boot: ["disk" as const] };
 const placement = { host: us, epoch: 1, incarnation: "i1" };
 
 const machine = (spec: object = {}, options: object = {}): RecordOf<"vm"> => sampleDocument("vm", spec, { id, placement, ...options });
@@ -44,6 +44,9 @@ const situation = (over: Partial<Situation> = {}): Situation => ({
   needs: { state: "ready" },
   definitionOutdated: false,
   liveOutdated: false,
+  liveWaiting: false,
+  pendingChanges: [],
+  seedOutdated: true,
   migrating: false,
   ...over,
 });
@@ -54,7 +57,8 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
   ["new and wanted running", {}, "define seed start", "starting"],
   ["new and wanted paused", { vm: machine({ power: "paused" }) }, "define seed start-paused", "starting"],
   ["new and wanted stopped", { vm: machine({ power: "stopped" }) }, "define", "stopped"],
-  ["new, disks not there yet", { needs: { state: "waiting", why: "disk" } }, "", "preparing"],
+  ["new, disks not there yet", { needs: { state: "waiting", why: "disk" } }, "seed", "preparing"],
+  ["defined, seed there", { domain: domain("stopped"), seedOutdated: false }, "start", "starting"],
   ["new, disks cannot be made", { needs: { state: "failed", why: "disk" } }, "", "failed"],
   ["defined, wanted running", { domain: domain("stopped") }, "seed start", "starting"],
   ["defined otherwise, wanted running", { domain: domain("stopped"), definitionOutdated: true }, "define seed start", "starting"],
@@ -305,6 +309,7 @@ test("a generation counts as seen only when it was wholly acted on", () => {
   const vm = machine({}, { generation: 7 });
   const observed = (over: Partial<Situation>) => planMachine(situation({ vm, memory: ran(), ...over })).memory?.observedGeneration;
   assert.equal(observed({ domain: domain("running"), liveOutdated: true }), 1);
+  assert.equal(observed({ domain: domain("running"), liveWaiting: true }), 1);
   assert.equal(observed({ domain: domain("running") }), 7);
   assert.equal(observed({ domain: domain("paused", "user") }), 1);
   assert.equal(observed({ needs: { state: "waiting", why: "disk" }, memory: remembered() }), 0);

@@ -42,8 +42,14 @@ export interface Situation {
   readonly needs: Needs;
   /** What the domain will start with next differs from what is wanted. */
   readonly definitionOutdated: boolean;
-  /** The running domain differs from what is wanted in something that can be changed while it runs. */
+  /** The running domain differs from what is wanted in something that can be changed while it runs and was not tried yet. */
   readonly liveOutdated: boolean;
+  /** A change was asked for and the guest has not answered yet: unplugging, the balloon. */
+  readonly liveWaiting: boolean;
+  /** What waits for the next start, in sentences. */
+  readonly pendingChanges: readonly string[];
+  /** The seed image is not there, or holds something else. */
+  readonly seedOutdated: boolean;
   /** A `migrate.*` call holds a session with libvirt for this machine. */
   readonly migrating: boolean;
 }
@@ -305,8 +311,10 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   // QEMU may be kept after a crash, for a look at it.
   const clear: Step[] = domain?.state === "crashed" ? [{ do: "destroy", why: "what is left of the crash is cleared away" }] : [];
   const define: Step[] = !domain || it.definitionOutdated ? [{ do: "define" }] : [];
-  return { steps: [...clear, ...define, { do: "seed" }, { do: "start", paused: vm.spec.power === "paused" }], memory: next, report: true };
+  return { steps: [...clear, ...define, ...seed(it), { do: "start", paused: vm.spec.power === "paused" }], memory: next, report: true };
 }
+
+const seed = (it: Situation): Step[] => (it.seedOutdated ? [{ do: "seed" }] : []);
 
 const again = (ms: number | undefined): { readonly againAfterMs?: number } => (ms === undefined ? {} : { againAfterMs: ms });
 
@@ -374,7 +382,8 @@ function prepare(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   const failed = it.needs.state === "failed";
   const state = failed ? "failed" : memory.stoppedBy === undefined ? "preparing" : "starting";
   const next = { ...entered(memory, state, it.now, it.needs.why), problem: failed ? it.needs.why : memory.problem };
-  return { steps: [], memory: failed ? { ...next, observedGeneration: vm.generation } : next, report: true };
+  // The seed is made while the disks are: both take a moment.
+  return { steps: failed ? [] : seed(it), memory: failed ? { ...next, observedGeneration: vm.generation } : next, report: true };
 }
 
 function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domain): Plan {
@@ -385,12 +394,13 @@ function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domai
     stopAskedAt: stillStopping(vm, memory, now),
     givenUp: undefined,
     stopPressedAt: undefined,
+    pendingChanges: [...it.pendingChanges],
   };
   const change: Step[] = it.liveOutdated || it.definitionOutdated ? [{ do: "apply-live" }] : [];
   const wanted = vm.spec.power === "paused" ? "paused" : "running";
   if (domain.state === wanted) {
-    const done = change.length === 0 ? { problem: undefined, observedGeneration: vm.generation } : {};
-    return { steps: change, memory: { ...entered(seen, wanted, now), ...done }, report: true };
+    const done = change.length === 0 && !it.liveWaiting ? { problem: undefined, observedGeneration: vm.generation } : {};
+    return { steps: change, memory: { ...entered(seen, wanted, now), ...done }, ...again(it.liveWaiting ? 2000 : undefined), report: true };
   }
   if (wanted === "paused") return { steps: [...change, { do: "suspend" }], memory: seen, report: true };
   switch (domain.reason) {

@@ -3,6 +3,7 @@
  * real sides (libvirt, disk, programs, a WebSocket), tests and the simulator their own.
  */
 import type { Clock, Logger, Random } from "@sheaf/base";
+import type { MachineMetadata } from "@sheaf/domain-xml";
 
 /** Files of the host. `adapters`' NodeFiles is one. */
 export interface Files {
@@ -92,12 +93,6 @@ export interface Identity {
   readonly authority: string;
 }
 
-/** Making keys and requests, reading certificates: `certificates.ts` does it with Web Crypto. */
-export interface CertificateFacts {
-  readonly notBefore: number;
-  readonly notAfter: number;
-}
-
 export type DomainState = "running" | "paused" | "stopping" | "stopped" | "crashed";
 
 /** Why a domain is in its state, as far as it matters for what to do next. */
@@ -119,12 +114,7 @@ export type DomainReason =
   | "other";
 
 /** What Sheaf writes into a domain's metadata: by this its domains are found again. */
-export interface DomainMark {
-  readonly machineId: string;
-  readonly epoch: number;
-  readonly incarnation: string;
-  readonly generation: number;
-}
+export type DomainMark = MachineMetadata;
 
 export interface Domain {
   readonly uuid: string;
