@@ -31,3 +31,7 @@ export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;
 export const sessionKey = (hash: string): string => `s/${hash}`;
 export const secretKey = (owner: string, name: string): string => `x/${owner}/${name}`;
 export const joinTokenKey = (hash: string): string => `j/${hash}`;
+/** Certificates that are no longer taken: of a host altogether, or one by its serial number (hexadecimal, capitals). The value says when and why. */
+export const revokedPrefix = "v/";
+export const revokedHostKey = (hostId: string): string => `v/host/${hostId}`;
+export const revokedSerialKey = (serial: string): string => `v/serial/${serial}`;
