@@ -1,0 +1,52 @@
+/** A client signed in as the first administrator, for the programs of the server's own machine. */
+import { readFile } from "node:fs/promises";
+import { request } from "node:https";
+import { join } from "node:path";
+import { createClient, type Client, type Transport } from "@sheaf/client";
+import type { ServerFacts } from "./server-process.ts";
+
+export type LocalClient = Client & { readonly sessionToken: string; readonly authority: string; readonly url: string; close(): void };
+
+/** @throws SheafError `unauthenticated` where the first password was changed since */
+export async function localClient(dataDirectory: string, server: ServerFacts): Promise<LocalClient> {
+  const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
+  const password = (await readFile(join(dataDirectory, "admin-password"), "utf8")).trim();
+  const { Agent } = await import("node:https");
+  const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: authority });
+  const transport: Transport = ({ method, path, headers, body, signal }) =>
+    new Promise((resolve, reject) => {
+      const sent = request(
+        {
+          agent,
+          host: "127.0.0.1",
+          port: server.port,
+          method,
+          path,
+          headers: { ...headers, ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }) },
+          ...(signal === undefined ? {} : { signal }),
+        },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("error", reject);
+          response.on("end", () =>
+            resolve({
+              status: response.statusCode ?? 0,
+              headers: Object.fromEntries(Object.entries(response.headers).map(([name, value]) => [name, String(value)])),
+              text: Buffer.concat(chunks).toString("utf8"),
+            }),
+          );
+        },
+      );
+      sent.on("error", reject);
+      sent.end(body);
+    });
+  const { token } = await createClient({ transport }).session.signIn({ body: { user: "admin", password } });
+  return {
+    ...createClient({ transport, token }),
+    sessionToken: token,
+    authority,
+    url: `https://127.0.0.1:${server.port}`,
+    close: () => agent.destroy(),
+  };
+}

@@ -1,0 +1,73 @@
+/**
+ * `npm start`: server, agent and this machine as the first host; with `--lab N` lab hosts instead. Prints address and first-time
+ * credentials, signs the local command line in, and stops everything cleanly on Ctrl-C. Wiring only.
+ */
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { LabDeployment, labIdentity } from "./deployment/lab-deployment.ts";
+import { LocalDeployment } from "./deployment/local-deployment.ts";
+import { importMiniImage } from "./deployment/mini-image.ts";
+import { signInCommandLine } from "./deployment/sign-in.ts";
+
+const { values } = parseArgs({
+  options: {
+    lab: { type: "string" },
+    data: { type: "string", default: ".sheaf" },
+    port: { type: "string", default: "7443" },
+    "agent-port": { type: "string", default: "7444" },
+  },
+});
+const whole = (text: string | undefined, name: string, least: number, most: number): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    process.stderr.write(`--${name} must be a whole number from ${least} to ${most}.\n`);
+    process.exit(2);
+  }
+  return value;
+};
+const dataDirectory = resolve(values.data);
+const ports = { port: whole(values.port, "port", 1, 65_535), agentPort: whole(values["agent-port"], "agent-port", 1, 65_535) };
+const started = performance.now();
+const progress = (text: string): void => void process.stderr.write(`[${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s] ${text}\n`);
+
+const deployment =
+  values.lab === undefined
+    ? new LocalDeployment({ dataDirectory, ...ports, progress })
+    : LabDeployment.describe({ dataDirectory, hosts: whole(values.lab, "lab", 1, 100), ...labIdentity(dataDirectory), ...ports, progress });
+
+let stopping = false;
+const stop = async (code: number): Promise<void> => {
+  if (stopping) return;
+  stopping = true;
+  progress("stopping");
+  await deployment.stop();
+  process.exit(code);
+};
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => void stop(0));
+
+try {
+  await deployment.start();
+  progress("importing the image mini");
+  await importMiniImage(deployment.client, dataDirectory);
+  await signInCommandLine(deployment.server, deployment.client);
+  process.stdout.write(`
+Sheaf runs at ${deployment.server.url}
+  user      admin
+  password  in ${dataDirectory}/admin-password
+  authority sha256 ${deployment.server.caFingerprint}
+
+The command line is signed in. Try:
+  ./sheaf host list
+  ./sheaf vm create hello --image mini --memory 128MiB --wait
+
+Ctrl-C stops Sheaf.
+`);
+  deployment.server.child.once("exit", (code, signal) => {
+    if (stopping) return;
+    process.stderr.write(`The server ended by itself (${signal ?? code}); its log is ${deployment.server.logFile}.\n`);
+    void stop(1);
+  });
+} catch (error) {
+  process.stderr.write(`\nSheaf did not start: ${error instanceof Error ? error.message : String(error)}\n`);
+  await stop(1);
+}
