@@ -1,1 +1,17 @@
-export {};
+export { compareDomains } from "./compare-domains.ts";
+export type { DomainDifference } from "./compare-domains.ts";
+export { describeDomain, machineFamily, normalShares } from "./describe-domain.ts";
+export * from "./device-names.ts";
+export { ioTune } from "./disk-limits.ts";
+export type * from "./domain-change.ts";
+export type * from "./domain-description.ts";
+export type * from "./domain-input.ts";
+export { parseDomain } from "./parse-domain.ts";
+export { renderCdrom, renderDisk, renderNic } from "./render-devices.ts";
+export { metadataKey, metadataNamespace, renderDescription, renderDomain, renderMetadata } from "./render-domain.ts";
+export { parseCapabilities, parseDomainCapabilities } from "./parse-capabilities.ts";
+export type { DomainCapabilities, GuestCapabilities, HostCapabilities, NumaCell } from "./parse-capabilities.ts";
+export { parseNodeDevice } from "./parse-node-device.ts";
+export type { PciDevice } from "./parse-node-device.ts";
+export { toVmSpec } from "./to-vm-spec.ts";
+export type { AdoptedMachine, AdoptionOptions } from "./to-vm-spec.ts";

@@ -1,0 +1,48 @@
+/** What a domain has that Sheaf would lose by rewriting it: said to the person who adopts it. Empty for domains that Sheaf wrote. */
+import type { XmlNode } from "./xml-reader.ts";
+
+/** Devices that Sheaf renders, or that libvirt adds to every PC. */
+const knownDevices: ReadonlySet<string> = new Set([
+  "emulator", "disk", "controller", "interface", "serial", "console", "channel", "input", "tpm", "graphics", "video", "memballoon", "rng", "panic", "memory",
+  "audio", "watchdog",
+]); // prettier-ignore
+
+const names: Readonly<Record<string, string>> = {
+  hostdev: "passed-through host device",
+  filesystem: "shared directory",
+  sound: "sound card",
+  redirdev: "redirected USB device",
+  vsock: "vsock device",
+  shmem: "shared memory device",
+  iommu: "virtual IOMMU",
+  parallel: "parallel port",
+  smartcard: "smart card reader",
+  hub: "USB hub",
+};
+
+export function foreignParts(domain: XmlNode): string[] {
+  const parts: string[] = [];
+  for (const device of domain.find("devices")?.children ?? []) {
+    const { name, attributes } = device;
+    if (!knownDevices.has(name)) parts.push(names[name] ?? name);
+    else if (name === "disk") {
+      const kind = attributes["device"] ?? "disk";
+      const target = device.attribute("target", "dev") ?? "?";
+      const bus = device.attribute("target", "bus") ?? "";
+      if (kind !== "disk" && kind !== "cdrom") parts.push(`${kind} ${target}`);
+      else if (attributes["type"] !== "file") parts.push(`${kind} ${target} of type ${attributes["type"] ?? "?"}`);
+      else if (!["virtio", "scsi", "sata"].includes(bus) || (kind === "cdrom" && bus === "virtio")) parts.push(`${kind} ${target} on bus ${bus}`);
+    } else if (name === "interface") {
+      const mac = device.attribute("mac", "address") ?? "?";
+      if (attributes["type"] !== "bridge") parts.push(`network interface ${mac} of type ${attributes["type"] ?? "?"}`);
+      else if (device.find("vlan") !== undefined) parts.push(`VLAN of network interface ${mac}`);
+    } else if (name === "graphics" && attributes["type"] !== "vnc") parts.push(`${attributes["type"] ?? "?"} graphics`);
+  }
+  if (domain.find("os/kernel") !== undefined) parts.push("direct kernel boot");
+  if (domain.all("devices/tpm").some((tpm) => tpm.attribute("backend", "type") !== "emulator")) parts.push("TPM of the host");
+  if (domain.find("cputune/vcpupin") !== undefined) parts.push("CPU pinning");
+  if (domain.find("numatune") !== undefined) parts.push("NUMA binding");
+  if (domain.find("features/hyperv") !== undefined) parts.push("Hyper-V enlightenments");
+  if (domain.children.some(({ name }) => name.startsWith("qemu:"))) parts.push("QEMU command line arguments");
+  return parts;
+}
