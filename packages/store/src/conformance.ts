@@ -391,6 +391,21 @@ export function storeConformance(name: string, open: (clock: SimulatedClock) => 
       assert.equal(seen.error, null);
     });
 
+    each("progress tells of revisions that changed nothing under the prefix, never ahead of the events", async (store) => {
+      await put(store, "x", "1");
+      const seen: string[] = [];
+      const watch = store.watch(
+        { prefix: "r/", fromRevision: 1 },
+        { events: ({ revision }) => seen.push(`events ${revision}`), progress: (revision) => seen.push(`progress ${revision}`), ended() {} },
+      );
+      await until(() => seen.includes("progress 1"));
+      await put(store, "r/1", "");
+      await put(store, "x", "2");
+      await until(() => seen.includes("progress 3"));
+      assert.deepEqual(seen, ["progress 1", "events 2", "progress 3"]);
+      watch.close();
+    });
+
     each("nothing comes after close", async (store) => {
       const closed = recorder();
       const open = recorder();

@@ -133,6 +133,7 @@ class FaultInjector implements FaultyStore {
     };
     const inner = this.#store.watch(input, {
       events: (batch) => inOrder(() => deliver(batch)),
+      progress: (revision) => inOrder(() => handlers.progress?.(revision)),
       ended: (error) => inOrder(() => end(error)),
     });
     this.#watches.add(state);

@@ -9,6 +9,18 @@ import { openSqliteStore } from "./sqlite.ts";
 import { StoreError } from "./store.ts";
 import type { TransactionInput, TransactionResult } from "./store.ts";
 
+/** Synchronously: an acknowledgement that was given must not be lost in a buffer. A full pipe is waited for. */
+function say(line: string): void {
+  for (;;) {
+    try {
+      writeSync(1, line);
+      return;
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "EAGAIN")) throw error;
+    }
+  }
+}
+
 const [path = "", cycle = ""] = process.argv.slice(2);
 const store = await openSqliteStore({
   path,
@@ -23,13 +35,13 @@ const store = await openSqliteStore({
   random: { bytes: (length) => new Uint8Array(randomBytes(length)) },
   historyRevisions: 200,
 });
-writeSync(1, `open ${store.incarnation} ${await store.revision()}\n`);
+say(`open ${store.incarnation} ${await store.revision()}\n`);
 
 async function attempt(input: TransactionInput): Promise<TransactionResult | null> {
   try {
     return await store.transact(input);
   } catch (error) {
-    writeSync(1, `error ${error instanceof StoreError ? error.code : String(error)}\n`);
+    say(`error ${error instanceof StoreError ? error.code : String(error)}\n`);
     return null;
   }
 }
@@ -49,8 +61,7 @@ await Promise.all(
         ],
       });
       if (written === null) return;
-      // Synchronously: an acknowledgement that was given must not be lost in a buffer.
-      writeSync(1, `ack ${writer} ${number} ${written.revision}\n`);
+      say(`ack ${writer} ${number} ${written.revision}\n`);
     }
   }),
 );
@@ -59,5 +70,5 @@ const read = await store.get("w/0/0/first").then(
   (entry) => (entry === null ? "nothing" : "entry"),
   (error) => (error instanceof StoreError ? error.code : String(error)),
 );
-writeSync(1, `read ${read}\n`);
+say(`read ${read}\n`);
 await store.close();

@@ -66,6 +66,11 @@ export interface WatchBatch {
 export interface WatchHandlers {
   /** In order of revision, none left out, none twice. Only what is durable is told. */
   events(batch: WatchBatch): void;
+  /**
+   * Everything up to this revision has been told, although the newest of it changed nothing under the prefix. Revisions between may
+   * be passed over. For those who wait until they have seen a revision.
+   */
+  progress?(revision: number): void;
   /** At most once, and the last call; not called after `close`. Go on by listing again and watching from there. */
   ended(error: StoreError): void;
 }

@@ -15,6 +15,9 @@ interface Watcher {
   /** Live batches wait here while the past is being replayed. `null`: deliver at once. */
   held: WatchBatch[] | null;
   queue: WatchBatch[];
+  /** What is told up to here once the queue is empty. */
+  toldThrough: number;
+  progressedThrough: number;
   scheduled: boolean;
   end: StoreError | null;
   open: boolean;
@@ -37,7 +40,18 @@ export class WatchHub {
 
   /** Registers a watcher that holds back live batches until `replay` is done. */
   add(prefix: string, fromRevision: number, handlers: WatchHandlers): { watch: Watch; replay: Replay } {
-    const watcher: Watcher = { prefix, handlers, nextRevision: fromRevision, held: [], queue: [], scheduled: false, end: null, open: true };
+    const watcher: Watcher = {
+      prefix,
+      handlers,
+      nextRevision: fromRevision,
+      held: [],
+      queue: [],
+      toldThrough: 0,
+      progressedThrough: 0,
+      scheduled: false,
+      end: null,
+      open: true,
+    };
     this.#watchers.add(watcher);
     return {
       watch: {
@@ -53,6 +67,7 @@ export class WatchHub {
           const held = watcher.held ?? [];
           watcher.held = null;
           for (const batch of held) this.#enqueue(watcher, batch);
+          this.#progress(watcher, throughRevision);
         },
         failed: (error) => this.#end(watcher, error),
       },
@@ -64,9 +79,9 @@ export class WatchHub {
     for (const watcher of this.#watchers) {
       if (revision < watcher.nextRevision) continue;
       const events = eventsUnder(watcher.prefix, changes);
-      if (events.length === 0) continue;
       if (watcher.held !== null) watcher.held.push({ revision, events });
-      else this.#enqueue(watcher, { revision, events });
+      else if (events.length > 0) this.#enqueue(watcher, { revision, events });
+      else this.#progress(watcher, revision);
     }
   }
 
@@ -82,7 +97,15 @@ export class WatchHub {
   #enqueue(watcher: Watcher, batch: WatchBatch): void {
     if (batch.revision < watcher.nextRevision) return;
     watcher.nextRevision = batch.revision + 1;
+    if (batch.events.length === 0) return this.#progress(watcher, batch.revision);
+    watcher.toldThrough = watcher.progressedThrough = batch.revision;
     watcher.queue.push(batch);
+    this.#schedule(watcher);
+  }
+
+  #progress(watcher: Watcher, revision: number): void {
+    if (watcher.handlers.progress === undefined || revision <= watcher.toldThrough) return;
+    watcher.toldThrough = revision;
     this.#schedule(watcher);
   }
 
@@ -102,17 +125,18 @@ export class WatchHub {
     watcher.scheduled = false;
     const batches = watcher.queue;
     watcher.queue = [];
-    for (const batch of batches) {
-      if (!watcher.open) return;
-      try {
+    try {
+      for (const batch of batches) {
+        if (!watcher.open) return;
         watcher.handlers.events(batch);
-      } catch (cause) {
-        watcher.end = new StoreError("watch-failed", `the handler of the watch on "${watcher.prefix}" threw at revision ${batch.revision}`, {
-          cause,
-        });
-        this.#watchers.delete(watcher);
-        break;
       }
+      if (watcher.open && watcher.toldThrough > watcher.progressedThrough) {
+        watcher.progressedThrough = watcher.toldThrough;
+        watcher.handlers.progress?.(watcher.toldThrough);
+      }
+    } catch (cause) {
+      watcher.end = new StoreError("watch-failed", `the handler of the watch on "${watcher.prefix}" threw`, { cause });
+      this.#watchers.delete(watcher);
     }
     if (watcher.end === null || !watcher.open) return;
     watcher.open = false;
