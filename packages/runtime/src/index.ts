@@ -1,1 +1,3 @@
-export {};
+export * from "./keyed-queue.ts";
+export * from "./leader.ts";
+export * from "./record-cache.ts";

@@ -1,0 +1,145 @@
+/** The main flow on real hosts: created, seen booting, moved while running, broken and found again, removed without a trace. */
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { until } from "../apps/server/deployment/processes.ts";
+import { guestAnswers, watchGuest } from "./guest.ts";
+import { openSite, type Site } from "./site.ts";
+
+let site: Site;
+before(
+  async () => {
+    site = await openSite({ hosts: 3, port: 17_443 });
+  },
+  { timeout: 180_000 },
+);
+after(() => site?.close(), { timeout: 60_000 });
+
+interface Machine {
+  readonly id: string;
+  readonly name: string;
+  readonly state: string;
+  readonly spec: { readonly nics: readonly { readonly addresses: readonly string[] }[] };
+  readonly placement?: { readonly host: string; readonly epoch: number };
+}
+
+const machine = async (name: string): Promise<Machine> => JSON.parse(await site.must("-o", "json", "vm", "show", name)) as Machine; // the API's record
+const addressOf = (of: Machine): string => of.spec.nics[0]?.addresses[0] ?? "none";
+
+/** Every QEMU of every host, by machine: the truth about what runs. */
+async function running(): Promise<Map<string, string[]>> {
+  const found = new Map<string, string[]>();
+  for (const { host } of site.deployment.hosts.values()) {
+    for (const { uuid } of await host.qemuProcesses()) found.set(uuid, [...(found.get(uuid) ?? []), host.name]);
+  }
+  return found;
+}
+
+test("six machines run on three hosts, each under its own name", { timeout: 240_000 }, async () => {
+  await site.must("vm", "create", "web", "--image", "mini", "--memory", "128MiB", "--count", "6", "--label", "tier=web", "--wait");
+  const machines = await Promise.all(["01", "02", "03", "04", "05", "06"].map((number) => machine(`web-${number}`)));
+  for (const each of machines) {
+    assert.equal(each.state, "running");
+    assert.equal((await guestAnswers(addressOf(each))).hostname, each.name);
+  }
+  assert.equal(new Set(machines.map((each) => each.placement?.host)).size, 3, "all three hosts are used");
+  const copies = await running();
+  for (const each of machines) assert.equal(copies.get(each.id)?.length, 1, `${each.name} runs once`);
+});
+
+test("a machine moves to another host while a client asks it, and does not notice", { timeout: 120_000 }, async () => {
+  const before = await machine("web-01");
+  const first = await guestAnswers(addressOf(before));
+  const client = watchGuest(addressOf(before));
+  await site.must("vm", "migrate", "web-01", "--wait");
+  await until("answers after the move", 20_000, async () => ((await guestAnswers(addressOf(before))).counter > first.counter + 5 ? true : undefined));
+  const { answers, longestGapMs } = await client.stop();
+  const moved = await machine("web-01");
+  assert.notEqual(moved.placement?.host, before.placement?.host);
+  assert.equal(moved.placement?.epoch, (before.placement?.epoch ?? 0) + 1);
+  assert.ok(
+    answers.every(({ status }) => status.bootId === first.bootId),
+    "the guest did not boot again",
+  );
+  const counters = answers.toSorted((a, b) => a.status.uptimeSeconds - b.status.uptimeSeconds).map(({ status }) => status.counter);
+  assert.ok(
+    counters.every((value, index) => index === 0 || value >= (counters[index - 1] ?? 0)),
+    "the counter only grows",
+  );
+  assert.ok(longestGapMs <= 1000, `the longest gap was ${Math.round(longestGapMs)} ms`);
+  assert.deepEqual((await running()).get(before.id)?.length, 1);
+});
+
+test("kill -9 of server, agent and libvirtd stops no guest, and each finds its state again", { timeout: 180_000 }, async () => {
+  const { deployment } = site;
+  const boots = new Map<string, string>();
+  for (const number of ["01", "02", "03"]) {
+    const each = await machine(`web-${number}`);
+    boots.set(addressOf(each), (await guestAnswers(addressOf(each))).bootId);
+  }
+  await deployment.server.kill();
+  for (const { agent } of deployment.hosts.values()) await agent.kill();
+  for (const { host } of deployment.hosts.values()) await host.restartLibvirtd("SIGKILL");
+  await deployment.startServer();
+  for (const name of deployment.hosts.keys()) await deployment.startAgent(name);
+  await deployment.ready();
+  await site.signIn();
+  for (const [address, bootId] of boots) assert.equal((await guestAnswers(address)).bootId, bootId);
+  await until("all machines as running", 30_000, async () =>
+    (await Promise.all([...boots.keys()].map((_, index) => machine(`web-0${index + 1}`)))).every((each) => each.state === "running")
+      ? true
+      : undefined,
+  );
+  for (const copies of (await running()).values()) assert.equal(copies.length, 1);
+});
+
+test("a host whose power was off starts its machines again, once", { timeout: 180_000 }, async () => {
+  const { deployment } = site;
+  const victim = await machine("web-02");
+  const names = new Map(
+    (JSON.parse(await site.must("-o", "json", "host", "list")) as { id: string; name: string }[]).map((host) => [host.id, host.name]),
+  ); // the API's records
+  const hostName = names.get(victim.placement?.host ?? "") ?? "";
+  const bootId = (await guestAnswers(addressOf(victim))).bootId;
+  await deployment.hosts.get(hostName)?.host.kill();
+  await until("the host as unreachable", 60_000, async () =>
+    (JSON.parse(await site.must("-o", "json", "host", "show", hostName)) as { status: { liveness: { state: string } } }).status.liveness.state ===
+    "unreachable"
+      ? true
+      : undefined,
+  );
+  await deployment.powerOn(hostName);
+  const again = await guestAnswers(addressOf(victim));
+  assert.notEqual(again.bootId, bootId);
+  assert.equal(again.hostname, "web-02");
+  for (const copies of (await running()).values()) assert.equal(copies.length, 1);
+});
+
+test("what fits nowhere waits with its reason", { timeout: 60_000 }, async () => {
+  await site.must("vm", "create", "giant", "--image", "mini", "--memory", "1TiB");
+  const reason = await until(
+    "the reason",
+    20_000,
+    async () =>
+      (JSON.parse(await site.must("-o", "json", "vm", "show", "giant")) as { status: { placement?: { pending?: { reason: string } } } }).status
+        .placement?.pending?.reason,
+  );
+  assert.match(reason, /^no host fits: 3 lack memory \(largest free [\d.]+ [GM]iB\)/);
+  await site.must("vm", "delete", "giant", "--wait");
+});
+
+test("removal leaves no domain, disk or address", { timeout: 120_000 }, async () => {
+  const { deployment } = site;
+  await site.must("vm", "delete", "--all", "--wait");
+  assert.deepEqual(JSON.parse(await site.must("-o", "json", "vm", "list")), []);
+  assert.equal((await running()).size, 0);
+  for (const { host } of deployment.hosts.values()) {
+    const { stdout } = await host.exec(["virsh", "-q", "list", "--all", "--name"]);
+    assert.equal(stdout.trim(), "");
+    const { stdout: disks } = await host.exec(["find", "/mnt/local/sheaf", "/mnt/shared/sheaf", "-path", "*volumes*", "-type", "f"]);
+    assert.equal(disks.trim(), "");
+  }
+  assert.deepEqual(await readdir(join(deployment.lab.sharedDirectory, "sheaf", "volumes")).catch(() => []), []);
+  assert.equal(JSON.parse(await site.must("-o", "json", "audit", "verify")).intact, true);
+});

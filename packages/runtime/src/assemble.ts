@@ -1,0 +1,69 @@
+/** Turns parts into records and back: which member of a record a part is. Used by the cache alone. */
+import type { Kind, RecordOf } from "@sheaf/model";
+
+export type StoredRecord = RecordOf<Kind>;
+/** While it is put together; handed out as a record only when its spec is there, and never changed afterwards. */
+type Members = Record<string, unknown> & { status: Record<string, unknown>; revision: number };
+
+const empty = (): Members => ({ status: {}, revision: 0, specRevision: 0 });
+
+/** @returns a new record with the part put in; the old one stays as it is. `null` where the value is no JSON object. */
+export function withPart(record: Members | undefined, part: string, text: string, revision: number): Members | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const old = record ?? empty();
+  if (part === "spec") {
+    // The whole head is this part's: what the old one had and the new one lacks must go.
+    const { status, placement } = old;
+    return {
+      ...value,
+      status,
+      ...(placement === undefined ? {} : { placement }),
+      specRevision: revision,
+      revision: Math.max(old.revision, revision),
+    };
+  }
+  if (part === "placement") return { ...old, placement: value, revision };
+  const [first, writer, key] = part.split("/");
+  if (first !== "status" || writer === undefined) return null;
+  const member =
+    key === undefined ? value : { ...(old.status[writer] as object | undefined) /* parts kept per host are objects by host */, [key]: value };
+  return { ...old, status: { ...old.status, [writer]: member }, revision };
+}
+
+/** @returns the record without the part; `undefined` when nothing of it is left. */
+export function withoutPart(record: Members, part: string, revision: number): Members | undefined {
+  if (part === "spec") {
+    const rest: Members = {
+      status: record.status,
+      revision,
+      specRevision: 0,
+      ...(record["placement"] === undefined ? {} : { placement: record["placement"] }),
+    };
+    return isEmpty(rest) ? undefined : rest;
+  }
+  if (part === "placement") {
+    const { placement: _, ...rest } = record;
+    return leftOf({ ...rest, status: record.status, revision });
+  }
+  const [, writer = "", key] = part.split("/");
+  const { [writer]: member, ...others } = record.status;
+  if (key === undefined) return leftOf({ ...record, status: others, revision });
+  const { [key]: _, ...hosts } = (member ?? {}) as Record<string, unknown>; // parts kept per host are objects by host
+  return leftOf({ ...record, status: Object.keys(hosts).length === 0 ? others : { ...others, [writer]: hosts }, revision });
+}
+
+const leftOf = (record: Members): Members | undefined => (isEmpty(record) ? undefined : record);
+const isEmpty = (record: Members): boolean =>
+  record["id"] === undefined && record["placement"] === undefined && Object.keys(record.status).length === 0;
+
+/** A record is there for others once its spec is. */
+export const visible = (record: Members | undefined): StoredRecord | undefined =>
+  record?.["id"] === undefined ? undefined : (record as unknown as StoredRecord); // put together from the parts of one
+
+export type { Members };
