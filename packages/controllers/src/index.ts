@@ -1,1 +1,5 @@
+export * from "./context.ts";
+export * from "./controller.ts";
+export * from "./create-controllers.ts";
 export * from "./ports.ts";
+export * from "./settings.ts";

@@ -39,4 +39,6 @@ export const VolumeObservation = z.looseObject({
 export type VolumeObservation = z.infer<typeof VolumeObservation>;
 export interface VolumeStatus {
   readonly agent?: VolumeObservation;
+  /** While no host can have it: why. Written by the placement controller. */
+  readonly placement?: { readonly pending?: { readonly reason: string; readonly since: number } };
 }

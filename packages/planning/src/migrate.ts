@@ -71,6 +71,8 @@ const all = (done: MigrationState, fault: MigrationNext): Record<"done" | Migrat
   cancel: fault,
   restarted: fault,
 });
+/** A connection that breaks does not end the work: the agent is asked again, and answers how it stands. */
+const joinAgain: MigrationNext = { again: true, atMost: 5, then: "aborting" };
 const ended = { done: ignore, failed: again, unknown: again, lost: again, cancel: ignore, restarted: again };
 
 export const migrationTable: Readonly<Record<MigrationState, Row>> = {
@@ -80,10 +82,10 @@ export const migrationTable: Readonly<Record<MigrationState, Row>> = {
   // The source owns the machine.
   begun: { act: { does: "call", method: "migrate.begin", on: "source", cancelled: false }, on: all("prepared", to("restoring")) },
   prepared: { act: { does: "call", method: "migrate.prepare", on: "target", cancelled: false }, on: all("performed", to("withdrawing")) },
-  // Asked again after a restart: the agent joins what is under way, or says how it ended. A guest in post-copy could not be called back.
+  // Asked again after a restart or a lost connection: the agent joins what is under way, or says how it ended. A guest in post-copy could not be called back.
   performed: {
     act: { does: "call", method: "migrate.perform", on: "source", cancelled: false },
-    on: { ...all("switched", to("aborting")), done: { to: "switched", placement: "target" }, restarted: again },
+    on: { ...all("switched", to("aborting")), done: { to: "switched", placement: "target" }, lost: joinAgain, unknown: joinAgain, restarted: again },
   },
 
   // The target owns the machine: no cancelling any more.

@@ -219,6 +219,8 @@ function wantedState(task: Task, vm: RecordOf<"vm">): "running" | "stopped" | "p
 
 function judgeVolume(task: Task, volume: RecordOf<"volume">): Verdict {
   const seen = volume.status.agent;
+  const pending = volume.status.placement?.pending?.reason;
+  if (volume.placement === undefined && pending !== undefined) return { state: "running", message: pending, percent: 0, tell: true };
   if (seen === undefined || seen.observedGeneration < (task.spec.generation ?? 1))
     return { state: "running", message: volume.placement ? "waiting for its host" : "choosing a host", percent: 0 };
   if (seen.state === "ready") return { state: "succeeded", message: "ready" };

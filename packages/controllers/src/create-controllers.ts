@@ -1,0 +1,48 @@
+/** All controllers of the main flow, with what they share: the index of back references and the scheduler's snapshot, both fed by the cache's changes. */
+import { kinds, type AnyRecord } from "@sheaf/model";
+import { SnapshotIndex } from "@sheaf/scheduling";
+import { baselineController } from "./baseline-controller.ts";
+import type { ControllerContext } from "./context.ts";
+import type { Controller } from "./controller.ts";
+import { deletionController } from "./deletion-controller.ts";
+import { drainController } from "./drain-controller.ts";
+import { livenessController } from "./liveness-controller.ts";
+import { migrationController } from "./migration-controller.ts";
+import { placementController } from "./placement-controller.ts";
+import { receiptsController } from "./receipts-controller.ts";
+import { SiteIndex } from "./site-index.ts";
+import { taskSweepController } from "./task-sweep-controller.ts";
+
+export interface ControllerSet {
+  readonly controllers: readonly Controller[];
+  /** The scheduler's picture, kept up to date: for ranking hosts on request. */
+  readonly snapshot: SnapshotIndex;
+  /** Ends the feeding of what they share. */
+  close(): void;
+}
+
+/** Must be called before anything that wakes the controllers subscribes to the cache: what they share is up to date first. */
+export function createControllers(context: ControllerContext): ControllerSet {
+  const { cache } = context;
+  const index = new SiteIndex(cache);
+  const snapshot = new SnapshotIndex();
+  // From the cache, under its kind.
+  for (const kind of kinds) for (const record of cache.all(kind)) snapshot.update({ type: "upsert", record: record as AnyRecord });
+  const close = cache.subscribe((_revision, changes) => {
+    for (const change of changes) {
+      index.update(change);
+      snapshot.update(change.record ? { type: "upsert", record: change.record as AnyRecord } : { type: "remove", kind: change.kind, id: change.id });
+    }
+  });
+  const controllers = [
+    placementController(context, index, snapshot),
+    receiptsController(context, index),
+    deletionController(context, index),
+    livenessController(context),
+    migrationController(context, index, snapshot),
+    drainController(context, index, snapshot),
+    baselineController(context),
+    taskSweepController(context),
+  ];
+  return { controllers, snapshot, close };
+}

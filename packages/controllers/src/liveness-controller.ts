@@ -1,0 +1,48 @@
+/**
+ * Concludes from what is heard of the agents whether hosts are ready or unreachable. Sole writer of the hosts' part `status/liveness`, only
+ * when it changes. Woken by connections, by hosts that appear, and by its own timer when silence would last too long.
+ */
+import { partKey } from "@sheaf/model";
+import { planLiveness } from "@sheaf/planning";
+import { commit } from "./commit.ts";
+import type { ControllerContext } from "./context.ts";
+import type { Controller } from "./controller.ts";
+
+export function livenessController(context: ControllerContext): Controller {
+  const { cache, agents, clock, settings, logger } = context;
+  let listeningSince = clock.monotonic();
+  return {
+    name: "liveness",
+    reads: ["host"],
+    writes: ["host/status/liveness"],
+    initialKeys: () => [...cache.all("host")].map((host) => host.id),
+    keysFor: ({ kind, id, record, previous }) => (kind === "host" && (record?.status !== previous?.status || !previous) ? [id] : []),
+    begin(enqueue) {
+      listeningSince = clock.monotonic();
+      return agents.subscribe(({ hostId }) => enqueue(hostId));
+    },
+    async reconcile(hostId) {
+      const host = cache.get("host", hostId);
+      if (!host) return undefined;
+      const plan = planLiveness({
+        previous: host.status.liveness,
+        reported: host.status.agent !== undefined,
+        connected: agents.connected(hostId),
+        lastHeardAt: agents.lastHeardAt(hostId),
+        nowMonotonic: clock.monotonic(),
+        listeningSince,
+        graceMs: settings.unreachableAfterMs,
+        now: clock.now(),
+      });
+      if (plan.write) {
+        const { write } = plan;
+        logger.info({ host: host.name, from: host.status.liveness?.state ?? "new", to: write.state, why: write.reason }, "a host's liveness changed");
+        await commit(context, {
+          compare: [{ key: partKey("host", hostId, "spec"), modRevision: host.specRevision }],
+          then: [{ put: partKey("host", hostId, "status/liveness"), value: JSON.stringify(write) }],
+        });
+      }
+      return plan.lookAgainMs;
+    },
+  };
+}

@@ -1,0 +1,299 @@
+/**
+ * Gives machines and volumes a host. Sole writer of `placement` (live migration moves it on by compare-and-set) and of `status/placement`.
+ * All decisions are made by one look at a time (key `batch`), on one snapshot that is changed as each decision is made and set right when
+ * its transaction fails. Woken by what has no host, and by capacity that changes: then those that wait are looked at again, gathered for
+ * a moment, one of each shape instead of all.
+ */
+import { partKey, type Placement, type RecordOf } from "@sheaf/model";
+import { planVolumeHome, shapeOf } from "@sheaf/planning";
+import { planBatch, type PlacementDecision, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
+import type { ControllerContext, RecordChange } from "./context.ts";
+import type { Controller } from "./controller.ts";
+import { commitAll, put, type Decision } from "./packed-commit.ts";
+import type { SiteIndex } from "./site-index.ts";
+import { WaitingRoom } from "./waiting-room.ts";
+
+/** Decided on one snapshot before anything is written: bounds how long others wait for their turn. */
+const batchSize = 512;
+/** Texts of waiting machines written in one look. */
+const textsPerLook = 512;
+
+type Placed = { readonly kind: "vm" | "volume"; readonly id: string };
+interface Candidate {
+  readonly record: RecordOf<"vm"> | RecordOf<"volume">;
+  readonly request: PlacementRequest;
+}
+interface Refusal {
+  readonly record: RecordOf<"vm"> | RecordOf<"volume">;
+  readonly shape: string;
+  readonly reason: string;
+}
+
+export function placementController(context: ControllerContext, index: SiteIndex, snapshot: SnapshotIndex): Controller {
+  const { cache, clock, store, settings, logger } = context;
+  const room = new WaitingRoom();
+  /** Volumes whose home may have changed. */
+  const volumesToLookAt = new Set<string>();
+  let capacityChanged = true;
+  let lastRetryAt = Number.NEGATIVE_INFINITY;
+
+  return {
+    name: "placement",
+    reads: ["vm", "volume", "host", "pool", "network", "cluster"],
+    writes: ["vm/placement", "vm/status/placement", "volume/placement", "volume/status/placement"],
+    initialKeys: () => {
+      room.clear();
+      capacityChanged = true;
+      for (const volume of cache.all("volume")) volumesToLookAt.add(volume.id);
+      return ["batch"];
+    },
+    keysFor(change) {
+      const wakes = note(change);
+      return wakes ? ["batch"] : [];
+    },
+    async reconcile(_key, signal) {
+      for (const id of volumesToLookAt) {
+        volumesToLookAt.delete(id);
+        index.unplacedVolumes.has(id) || (await followMachine(id));
+      }
+      while (!signal.aborted) {
+        const fresh = freshOnes();
+        if (fresh.length === 0) break;
+        await place(fresh);
+      }
+      if (!capacityChanged || room.size === 0) return undefined;
+      const waitMs = lastRetryAt + settings.placementBatchMs - clock.monotonic();
+      if (waitMs > 0) return waitMs;
+      lastRetryAt = clock.monotonic();
+      capacityChanged = false;
+      return await retry(signal);
+    },
+  };
+
+  /** @returns whether there is something to do */
+  function note({ kind, id, record, previous }: RecordChange): boolean {
+    switch (kind) {
+      case "host":
+      case "cluster":
+      case "pool":
+      case "network":
+        capacityChanged = true;
+        return room.size > 0;
+      case "vm": {
+        const vm = record as RecordOf<"vm"> | undefined; // the kind says so
+        const before = previous as RecordOf<"vm"> | undefined;
+        if (!vm) room.leave(id);
+        if (vm?.placement !== before?.placement || vm?.spec !== before?.spec || vm?.status.migration !== before?.status.migration)
+          for (const { volume } of (vm ?? before)?.spec.disks ?? []) if (volume !== undefined) volumesToLookAt.add(volume);
+        if (before?.placement && (vm?.placement !== before.placement || vm.spec !== before.spec || (before.status.migration && !vm.status.migration)))
+          capacityChanged = true;
+        if (before && vm?.spec !== before.spec) for (const { volume } of before.spec.disks) if (volume !== undefined) volumesToLookAt.add(volume);
+        return index.unplacedVms.has(id) || volumesToLookAt.size > 0 || (capacityChanged && room.size > 0);
+      }
+      case "volume":
+        if (!record) room.leave(id);
+        if (previous && (!record || record.spec !== previous.spec)) capacityChanged = true;
+        volumesToLookAt.add(id);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** What has no host and was not refused as it stands. */
+  function freshOnes(): Candidate[] {
+    const found: Candidate[] = [];
+    for (const id of index.unplacedVolumes) {
+      if (found.length >= batchSize) return found;
+      const volume = cache.get("volume", id);
+      const request = volume && volumeRequest(volume);
+      if (request && room.get(id)?.specRevision !== volume.specRevision) found.push({ record: volume, request });
+    }
+    for (const id of index.unplacedVms) {
+      if (found.length >= batchSize) return found;
+      const vm = cache.get("vm", id);
+      if (vm && room.get(id)?.specRevision !== vm.specRevision) found.push({ record: vm, request: snapshot.request(vm) });
+    }
+    return found;
+  }
+
+  function volumeHome(volume: RecordOf<"volume">) {
+    const { source } = volume.spec;
+    return planVolumeHome({
+      volume,
+      owner: cache.get("vm", index.vmOfVolume.get(volume.id) ?? ""),
+      pool: cache.get("pool", volume.spec.pool),
+      original: source && "volume" in source ? cache.get("volume", source.volume) : undefined,
+      hostExists: volume.placement !== undefined && cache.get("host", volume.placement.host) !== undefined,
+    });
+  }
+  /** @returns `undefined` where it is placed with its machine */
+  function volumeRequest(volume: RecordOf<"volume">): PlacementRequest | undefined {
+    const home = volumeHome(volume);
+    if (home.do === "place") return home.request;
+    if (home.do === "put") volumesToLookAt.add(volume.id);
+    return undefined;
+  }
+
+  /** A disk that was attached to a placed machine, or whose host is gone. */
+  async function followMachine(id: string): Promise<void> {
+    const volume = cache.get("volume", id);
+    const home = volume && volumeHome(volume);
+    if (!volume || !home || home.do === "nothing") return;
+    const key = partKey("volume", id, "placement");
+    const entry = await store.get(key);
+    let host = home.do === "put" ? home.host : undefined;
+    let reason = home.do === "put" ? home.reason : "";
+    if (home.do === "place") {
+      const [decided] = planBatch([home.request], snapshot);
+      snapshot.release(id);
+      if (!decided || decided.decision.none) return;
+      ({ host } = decided.decision);
+      reason = decided.decision.reasons[0] ?? "";
+    }
+    if (host === undefined) return;
+    const before = entry === null ? undefined : (JSON.parse(entry.value) as Placement); // written by this package alone
+    const placement = newPlacement(host, (before?.epoch ?? 0) + 1, reason);
+    const compare = [
+      { key: partKey("volume", id, "spec"), modRevision: volume.specRevision },
+      { key, modRevision: entry?.modRevision ?? 0 },
+    ];
+    const lost = await commitAll(context, [{ about: id, compare, then: [put(key, placement)] }]);
+    if (lost.length > 0) volumesToLookAt.add(id);
+  }
+
+  const newPlacement = (host: string, epoch: number, reason: string): Placement => ({
+    host,
+    epoch,
+    incarnation: store.incarnation,
+    reason,
+    at: clock.now(),
+  });
+
+  /** @returns shapes that fit nowhere any more */
+  async function place(candidates: readonly Candidate[]): Promise<Map<string, string>> {
+    const decisions = planBatch(
+      candidates.map((candidate) => candidate.request),
+      snapshot,
+    );
+    const chosen: Decision<Placed>[] = [];
+    const refused: Refusal[] = [];
+    for (const [position, { decision }] of decisions.entries()) {
+      const candidate = candidates[position];
+      if (!candidate) continue;
+      const { record, request } = candidate;
+      if (decision.none) refused.push({ record, shape: shapeOf(request) ?? record.id, reason: decision.reason });
+      else chosen.push(await placementOf(candidate, decision));
+    }
+    try {
+      for (const { about } of await commitAll(context, chosen)) logger.debug({ ...about }, "a placement was overtaken by another change");
+    } finally {
+      // The records say it now; what was not committed holds nothing.
+      for (const { about } of chosen) {
+        snapshot.release(about.id);
+        room.leave(about.id);
+      }
+    }
+    await tell(refused);
+    return new Map(refused.map(({ shape, reason }) => [shape, reason]));
+  }
+
+  async function placementOf({ record }: Candidate, decision: Exclude<PlacementDecision, { none: true }>): Promise<Decision<Placed>> {
+    const kind = record.kind as "vm" | "volume"; // candidates are these
+    const reason = decision.reasons[0] ?? "";
+    const compare = [
+      { key: partKey(kind, record.id, "spec"), modRevision: record.specRevision },
+      { key: partKey(kind, record.id, "placement"), modRevision: 0 },
+    ];
+    const then = [put(partKey(kind, record.id, "placement"), newPlacement(decision.host, 1, reason))];
+    if ((record.status as RecordOf<"vm">["status"]).placement !== undefined) then.push({ delete: partKey(kind, record.id, "status/placement") }); // both kinds have it
+    for (const disk of kind === "vm" ? (record as RecordOf<"vm">).spec.disks : []) {
+      const volume = cache.get("volume", disk.volume ?? "");
+      if (!volume || volume.placement?.host === decision.host) continue;
+      const key = partKey("volume", volume.id, "placement");
+      const entry = volume.placement === undefined ? null : await store.get(key);
+      compare.push({ key: partKey("volume", volume.id, "spec"), modRevision: volume.specRevision }, { key, modRevision: entry?.modRevision ?? 0 });
+      then.push(put(key, newPlacement(decision.host, (volume.placement?.epoch ?? 0) + 1, reason)));
+    }
+    return { about: { kind, id: record.id }, compare, then };
+  }
+
+  /** Notes who waits and, where the text changed (figures alone: not too often), writes why. @returns whether texts are left to be written */
+  async function tell(refused: readonly Refusal[]): Promise<boolean> {
+    const now = clock.now();
+    const texts: Decision<Placed>[] = [];
+    let left = false;
+    for (const { record, shape, reason } of refused) {
+      const kind = record.kind as "vm" | "volume"; // candidates are these
+      const pending = (record.status as RecordOf<"vm">["status"]).placement?.pending; // both kinds have it
+      const known = room.get(record.id);
+      if (pending?.reason === reason && known?.specRevision === record.specRevision) continue;
+      const onlyFigures = pending !== undefined && withoutFigures(pending.reason) === withoutFigures(reason);
+      const early = onlyFigures && known !== undefined && now - known.toldAt < settings.pendingTextMs;
+      const write = pending?.reason !== reason && !early && texts.length < textsPerLook;
+      left ||= pending?.reason !== reason && !write;
+      room.enter(record.id, { shape, specRevision: record.specRevision, toldAt: write ? now : (known?.toldAt ?? 0) });
+      if (!write) continue;
+      texts.push({
+        about: { kind, id: record.id },
+        compare: [
+          { key: partKey(kind, record.id, "spec"), modRevision: record.specRevision },
+          { key: partKey(kind, record.id, "placement"), modRevision: 0 },
+        ],
+        then: [put(partKey(kind, record.id, "status/placement"), { pending: { reason, since: pending?.since ?? now } })],
+      });
+    }
+    await commitAll(context, texts);
+    return left;
+  }
+
+  /** Capacity changed: one of each shape is tried; those of a shape that fits now are placed, the most important first, until it fits no more. */
+  async function retry(signal: AbortSignal): Promise<number | undefined> {
+    const refused = new Map<string, string>();
+    let fitting: { candidate: Candidate; shape: string }[] = [];
+    for (const [shape, ids] of [...room.shapes()]) {
+      let asked = false;
+      for (const id of [...ids]) {
+        const candidate = candidateOf(id);
+        if (!candidate) continue;
+        if (!asked) {
+          asked = true;
+          const [decided] = planBatch([candidate.request], snapshot);
+          snapshot.release(id);
+          if (decided?.decision.none) refused.set(shape, decided.decision.reason);
+        }
+        if (refused.has(shape)) break;
+        fitting.push({ candidate, shape });
+      }
+    }
+    fitting.sort((a, b) => b.candidate.request.priority - a.candidate.request.priority || (a.candidate.request.vm < b.candidate.request.vm ? -1 : 1));
+    while (fitting.length > 0 && !signal.aborted) {
+      const now = fitting.slice(0, batchSize);
+      for (const [shape, reason] of await place(now.map(({ candidate }) => candidate))) refused.set(shape, reason);
+      fitting = fitting.slice(batchSize).filter(({ shape }) => !refused.has(shape));
+    }
+    const left = await tell([...stillWaiting(refused)]);
+    if (left) capacityChanged = true;
+    return left ? settings.pendingTextMs : capacityChanged ? settings.placementBatchMs : undefined;
+  }
+
+  function* stillWaiting(refused: ReadonlyMap<string, string>): Generator<Refusal> {
+    for (const [shape, reason] of refused)
+      for (const id of room.alike(shape)) {
+        const record = index.unplacedVms.has(id) ? cache.get("vm", id) : index.unplacedVolumes.has(id) ? cache.get("volume", id) : undefined;
+        if (record) yield { record, shape, reason };
+      }
+  }
+
+  function candidateOf(id: string): Candidate | undefined {
+    const vm = index.unplacedVms.has(id) ? cache.get("vm", id) : undefined;
+    if (vm) return { record: vm, request: snapshot.request(vm) };
+    const volume = index.unplacedVolumes.has(id) ? cache.get("volume", id) : undefined;
+    const request = volume && volumeRequest(volume);
+    if (volume && request) return { record: volume, request };
+    room.leave(id);
+    return undefined;
+  }
+}
+
+const withoutFigures = (text: string): string => text.replaceAll(/\([^)]*\)/g, "");

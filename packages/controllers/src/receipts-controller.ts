@@ -1,0 +1,49 @@
+/**
+ * Ends the tasks that are receipts of changes when what they ask for is seen (planning/receipts). Sole writer of `status/controller` of tasks
+ * with such verbs. Woken by tasks and by what they are about.
+ */
+import { partKey, type RecordOf } from "@sheaf/model";
+import { hasEnded, isReceipt, planReceipt, type ReceiptInput } from "@sheaf/planning";
+import { commit, Overtaken } from "./commit.ts";
+import type { ControllerContext } from "./context.ts";
+import type { Controller } from "./controller.ts";
+import { volumesOf } from "./records.ts";
+import type { SiteIndex } from "./site-index.ts";
+
+export function receiptsController(context: ControllerContext, index: SiteIndex): Controller {
+  const { cache, clock, settings } = context;
+  return {
+    name: "receipts",
+    reads: ["task", "vm", "volume", "image", "host"],
+    writes: ["task/status/controller (receipts)"],
+    concurrency: 32,
+    initialKeys: () => [...cache.all("task")].filter((task) => isReceipt(task) && !hasEnded(task)).map((task) => task.id),
+    *keysFor({ kind, id, record }) {
+      if (kind === "task") {
+        const task = record as RecordOf<"task"> | undefined; // the kind says so
+        if (task && isReceipt(task) && !hasEnded(task)) yield id;
+        return;
+      }
+      yield* index.openTasks(id);
+      // A disk that cannot be made fails its machine's creation.
+      const vm = kind === "volume" ? index.vmOfVolume.get(id) : undefined;
+      if (vm !== undefined) yield* index.openTasks(vm);
+    },
+    async reconcile(taskId) {
+      const task = cache.get("task", taskId);
+      if (!task || !isReceipt(task)) return undefined;
+      const { kind, id } = task.spec.target;
+      const target = cache.get(kind, id) as ReceiptInput["target"]; // a record of any kind
+      const volumes = target?.kind === "vm" ? volumesOf(target as RecordOf<"vm">, cache) : []; // the kind says so
+      const plan = planReceipt({ task, target, volumes, now: clock.now(), quietMs: settings.receiptQuietMs });
+      if (plan.write) {
+        const result = await commit(context, {
+          compare: [{ key: partKey("task", taskId, "spec"), modRevision: task.specRevision }],
+          then: [{ put: partKey("task", taskId, "status/controller"), value: JSON.stringify(plan.write) }],
+        });
+        if (!result.succeeded) throw new Overtaken(`task ${taskId} changed meanwhile`);
+      }
+      return plan.lookAgainMs;
+    },
+  };
+}

@@ -1,0 +1,34 @@
+/** Times and limits of the controllers. All have defaults; `apps/server` may change them, tests make them short. */
+export interface ControllerSettings {
+  /** Silence of a host's agent that is put up with before it is called unreachable. */
+  readonly unreachableAfterMs: number;
+  /** Changes of capacity are gathered for this long before machines that wait are looked at again. */
+  readonly placementBatchMs: number;
+  /** A machine that waits is told new figures (not: a new reason) at most this often. */
+  readonly pendingTextMs: number;
+  /** Receipts that are under way are written only when they are older. */
+  readonly receiptQuietMs: number;
+  /** Ended tasks are kept for so long, and at most so many. */
+  readonly taskKeepMs: number;
+  readonly taskKeepCount: number;
+  readonly taskSweepMs: number;
+  /** Deadline of each call of a migration but the copying itself, whose deadline is the task's. */
+  readonly migrationCallMs: number;
+  /** Pauses between tries of a migration's step: the first, doubled each time up to the last. */
+  readonly migrationRetryMs: readonly [first: number, last: number];
+  /** After a failed move a draining host tries that machine again. */
+  readonly drainRetryMs: number;
+}
+
+export const defaultControllerSettings: ControllerSettings = {
+  unreachableAfterMs: 15_000,
+  placementBatchMs: 50,
+  pendingTextMs: 10_000,
+  receiptQuietMs: 2000,
+  taskKeepMs: 7 * 86_400_000,
+  taskKeepCount: 10_000,
+  taskSweepMs: 600_000,
+  migrationCallMs: 60_000,
+  migrationRetryMs: [500, 15_000],
+  drainRetryMs: 30_000,
+};
