@@ -8,7 +8,8 @@ test("bytes are parsed in binary and decimal units, and nothing else is", () => 
   assert.equal(parseBytes("1.5MiB"), 1.5 * 2 ** 20);
   assert.equal(parseBytes("500MB/s"), 500_000_000);
   assert.equal(parseBytes("17"), 17);
-  for (const wrong of ["", "-1", "4 apples", "1e9", "0x10", "GiB", "99999999PiB", "4toString", "constructor"]) assert.equal(parseBytes(wrong), null, wrong);
+  for (const wrong of ["", "-1", "4 apples", "1e9", "0x10", "GiB", "99999999PiB", "4toString", "constructor"])
+    assert.equal(parseBytes(wrong), null, wrong);
 });
 
 test("durations need their unit", () => {

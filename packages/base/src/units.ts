@@ -1,8 +1,23 @@
 /** Quantities as people type them, parsed once at the edge: `4GiB`, `500MB/s`, `90s`. Inside everything is bytes and ms. */
 const byteFactors: Record<string, number> = {
-  "": 1, B: 1,
-  K: 2 ** 10, KiB: 2 ** 10, M: 2 ** 20, MiB: 2 ** 20, G: 2 ** 30, GiB: 2 ** 30, T: 2 ** 40, TiB: 2 ** 40, P: 2 ** 50, PiB: 2 ** 50,
-  kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, PB: 1e15,
+  "": 1,
+  B: 1,
+  K: 2 ** 10,
+  KiB: 2 ** 10,
+  M: 2 ** 20,
+  MiB: 2 ** 20,
+  G: 2 ** 30,
+  GiB: 2 ** 30,
+  T: 2 ** 40,
+  TiB: 2 ** 40,
+  P: 2 ** 50,
+  PiB: 2 ** 50,
+  kB: 1e3,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  PB: 1e15,
 };
 const durationFactors: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
 
