@@ -3,6 +3,7 @@ import { DiskSlots } from "./disk-slots.ts";
 import { ioTune, sameLimits } from "./disk-limits.ts";
 import type { DomainChange } from "./domain-change.ts";
 import type { CdromDescription, DiskDescription, DomainDescription, NicDescription } from "./domain-description.ts";
+import { cdromAlias, ownAlias } from "./device-names.ts";
 import { atNextStart } from "./pending-sentence.ts";
 import { renderCdrom, renderDisk, renderNic } from "./render-devices.ts";
 
@@ -59,9 +60,11 @@ function compareDisks(now: DomainDescription, then: DomainDescription, { live, r
   }
 }
 
+const driveKey = (cdrom: CdromDescription): string => ownAlias(cdrom) ?? cdromAlias(cdrom.target);
+
 function compareCdroms(now: DomainDescription, then: DomainDescription, { live, restart }: Difference): void {
   const partner = (cdrom: CdromDescription, among: readonly CdromDescription[]): CdromDescription | undefined =>
-    among.find((other) => (cdrom.alias === undefined || other.alias === undefined ? cdrom.target === other.target : cdrom.alias === other.alias));
+    among.find((other) => driveKey(cdrom) === driveKey(other));
   for (const cdrom of now.cdroms) {
     if (partner(cdrom, then.cdroms) === undefined) restart.push(`CD drive ${deviceName(cdrom, cdrom.target)} is removed at the next start`);
   }

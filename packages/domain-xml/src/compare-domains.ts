@@ -53,7 +53,7 @@ function compareFixed(now: DomainDescription, then: DomainDescription): string[]
     // Without Sheaf's own note of it, the running CPU is what libvirt says it became.
     ["the CPU model", (domain) => (now.machine === null ? cpuName(domain) : (domain.machine?.cpu ?? cpuName(domain)))],
     ["the CPU topology (sockets × cores × threads)", shape],
-    ["huge pages", ({ memory }) => yes(memory.hugepages)],
+    ["the use of huge pages", ({ memory }) => yes(memory.hugepages)],
     ["the boot order", ({ boot }) => boot.join(", ")],
     ["graphics", ({ graphics }) => graphics],
     ["the guest agent's channel", ({ guestAgent }) => yes(guestAgent)],

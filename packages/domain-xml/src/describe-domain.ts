@@ -18,8 +18,8 @@ import type { DiskInput, DomainHost, DomainInput, NicInput } from "./domain-inpu
 import { DiskSlots } from "./disk-slots.ts";
 
 /**
- * @param previous the domain as it is defined now: its name, disk names and bus addresses are kept, so that a device added or
- * removed does not rename the guest's others
+ * @param previous the domain as it is defined now: its name, UUID (an adopted one's is not the
+ * machine's id), disk names and bus addresses are kept, so that a device added or removed does not rename the guest's others
  * @throws SheafError `invalid-input` for a spec that is no stored one (NIC without MAC)
  */
 export function describeDomain(input: DomainInput, previous?: DomainDescription): DomainDescription {
@@ -44,7 +44,7 @@ export function describeDomain(input: DomainInput, previous?: DomainDescription)
   return {
     type: host.accelerated ? "kvm" : "qemu",
     name: previous?.name ?? domainName(vm),
-    uuid: vm.id,
+    uuid: previous?.uuid ?? vm.id,
     machine: { id: vm.id, epoch, incarnation, generation: vm.generation, cpu, boot },
     memory: {
       bytes: memory.bytes,
@@ -146,9 +146,13 @@ function describeNic({ nic, bridge, mtu, tapName }: NicInput, previous: DomainDe
     queues: nic.model === "virtio" ? nic.queues : 1,
     connected: nic.connected,
     ...(mtu === 1500 ? {} : { mtu }),
-    ...(before?.address !== undefined && before.model === nic.model ? { address: before.address } : {}),
+    ...(before?.address !== undefined && before.model === nic.model && keepsPlace(nic.model, previous) ? { address: before.address } : {}),
   };
 }
+
+/** Conventional PCI cards sit on a q35 machine behind bridges that libvirt adds and numbers by itself. */
+const keepsPlace = (model: NicDescription["model"], previous: DomainDescription | undefined): boolean =>
+  model === "virtio" || model === "e1000e" || (previous !== undefined && machineFamily(previous.machineType) === "pc");
 
 /** Numbers the devices through in the order of `boot`; the seed is never booted. */
 function bootOrders(

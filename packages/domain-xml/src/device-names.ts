@@ -18,6 +18,9 @@ export function diskSerial(volumeId: string): string {
 export const diskAlias = (name: string): string => `ua-disk-${name}`;
 export const cdromAlias = (name: string): string => `ua-cdrom-${name}`;
 export const nicAlias = (name: string): string => `ua-nic-${name}`;
+/** The alias where Sheaf gave it; libvirt names other devices `virtio-disk0`. An adopted device is called by its target instead. */
+export const ownAlias = (device: { readonly alias?: string }): string | undefined =>
+  device.alias?.startsWith("ua-") === true ? device.alias : undefined;
 export const seedAlias = "ua-seed";
 
 /** `vda` … `vdz`, `vdaa` …: the name with that index. */

@@ -2,7 +2,7 @@
  * Gives disks and CD drives their names (`vda`, `sda`) and, on SCSI and SATA, their place on the bus. A device that had a name
  * before keeps it. Used by describeDomain and by comparing, to attach to a running domain.
  */
-import { targetName } from "./device-names.ts";
+import { cdromAlias, diskAlias, ownAlias, targetName } from "./device-names.ts";
 import type { DeviceAddress, DomainDescription } from "./domain-description.ts";
 
 type Bus = "virtio" | "scsi" | "sata";
@@ -25,12 +25,16 @@ export class DiskSlots {
    * @param same whether a device with the alias of one there is that device, and keeps its name, or a new one beside it
    */
   constructor(taken?: DomainDescription, same: "kept" | "new" = "kept") {
-    for (const device of [...(taken?.disks ?? []), ...(taken?.cdroms ?? [])]) {
+    const devices = [
+      ...(taken?.disks ?? []).map((device) => ({ device, key: ownAlias(device) ?? diskAlias(device.target) })),
+      ...(taken?.cdroms ?? []).map((device) => ({ device, key: ownAlias(device) ?? cdromAlias(device.target) })),
+    ];
+    for (const { device, key } of devices) {
       this.#targets.add(device.target);
       if (device.address?.type === "drive") this.#places.add(placeKey(device.bus, device.address));
-      if (same === "kept" && device.alias !== undefined) {
+      if (same === "kept") {
         const { bus, target, address } = device;
-        this.#before.set(device.alias, { bus, target, ...(address === undefined ? {} : { address }) });
+        this.#before.set(key, { bus, target, ...(address === undefined ? {} : { address }) });
       }
     }
   }

@@ -8,7 +8,9 @@ export const renderCdrom = (cdrom: CdromDescription): string => writeXml(cdromEl
 export const renderNic = (nic: NicDescription): string => writeXml(nicElement(nic));
 
 export function diskElement(disk: DiskDescription): XmlElement {
-  const tune = Object.entries(ioTune(disk.limits)).filter(([, value]) => value > 0);
+  const set = Object.entries(ioTune(disk.limits)).filter(([, value]) => value > 0);
+  // Rates, then bursts, then their lengths, as libvirt writes them: libxml2 finds any other order invalid by the schema.
+  const tune = [/_sec$/, /_max$/, /_length$/].flatMap((ending) => set.filter(([name]) => ending.test(name)));
   return element(
     "disk",
     { type: "file", device: "disk" },

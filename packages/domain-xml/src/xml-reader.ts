@@ -17,9 +17,10 @@ export class XmlNode {
 
   /** First element at `path`, such as `devices/emulator`. */
   find(path: string): XmlNode | undefined {
-    let at: XmlNode | undefined = this;
-    for (const name of path.split("/")) at = at?.children.find((child) => child.name === name);
-    return at;
+    const cut = path.indexOf("/");
+    const first = cut === -1 ? path : path.slice(0, cut);
+    const child = this.children.find(({ name }) => name === first);
+    return cut === -1 ? child : child?.find(path.slice(cut + 1));
   }
 
   /** All elements at `path`; only the last step may match several. */
