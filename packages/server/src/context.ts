@@ -57,7 +57,10 @@ export interface Authority {
   revoke(hostId: string): Promise<void>;
 }
 
-/** The server's image files. */
+/**
+ * The server's image files. An image's record is made with the finaliser `library`: whoever implements this takes it off once
+ * `deletedAt` is set and the files are gone.
+ */
 export interface ImageLibrary {
   /** Bytes of an upload that are safely there. */
   offset(imageId: string): Promise<number>;
