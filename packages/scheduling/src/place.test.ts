@@ -150,6 +150,14 @@ test("a shared pool's space is counted once for all hosts", () => {
   assert.equal(decide(snapshot, { disks: [disk(90)] }), "no host fits: 2 lack space in pool nfs (largest free 40 GiB)");
 });
 
+test("a volume that a shared pool holds already takes no more room on another host", () => {
+  const shared = pool(80, "nfs", { type: "shared" }, { 1: {}, 2: {} });
+  const moving = vm(10, { on: 1, spec: { disks: [disk(90)] } });
+  const snapshot = buildSnapshot([host(1), host(2), shared, volume(90, { pool: 80, sizeBytes: 60 * gib, on: 1 }), moving]);
+  const decision = place(snapshot.request(moving, "move"), snapshot);
+  assert.equal(decision.none ? decision.reason : decision.host, id(2));
+});
+
 test("a local volume pins its machine, a shared one does not", () => {
   const local = pool(80, "local", {}, { 1: {}, 2: {} });
   const shared = pool(81, "nfs", { type: "shared" }, { 1: {}, 2: {} });
