@@ -154,6 +154,11 @@ export class KeptState {
     return this.#notes.get(name);
   }
 
+  /** Those whose names begin so. */
+  notes(prefix: string): unknown[] {
+    return [...this.#notes].flatMap(([name, value]) => (name.startsWith(prefix) ? [value] : []));
+  }
+
   async putNote(name: string, value: unknown): Promise<void> {
     await this.#write(`notes/${name}.json`, value);
     this.#notes.set(name, value);

@@ -39,11 +39,11 @@ export function libvirtMigration(uuid: string, session: LibvirtMigration, transl
 }
 
 function step(options: MigrationOptions, more: readonly TypedParameter[] = []): MigrationStep {
-  const { live, persistDestination, undefineSource, tls, autoConverge, postCopy, nonSharedDisk, nonSharedIncremental, changeProtection, unsafe } =
-    MigrateFlag;
+  const { live, persistDestination, tls, autoConverge, postCopy, nonSharedDisk, nonSharedIncremental, changeProtection, unsafe } = MigrateFlag;
+  // The source is undefined by the caller, after it has read the ended job's figures, which go with the definition.
   const copies = options.copyDisks.length > 0;
   // libvirt calls a shared directory that is no network file system unsafe; Sheaf knows which pools are shared, and asks for safe cache modes itself.
-  let flags = live | persistDestination | undefineSource | changeProtection | unsafe;
+  let flags = live | persistDestination | changeProtection | unsafe;
   if (options.tls) flags |= tls;
   if (options.autoConverge) flags |= autoConverge;
   if (options.postCopy) flags |= postCopy;

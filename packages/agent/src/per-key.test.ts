@@ -125,3 +125,21 @@ test("after stop nothing new begins", async () => {
     /stopping/,
   );
 });
+
+test("work that asks for another key never waits for a place: no deadlock when all places are taken", async () => {
+  const clock = new SimulatedClock();
+  const done: string[] = [];
+  const keys: PerKey = new PerKey({
+    clock,
+    parallel: 2,
+    failed: () => {},
+    run: async (key) => {
+      if (key.startsWith("volume")) await keys.exclusive("vm", async () => void done.push(`${key} in vm`));
+      done.push(key);
+    },
+  });
+  for (const key of ["volume-1", "volume-2", "volume-3", "vm"]) keys.touch(key);
+  await clock.advance(0);
+  assert.equal(keys.busy, 0);
+  assert.deepEqual(done.filter((each) => each.endsWith("in vm")).length, 3);
+});

@@ -56,7 +56,10 @@ export class PerKey {
     const entry = this.#entry(key);
     return new Promise((resolve, reject) => {
       entry.visitors.push(() => work().then(resolve, reject));
-      if (!entry.running && !this.#waiting.includes(key)) this.#queue(key);
+      if (entry.running) return;
+      const place = this.#waiting.indexOf(key);
+      if (place >= 0) this.#waiting.splice(place, 1);
+      this.#queue(key);
     });
   }
 
@@ -80,6 +83,13 @@ export class PerKey {
   }
 
   #queue(key: string): void {
+    const entry = this.#entry(key);
+    // Who asks for a key may hold a place himself: if visitors waited for one, all places could wait for each other.
+    if (entry.visitors.length > 0) {
+      this.#running += 1;
+      void this.#work(key, entry);
+      return;
+    }
     this.#waiting.push(key);
     this.#pump();
   }

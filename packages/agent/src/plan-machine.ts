@@ -68,6 +68,8 @@ export interface Plan {
 export const failureWindowMs = 600_000;
 /** A guest may miss a press of the power button while it boots. */
 export const pressAgainMs = 10_000;
+/** What a machine needs and this host cannot give may come by itself: a bridge, space, an image. */
+const needsAgainMs = 30_000;
 /** A guest that QEMU paused because its disk failed is let go on this often. */
 export const resumeAgainMs = 30_000;
 
@@ -78,6 +80,10 @@ export function planMachine(it: Situation): Plan {
   // A domain of this very UUID that does not carry Sheaf's mark is somebody else's.
   if (domain && !domain.mark) return vm && isOurs(it) ? foreign(it) : nothing;
   if (handsOff(it)) return onTheMove(it);
+  if (domain && it.memory?.migration?.role === "target" && !it.memory.migration.mayHaveRun && !isOurs(it)) {
+    // A copy that came to nothing: its CPUs never started here, and the machine is elsewhere.
+    return { ...nothing, memory: it.memory, steps: [...dismantle(domain, "its migration to this host was given up"), { do: "forget" }] };
+  }
   const settled = it.memory?.migration ? { ...it, memory: { ...it.memory, migration: undefined } } : it;
   if (settled.memory?.removal) return letGo(settled, settled.memory);
   if (!vm)
@@ -383,7 +389,8 @@ function prepare(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   const state = failed ? "failed" : memory.stoppedBy === undefined ? "preparing" : "starting";
   const next = { ...entered(memory, state, it.now, it.needs.why), problem: failed ? it.needs.why : memory.problem };
   // The seed is made while the disks are: both take a moment.
-  return { steps: failed ? [] : seed(it), memory: failed ? { ...next, observedGeneration: vm.generation } : next, report: true };
+  const retry = again(failed ? needsAgainMs : undefined);
+  return { steps: failed ? [] : seed(it), ...retry, memory: failed ? { ...next, observedGeneration: vm.generation } : next, report: true };
 }
 
 function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domain): Plan {

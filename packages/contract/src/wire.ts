@@ -114,6 +114,8 @@ export interface AgentCalls {
       xml: string;
       /** Disks to make: they are copied over. */ copyVolumes: readonly { volumeId: string; sizeBytes: number; format: string; image?: string }[];
       ports: { migration?: number };
+      /** As `migrate.perform` will have it: the target's QEMU must be told before it listens. */
+      postCopy?: boolean;
     };
     out: { cookie: string; uri: string; nbdPort?: number; certificateReady: boolean };
   };

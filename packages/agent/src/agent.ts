@@ -1,0 +1,364 @@
+/**
+ * One host's agent, put together from its parts: what the server sends goes to disk and to the reconcilers, what they see goes back as
+ * reports, what the server calls is done. Made by `apps/agent/main.ts` and by tests with simulated ports. `stop` ends the agent and
+ * nothing else: machines run on.
+ */
+import type { AgentMessage } from "@sheaf/contract";
+import { deadline } from "@sheaf/base";
+import { parseDomain, toVmSpec } from "@sheaf/domain-xml";
+import { type Kind, SheafError } from "@sheaf/model";
+import { CallDispatch, type CallHandlers } from "./call-dispatch.ts";
+import { haveMigrationCertificates, writeMigrationCertificates } from "./certificates.ts";
+import { CertificateKeeper } from "./certificate-keeper.ts";
+import { Consoles } from "./consoles.ts";
+import { DocumentIntake } from "./document-intake.ts";
+import { HostKeeper } from "./host-keeper.ts";
+import { LoadMeter } from "./host-load.ts";
+import { ImageCache } from "./image-cache.ts";
+import { KeptState } from "./kept-state.ts";
+import { LiveChanges } from "./live-changes.ts";
+import { logRing } from "./log-ring.ts";
+import { MachineEquipment } from "./machine-equipment.ts";
+import { MachineReconciler } from "./machine-reconciler.ts";
+import { Migrations } from "./migration.ts";
+import { NetworkReconciler } from "./network-reconciler.ts";
+import { PerKey } from "./per-key.ts";
+import { PoolReconciler } from "./pool-reconciler.ts";
+import type { AgentPorts, HypervisorEvent, Identity } from "./ports.ts";
+import { readBootId } from "./host-inventory.ts";
+import { ReportQueue } from "./report-queue.ts";
+import { toPng } from "./screenshot.ts";
+import { ServerLink } from "./server-link.ts";
+import { TaskRunner } from "./task-runner.ts";
+import { VolumeFiles } from "./volume-files.ts";
+import { VolumeReconciler } from "./volume-reconciler.ts";
+
+export interface AgentOptions {
+  readonly version: string;
+  readonly dataDirectory: string;
+  /** Where QEMU looks for its certificates (qemu.conf: default_tls_x509_cert_dir). */
+  readonly migrationCertificateDirectory: string;
+  /** Where the server and other hosts reach this one. */
+  readonly address: string;
+  readonly identity: Identity;
+}
+
+export interface Agent {
+  /** Ends the connection and all timers; resolves when what was being done has ended. Machines run on. */
+  stop(): Promise<void>;
+  /** Nothing is under way, pauses and timers aside. */
+  readonly idle: boolean;
+  readonly connected: boolean;
+}
+
+export async function startAgent(ports: AgentPorts, options: AgentOptions): Promise<Agent> {
+  const { clock, files, processes, hypervisor, dialer, sockets } = ports;
+  const { hostId } = options.identity;
+  const ring = logRing(ports.logger, () => clock.now());
+  const { logger } = ring;
+  const ending = new AbortController();
+  await files.makeDirectory(options.dataDirectory, 0o711);
+  // QEMU's own user reaches into these two.
+  for (const name of ["seeds", "nvram"]) await files.makeDirectory(`${options.dataDirectory}/${name}`, 0o711);
+  const kept = await KeptState.open({ files, logger, directory: options.dataDirectory });
+  const bootId = await readBootId(files);
+
+  const reports = new ReportQueue(() => link.flushReports());
+  const onHost = `status/hosts/${hostId}`;
+  const certificates = new CertificateKeeper({
+    clock,
+    logger,
+    files,
+    dataDirectory: options.dataDirectory,
+    migrationDirectory: options.migrationCertificateDirectory,
+    identity: options.identity,
+    request: (certificateRequest) => link.send({ type: "renew-certificate", certificateRequest }),
+    renewed: () => link.redial(),
+  });
+  const identity = (): Identity => certificates.identity;
+
+  const touch = (kind: Kind | "host-inventory" | "certificate" | "guest", id: string): void => keys.touch(`${kind}/${id}`);
+  const withMachine = <T>(machineId: string, work: () => Promise<T>): Promise<T> => keys.exclusive(`vm/${machineId}`, work);
+  const within = async <T>(work: Promise<T>, limitMs: number, what: string): Promise<T> => {
+    const limit = deadline(clock, limitMs, () => new Error(what));
+    try {
+      return await Promise.race([
+        work,
+        new Promise<never>((_resolve, reject) => limit.signal.addEventListener("abort", () => reject(limit.signal.reason), { once: true })),
+      ]);
+    } finally {
+      limit.done();
+    }
+  };
+
+  const images = new ImageCache({ files, dialer, logger, identity, report: (id, value) => reports.put("image", id, onHost, value) });
+  const pools = new PoolReconciler({ hostId, kept, files, within, report: (id, value) => reports.put("pool", id, onHost, value) });
+  const networks = new NetworkReconciler({
+    hostId,
+    kept,
+    files,
+    processes,
+    logger,
+    report: (id, value) => reports.put("network", id, onHost, value),
+    changed: (id) => {
+      for (const vm of kept.documents("vm")) if (vm.spec.nics.some((nic) => nic.network === id)) touch("vm", vm.id);
+    },
+  });
+  const volumes = new VolumeReconciler({
+    hostId,
+    logger,
+    kept,
+    files,
+    volumeFiles: new VolumeFiles(files, processes),
+    hypervisor,
+    images,
+    signal: ending.signal,
+    withMachine,
+    diskTarget: async (machineId, path) =>
+      parseDomain(await hypervisor.xml(machineId, "live")).disks.find((disk) => disk.path === path)?.target ?? null,
+    report: (id, value) => reports.put("volume", id, "status/agent", value),
+    changed: (id) => {
+      for (const vm of kept.documents("vm")) if (vm.spec.disks.some((disk) => disk.volume === id)) touch("vm", vm.id);
+    },
+  });
+  const host = new HostKeeper({
+    ...{ hostId, bootId, clock, logger, files, processes, hypervisor, kept, pools },
+    version: options.version,
+    address: options.address,
+    intake: () => intake,
+    learned: () => {
+      for (const { id } of kept.documents("vm")) touch("vm", id);
+    },
+    report: (value) => reports.put("host", hostId, "status/agent", value),
+  });
+  const equipment = new MachineEquipment({
+    ...{ hostId, dataDirectory: options.dataDirectory, clock, kept, files, processes, images, volumes, networks },
+    signal: ending.signal,
+    host: () => host.rendering,
+    changed: (machineId) => touch("vm", machineId),
+  });
+  const migrations = new Migrations({
+    ...{ hostId, clock, logger, kept, hypervisor },
+    exclusively: withMachine,
+    document: (machineId, signal) => intake.machine(machineId, signal),
+    makeReady: (vm, disks, signal) => equipment.makeReady(vm, disks, signal),
+    giveUp: (vm, machineId, copied) => equipment.giveUp(vm, machineId, copied),
+    arrived: (vm, epoch) => equipment.arrived(vm, epoch),
+    movedAway: (vm, machineId, shared) => equipment.movedAway(vm, machineId, shared),
+    localDisks: (vm) => equipment.localDisks(vm),
+    certificateReady: () => haveMigrationCertificates(files, options.migrationCertificateDirectory),
+    progress: (task, fields) => link.send({ type: "progress", task, fields }),
+    log: (task, text) => link.send({ type: "log", task, at: clock.now(), text }),
+  });
+  const machines = new MachineReconciler({
+    ...{ hostId, bootId, dataDirectory: options.dataDirectory, clock, logger, kept, files, processes, hypervisor },
+    liveChanges: new LiveChanges(),
+    input: (vm) => equipment.input(vm),
+    synced: () => intake.synced,
+    leaseHolds: () => link.leaseHolds,
+    migrating: (id) => migrations.active(id),
+    report: (id, value) => reports.put("vm", id, "status/agent", value),
+    forgotten: (id) => {
+      reports.forget("vm", id);
+      touch("host-inventory", "-");
+    },
+  });
+  const tasks = new TaskRunner({
+    hostId,
+    clock,
+    kept,
+    hypervisor,
+    withMachine,
+    report: (id, value) => reports.put("task", id, "status/agent", value),
+  });
+  const consoles = new Consoles({
+    ...{ hypervisor, sockets, logger },
+    send: (stream, bytes) => link.sendStream(stream, bytes),
+    ended: (stream, reason) => link.send({ type: "stream-end", stream, ...(reason === undefined ? {} : { reason }) }),
+  });
+  const intake = new DocumentIntake({ hostId, clock, logger, kept, touch, released: (message) => equipment.released(message) });
+  const load = new LoadMeter({ files, hypervisor, clock, isOurs: (uuid) => kept.document("vm", uuid)?.placement?.host === hostId });
+  const dispatch = new CallDispatch({ clock, logger, handlers: callHandlers() });
+
+  /** What each key stands for. */
+  async function look(key: string): Promise<{ againAfterMs?: number } | void> {
+    const [kind = "", id = ""] = key.split("/");
+    switch (kind) {
+      case "vm":
+        if (intake.synced && !kept.document("vm", id)?.status.migration && kept.document("vm", id)) migrations.settled(id);
+        return machines.reconcile(id);
+      case "volume":
+        return (await equipment.releasedVolume(id)) ? undefined : volumes.reconcile(id);
+      case "network":
+        return networks.reconcile(id);
+      case "pool":
+        return pools.reconcile(id);
+      case "image":
+        return equipment.releasedImage(id);
+      case "task":
+        return tasks.run(id);
+      case "guest": {
+        const { facts, againAfterMs } = await host.guest(id);
+        machines.guestAgent(id, facts);
+        touch("vm", id);
+        return againAfterMs === undefined ? undefined : { againAfterMs };
+      }
+      case "host":
+      case "host-inventory":
+        return host.look();
+      case "certificate":
+        return certificates.look(link.connected);
+      default:
+        return undefined;
+    }
+  }
+
+  const keys = new PerKey({
+    clock,
+    run: look,
+    failed: (key, error, retryAfterMs) => {
+      const [kind = "", id = ""] = key.split("/");
+      logger.warn(
+        { key, reason: error instanceof Error ? error.message : String(error), retryAfterMs },
+        "this could not be looked after; it is tried again",
+      );
+      if (kind === "vm")
+        void machines
+          .failed(id, error)
+          .catch((problem: unknown) => logger.error({ key, reason: String(problem) }, "a machine's problem could not be noted"));
+      touch("host-inventory", "-");
+    },
+  });
+
+  const link = new ServerLink({
+    clock,
+    random: ports.random,
+    logger,
+    dialer,
+    identity,
+    reports,
+    handlers: {
+      hello: async () => ({ agentVersion: options.version, hostId, bootId, machines: await managedMachines() }),
+      welcome: async (message) => {
+        await kept.setWelcome({ incarnation: message.incarnation, bootId });
+        touchAll();
+      },
+      sync: ({ documents }) => intake.sync(documents),
+      upsert: ({ document }) => intake.upsert(document),
+      remove: (message) => intake.remove(message),
+      call: (message) => dispatch.run(message),
+      cancel: (id) => dispatch.cancel(id),
+      certificate: (pem) => certificates.received(pem),
+      streamData: (stream, bytes) => consoles.data(stream, bytes),
+      streamEnd: (stream) => consoles.close(stream),
+      drained: () => consoles.drained(),
+      disconnected: () => {
+        consoles.closeAll();
+        dispatch.disconnected();
+      },
+      load: () => load.read(),
+    },
+  });
+
+  /** All this agent answers for: by its disk, and by the domains that carry Sheaf's mark. */
+  async function managedMachines(): Promise<Extract<AgentMessage, { type: "hello" }>["machines"]> {
+    const found = new Map<string, { id: string; epoch: number; incarnation: string }>();
+    for (const { id, placement } of kept.documents("vm"))
+      if (placement?.host === hostId) found.set(id, { id, epoch: placement.epoch, incarnation: placement.incarnation });
+    for (const id of kept.machineIds()) {
+      const held = kept.machine(id)?.held;
+      if (held && !found.has(id)) found.set(id, { id, epoch: held.epoch, incarnation: held.incarnation });
+    }
+    const domains = await within(hypervisor.domains(), 5000, "the hypervisor does not answer").catch(() => []);
+    for (const { uuid, mark } of domains)
+      if (mark) found.set(uuid, { id: uuid, epoch: Math.max(mark.epoch, found.get(uuid)?.epoch ?? 0), incarnation: mark.incarnation });
+    return [...found.values()];
+  }
+
+  function touchAll(): void {
+    for (const kind of ["pool", "network", "volume", "vm", "task"] as const) for (const { id } of kept.documents(kind)) touch(kind, id);
+    for (const id of kept.machineIds()) touch("vm", id);
+    for (const id of equipment.unreleased()) touch(id.kind, id.id);
+    touch("host-inventory", "-");
+    touch("certificate", "-");
+  }
+
+  function onEvent(event: HypervisorEvent): void {
+    switch (event.type) {
+      case "connected":
+        host.forgetFacts();
+        return touchAll();
+      case "disconnected":
+        return touch("host-inventory", "-");
+      case "guest-agent":
+        return touch("guest", event.uuid);
+      case "lifecycle":
+        if (event.event === "defined" || event.event === "undefined" || event.event === "stopped") touch("host-inventory", "-");
+        if (kept.document("vm", event.uuid) || kept.machine(event.uuid)) touch("vm", event.uuid);
+        return;
+      default:
+        if (kept.document("vm", event.uuid)) touch("vm", event.uuid);
+    }
+  }
+
+  function callHandlers(): CallHandlers {
+    return {
+      "migrate.begin": (call, context) => migrations.begin(call, context),
+      "migrate.prepare": (call, context) => migrations.prepare(call, context),
+      "migrate.perform": (call, context) => migrations.perform(call, context),
+      "migrate.finish": async (call, context) => afterwards(call.vmId, await migrations.finish(call, context)),
+      "migrate.confirm": async (call, context) => afterwards(call.vmId, await migrations.confirm(call, context)),
+      "migrate.abort": (call, context) => migrations.abort(call, context),
+      "vm.probe": (call) => migrations.probe(call),
+      "vm.screenshot": async ({ vmId }) => {
+        await mustManage(vmId);
+        const { mime, bytes } = await hypervisor.screenshot(vmId);
+        return { mime: "image/png", base64: Buffer.from(toPng(mime, bytes)).toString("base64") };
+      },
+      "console.open": async ({ vmId, stream, type }, { signal }) => {
+        await mustManage(vmId);
+        await consoles.open(vmId, stream, type, signal);
+        return {};
+      },
+      "vm.adopt": async ({ uuid }) => {
+        const networkOf = (bridge: string): string | null => kept.documents("network").find((network) => network.spec.bridge === bridge)?.id ?? null;
+        return { spec: toVmSpec(parseDomain(await hypervisor.xml(uuid, "live")), { networkOf, cgroupVersion: host.rendering?.cgroupVersion ?? 2 }) };
+      },
+      "host.logs": async ({ lines }) => ({ lines: ring.lines(lines) }),
+    };
+  }
+
+  const afterwards = <T>(vmId: string, result: T): T => {
+    touch("vm", vmId);
+    return result;
+  };
+
+  async function mustManage(vmId: string): Promise<void> {
+    const domain = await hypervisor.domain(vmId);
+    if (!domain?.mark) throw new SheafError("not-found", "this host has no such machine");
+  }
+
+  await writeMigrationCertificates(files, options.migrationCertificateDirectory, identity());
+  const unsubscribe = hypervisor.subscribe(onEvent);
+  touchAll();
+  link.start();
+  return {
+    get idle() {
+      return keys.busy === 0;
+    },
+    get connected() {
+      return link.connected;
+    },
+    async stop() {
+      ending.abort(new Error("the agent is stopping"));
+      unsubscribe();
+      consoles.closeAll();
+      await link.stop();
+      const settled = keys.stop();
+      migrations.close();
+      // What still waits for an answer of the hypervisor ends by this.
+      hypervisor.close();
+      await settled;
+    },
+  };
+}

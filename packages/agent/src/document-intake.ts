@@ -1,0 +1,137 @@
+/**
+ * What the server sends about this host's things: kept on disk first, then handed to whoever looks after the thing. Called by the server
+ * link, one message after the other. Decides nothing about machines: `plan-machine.ts` does.
+ */
+import type { AgentDocument, ServerMessage } from "@sheaf/contract";
+import type { Clock, Logger } from "@sheaf/base";
+import type { Kind, RecordOf } from "@sheaf/model";
+import type { KeptState } from "./kept-state.ts";
+import { newMachineMemory } from "./machine-memory.ts";
+
+export interface DocumentIntakeOptions {
+  readonly hostId: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly kept: KeptState;
+  /** Look at this thing soon. */
+  readonly touch: (kind: Kind, id: string) => void;
+  /** A volume or image is this host's no more: its owner notes it and acts under its key. */
+  readonly released: (document: Extract<ServerMessage, { type: "remove" }>) => Promise<void>;
+}
+
+type Remove = Extract<ServerMessage, { type: "remove" }>;
+
+export class DocumentIntake {
+  readonly #options: DocumentIntakeOptions;
+  /** Machines the server has spoken of since this agent's start. */
+  readonly #spokenOf = new Set<string>();
+  readonly #waiting = new Map<string, ((vm: RecordOf<"vm">) => void)[]>();
+  #synced = false;
+
+  constructor(options: DocumentIntakeOptions) {
+    this.#options = options;
+  }
+
+  /** A sync was heard since this agent's start. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  spokenOf(machineId: string): boolean {
+    return this.#spokenOf.has(machineId);
+  }
+
+  async sync(documents: readonly AgentDocument[]): Promise<void> {
+    const { kept, touch } = this.#options;
+    const named = new Set(documents.map(({ kind, id }) => `${kind}/${id}`));
+    // Machines that are missing here are named in `hello`, and answered by `remove`; the rest is simply not this host's any more.
+    for (const kind of ["volume", "image", "network", "pool", "task", "host", "cluster"] as const) {
+      for (const { id } of kept.documents(kind)) {
+        if (named.has(`${kind}/${id}`)) continue;
+        await kept.removeDocument(kind, id);
+        if (kind === "task") await kept.removeTask(id);
+        touch(kind, id);
+      }
+    }
+    for (const document of documents) await this.upsert(document);
+    this.#synced = true;
+    for (const { id } of kept.documents("vm")) touch("vm", id);
+    for (const id of kept.machineIds()) touch("vm", id);
+  }
+
+  async upsert(document: AgentDocument): Promise<void> {
+    const { kept, touch, logger } = this.#options;
+    const before = kept.document(document.kind, document.id);
+    // Revisions grow; a restored store begins a new incarnation, and its sync replaces all.
+    if (before && this.#synced && before.revision > document.revision) {
+      return logger.debug({ kind: document.kind, id: document.id, revision: document.revision }, "an older document was skipped");
+    }
+    await kept.putDocument(document);
+    if (document.kind === "vm") await this.#machine(document);
+    touch(document.kind, document.id);
+    this.#touchUsers(document);
+  }
+
+  async remove(message: Remove): Promise<void> {
+    const { kept, touch, released } = this.#options;
+    const { kind, id } = message;
+    if (kind === "vm") await this.#letGo(message);
+    else if (kind === "volume" || kind === "image") await released(message);
+    else {
+      await kept.removeDocument(kind, id);
+      if (kind === "task") await kept.removeTask(id);
+    }
+    touch(kind, id);
+  }
+
+  /** The machine's document, as soon as it is there. */
+  machine(id: string, signal: AbortSignal): Promise<RecordOf<"vm">> {
+    const known = this.#options.kept.document("vm", id);
+    if (known) return Promise.resolve(known);
+    return new Promise((resolve, reject) => {
+      const waiting = this.#waiting.get(id) ?? [];
+      waiting.push(resolve);
+      this.#waiting.set(id, waiting);
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+  }
+
+  async #machine(vm: RecordOf<"vm">): Promise<void> {
+    const { kept } = this.#options;
+    this.#spokenOf.add(vm.id);
+    const memory = kept.machine(vm.id);
+    // It came back before its removal was through.
+    if (memory?.removal) await kept.putMachine(vm.id, { ...memory, removal: undefined });
+    for (const resolve of this.#waiting.get(vm.id) ?? []) resolve(vm);
+    this.#waiting.delete(vm.id);
+  }
+
+  async #letGo({ id, gone, placement }: Remove): Promise<void> {
+    const { kept, clock } = this.#options;
+    const incarnation = kept.welcome?.incarnation;
+    if (incarnation === undefined) return;
+    const memory = kept.machine(id) ?? newMachineMemory(clock.now());
+    await kept.putMachine(id, { ...memory, removal: { gone, incarnation, ...(placement ? { placement } : {}) } });
+    await kept.removeDocument("vm", id);
+  }
+
+  /** Things that others are made of. */
+  #touchUsers(document: AgentDocument): void {
+    const { kept, touch } = this.#options;
+    switch (document.kind) {
+      case "image":
+      case "pool":
+        for (const volume of kept.documents("volume")) touch("volume", volume.id);
+        for (const vm of kept.documents("vm")) if (vm.spec.cdroms.length > 0) touch("vm", vm.id);
+        return;
+      case "network":
+        for (const vm of kept.documents("vm")) if (vm.spec.nics.some((nic) => nic.network === document.id)) touch("vm", vm.id);
+        return;
+      case "host":
+      case "cluster":
+        for (const vm of kept.documents("vm")) touch("vm", vm.id);
+        return;
+      default:
+    }
+  }
+}

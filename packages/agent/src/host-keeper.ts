@@ -1,0 +1,134 @@
+/** The host itself: its inventory, looked at on changes and every few minutes and told when it differs, and what its guests' agents say. */
+import type { Clock, Logger } from "@sheaf/base";
+import type { DomainHost } from "@sheaf/domain-xml";
+import type { HostObservation, VmObservation } from "@sheaf/model";
+import { z } from "zod";
+import type { DocumentIntake } from "./document-intake.ts";
+import { isAccelerated, readInventory, readProcessorFlags } from "./host-inventory.ts";
+import type { KeptState } from "./kept-state.ts";
+import type { PoolReconciler } from "./pool-reconciler.ts";
+import type { Domain, Files, Hypervisor, HypervisorFacts, Processes } from "./ports.ts";
+
+export interface HostKeeperOptions {
+  readonly hostId: string;
+  readonly bootId: string;
+  readonly version: string;
+  readonly address: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly files: Files;
+  readonly processes: Processes;
+  readonly hypervisor: Hypervisor;
+  readonly kept: KeptState;
+  readonly pools: PoolReconciler;
+  readonly intake: () => DocumentIntake;
+  /** Machines that wait for the hypervisor's answer can be looked at. */
+  readonly learned: () => void;
+  readonly report: (value: HostObservation) => void;
+}
+
+const lookEveryMs = 120_000;
+/** While something is wrong. */
+const lookAgainMs = 10_000;
+const guestEveryMs = 60_000;
+
+const Links = z.array(
+  z.looseObject({
+    ifname: z.string(),
+    addr_info: z.array(z.looseObject({ local: z.string().optional(), prefixlen: z.int().optional(), scope: z.string().optional() })).optional(),
+  }),
+);
+
+export class HostKeeper {
+  readonly #options: HostKeeperOptions;
+  #facts: HypervisorFacts | null = null;
+  #rendering: Pick<DomainHost, "accelerated" | "cgroupVersion"> | null = null;
+
+  constructor(options: HostKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** What rendering a domain needs of this host; `null` until the hypervisor has answered once. */
+  get rendering(): Pick<DomainHost, "accelerated" | "cgroupVersion"> | null {
+    return this.#rendering;
+  }
+
+  /** The hypervisor was restarted, perhaps as another version. What is rendered meanwhile goes by what was known. */
+  forgetFacts(): void {
+    this.#facts = null;
+  }
+
+  async look(): Promise<{ againAfterMs: number }> {
+    const { files, hypervisor, kept, pools, report, version, address, logger } = this.#options;
+    const problems = [...hypervisor.problems()];
+    let domains: readonly Domain[] = [];
+    try {
+      await this.#learn();
+      domains = await hypervisor.domains();
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      logger.warn({ reason: why }, "the hypervisor could not be asked what there is");
+      if (problems.length === 0) problems.push(`the hypervisor could not be asked what there is: ${why}`);
+    }
+    if (kept.setAside > 0)
+      problems.push(`${kept.setAside} files of the agent could not be read and were set aside: see the folder set-aside in its data directory`);
+    const intake = this.#options.intake();
+    const orphans = new Set(domains.flatMap(({ uuid, mark }) => (mark && intake.synced && !intake.spokenOf(uuid) ? [uuid] : [])));
+    const observation = await readInventory(files, {
+      agentVersion: version,
+      address,
+      facts: this.#facts,
+      domains,
+      orphans,
+      problems: [...problems, ...pools.problems()],
+      addresses: await this.#addresses(),
+    });
+    // A hypervisor that has not been heard yet would look like a host without one.
+    if (this.#facts || problems.length > 0) report(observation);
+    return { againAfterMs: observation.problems.length > 0 ? lookAgainMs : lookEveryMs };
+  }
+
+  /** What the guest's agent says now, and when to ask again. */
+  async guest(machineId: string): Promise<{ facts: NonNullable<VmObservation["guestAgent"]> | null; againAfterMs?: number }> {
+    const { hypervisor, kept } = this.#options;
+    const domain = kept.document("vm", machineId) ? await hypervisor.domain(machineId) : null;
+    if (domain?.state !== "running") return { facts: null };
+    const found = await hypervisor.guestFacts(machineId);
+    if (!found) return { facts: { connected: false } };
+    return {
+      facts: { connected: true, addresses: [...found.addresses].sort(), ...(found.hostname === undefined ? {} : { hostname: found.hostname }) },
+      againAfterMs: guestEveryMs,
+    };
+  }
+
+  async #learn(): Promise<void> {
+    const { hypervisor, files } = this.#options;
+    if (this.#facts) return;
+    const facts = await hypervisor.facts();
+    const cgroupVersion = (await files.facts("/sys/fs/cgroup/cgroup.controllers")) ? 2 : 1;
+    this.#rendering = { accelerated: isAccelerated(facts, await readProcessorFlags(files)), cgroupVersion };
+    this.#facts = facts;
+    this.#options.learned();
+  }
+
+  async #addresses(): Promise<ReadonlyMap<string, readonly string[]>> {
+    const result = await this.#options.processes.run("ip", ["-j", "addr", "show"], { deadlineMs: 10_000 }).catch(() => null);
+    const links = Links.safeParse(result?.exitCode === 0 ? parse(result.output) : null);
+    const found = new Map<string, readonly string[]>();
+    for (const { ifname, addr_info } of links.data ?? []) {
+      found.set(
+        ifname,
+        (addr_info ?? []).flatMap(({ local, prefixlen, scope }) => (local !== undefined && scope === "global" ? [`${local}/${prefixlen ?? 0}`] : [])),
+      );
+    }
+    return found;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * What a machine needs around it on this host: images, disks, seed, networks looked up for its domain; made ready for one that comes by
+ * migration, cleared away behind one that left. Called by the machine reconciler, the migration calls and the intake of documents.
+ */
+import type { AgentCalls, ServerMessage } from "@sheaf/contract";
+import type { Clock } from "@sheaf/base";
+import type { DomainHost } from "@sheaf/domain-xml";
+import { type Kind, type RecordOf, SheafError } from "@sheaf/model";
+import { z } from "zod";
+import { seedPath, volumePath } from "./host-paths.ts";
+import type { ImageCache } from "./image-cache.ts";
+import type { KeptState } from "./kept-state.ts";
+import { cdromPool, machineInput, type MachineInput } from "./machine-input.ts";
+import { newMachineMemory } from "./machine-memory.ts";
+import type { NetworkReconciler } from "./network-reconciler.ts";
+import type { Files, Processes } from "./ports.ts";
+import { seedContent, seedDigest, writeSeed } from "./seed.ts";
+import { VolumeFiles } from "./volume-files.ts";
+import type { VolumeReconciler } from "./volume-reconciler.ts";
+
+type Vm = RecordOf<"vm">;
+type Image = RecordOf<"image">;
+type CopyVolumes = AgentCalls["migrate.prepare"]["in"]["copyVolumes"];
+
+export interface MachineEquipmentOptions {
+  readonly hostId: string;
+  readonly dataDirectory: string;
+  readonly clock: Clock;
+  readonly kept: KeptState;
+  readonly files: Files;
+  readonly processes: Processes;
+  readonly images: ImageCache;
+  readonly volumes: VolumeReconciler;
+  readonly networks: NetworkReconciler;
+  readonly signal: AbortSignal;
+  readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion"> | null;
+  readonly changed: (machineId: string) => void;
+}
+
+const Release = z.looseObject({
+  kind: z.enum(["volume", "image"]),
+  id: z.string(),
+  gone: z.boolean(),
+  placement: z.looseObject({ epoch: z.int(), incarnation: z.string() }).optional(),
+  image: z.unknown().optional(),
+});
+type Release = z.infer<typeof Release>;
+
+type CdromState = { readonly path: string } | { readonly waiting: string } | { readonly failed: string; readonly at: number };
+/** A fetch that failed is tried again by the first look after this. */
+const fetchAgainMs = 20_000;
+
+const releaseNote = (id: string): string => `release-${id}`;
+
+export class MachineEquipment {
+  readonly #options: MachineEquipmentOptions;
+  /** CD images known to be there, on their way, or why not. */
+  readonly #cdroms = new Map<string, CdromState>();
+
+  constructor(options: MachineEquipmentOptions) {
+    this.#options = options;
+  }
+
+  input(vm: Vm): MachineInput {
+    const { kept, hostId, dataDirectory, host, volumes, networks } = this.#options;
+    return machineInput(vm, {
+      ...{ kept, hostId, dataDirectory, host },
+      volumeState: (id) => volumes.observation(id),
+      networkState: (id) => networks.observation(id),
+      cdromImage: (image, poolPath, machineId) => this.#cdromImage(image, poolPath, machineId),
+    });
+  }
+
+  /** Disks of the machine that lie on this host alone, by path. */
+  localDisks(vm: Vm): string[] {
+    const { kept } = this.#options;
+    return vm.spec.disks.flatMap((disk) => {
+      const volume = disk.volume === undefined ? undefined : kept.document("volume", disk.volume);
+      const pool = volume && kept.document("pool", volume.spec.pool);
+      return volume && pool?.spec.type === "local" ? [volumePath(pool, volume)] : [];
+    });
+  }
+
+  /** For a machine that comes by migration. @throws SheafError for what this host cannot give it */
+  async makeReady(vm: Vm, disks: CopyVolumes, signal: AbortSignal): Promise<void> {
+    const { kept, images, files, processes, networks, dataDirectory } = this.#options;
+    for (const nic of vm.spec.nics) {
+      const seen = networks.observation(nic.network);
+      if (seen?.state !== "ready")
+        throw notReady(`its network ${nic.name} is not usable here${seen?.problem === undefined ? "" : `: ${seen.problem}`}`);
+    }
+    const pool = cdromPool(kept);
+    for (const cdrom of vm.spec.cdroms) {
+      const image = cdrom.image === null ? undefined : kept.document("image", cdrom.image);
+      if (cdrom.image === null) continue;
+      if (!image || !pool) throw notReady(`its CD image ${cdrom.image} is not known here`);
+      await images.ensure(image, pool.spec.path, signal);
+    }
+    for (const disk of disks) await this.#emptyDisk(disk, signal);
+    const networkDocuments = new Map(kept.documents("network").map((network) => [network.id, network]));
+    const seed = seedContent(vm, networkDocuments);
+    await writeSeed({ files, processes }, seedPath(dataDirectory, vm.id), seed);
+    const memory = kept.machine(vm.id) ?? newMachineMemory(0);
+    await kept.putMachine(vm.id, { ...memory, seedDigest: seedDigest(seed) });
+  }
+
+  /** A migration to this host came to nothing. */
+  async giveUp(vm: Vm | undefined, machineId: string, copied: readonly string[]): Promise<void> {
+    const { files, hostId, dataDirectory } = this.#options;
+    // Placed here means that the machine is this host's: nothing of it is thrown away.
+    if (vm?.placement?.host === hostId) return;
+    for (const path of copied) await files.remove(path);
+    await files.remove(seedPath(dataDirectory, machineId));
+  }
+
+  async arrived(vm: Vm | undefined, epoch: { readonly epoch: number; readonly incarnation: string }): Promise<void> {
+    const { kept, volumes } = this.#options;
+    for (const disk of vm?.spec.disks ?? []) {
+      const volume = disk.volume === undefined ? undefined : kept.document("volume", disk.volume);
+      const pool = volume && kept.document("pool", volume.spec.pool);
+      if (volume && pool) await volumes.arrived(volume, pool, volume.spec.sizeBytes, epoch);
+    }
+  }
+
+  async movedAway(vm: Vm | undefined, machineId: string, sharedStorage: boolean): Promise<void> {
+    const { files, volumes, dataDirectory } = this.#options;
+    await files.remove(seedPath(dataDirectory, machineId));
+    if (sharedStorage) return;
+    for (const disk of vm?.spec.disks ?? []) if (disk.volume !== undefined) await volumes.movedAway(disk.volume);
+  }
+
+  /** The server told that this volume or image is not this host's any more: noted first, done under the thing's key. */
+  async released(message: Extract<ServerMessage, { type: "remove" }>): Promise<void> {
+    const { kept } = this.#options;
+    const { kind, id, gone, placement } = message;
+    if (kind === "image" && !gone) return kept.removeDocument(kind, id);
+    const image = kind === "image" ? { image: kept.document("image", id) } : {};
+    await kept.putNote(releaseNote(id), { kind, id, gone, ...(placement ? { placement } : {}), ...image });
+  }
+
+  /** Releases that were not done when the agent last ended. */
+  unreleased(): { kind: Kind; id: string }[] {
+    return this.#options.kept.notes("release-").flatMap((note) => {
+      const release = Release.safeParse(note).data;
+      return release ? [{ kind: release.kind, id: release.id }] : [];
+    });
+  }
+
+  /** @returns true when the volume was to be released, and is */
+  async releasedVolume(id: string): Promise<boolean> {
+    const { kept, volumes } = this.#options;
+    const release = this.#release(id);
+    if (!release) return false;
+    await volumes.removed(id, release.gone, release.placement);
+    await kept.removeNote(releaseNote(id));
+    return true;
+  }
+
+  /** Drops the cached copies of an image whose record is gone. */
+  async releasedImage(id: string): Promise<void> {
+    const { kept, images } = this.#options;
+    const release = this.#release(id);
+    if (!release) return;
+    const used = kept
+      .documents("volume")
+      .some(
+        ({ spec, deletedAt }) =>
+          deletedAt === undefined && spec.source && "image" in spec.source && spec.source.image === id && spec.source.clone === "linked",
+      );
+    const image = release.image as Image | undefined; // a document as it was kept
+    if (image && !used)
+      await images.drop(
+        image,
+        kept.documents("pool").map((pool) => pool.spec.path),
+      );
+    await kept.removeDocument("image", id);
+    await kept.removeNote(releaseNote(id));
+    this.#cdroms.delete(id);
+  }
+
+  #release(id: string): Release | undefined {
+    return Release.safeParse(this.#options.kept.note(releaseNote(id))).data;
+  }
+
+  async #emptyDisk(disk: CopyVolumes[number], signal: AbortSignal): Promise<void> {
+    const { kept, images, files, processes } = this.#options;
+    const volume = kept.document("volume", disk.volumeId);
+    const pool = volume && kept.document("pool", volume.spec.pool);
+    if (!volume || !pool) throw notReady(`its volume ${disk.volumeId} or its pool is not known here`);
+    const format = volume.spec.format;
+    const path = volumePath(pool, volume);
+    // What an earlier try left, or a copy from before the machine moved away the last time.
+    await files.remove(path);
+    await files.makeDirectory(`${pool.spec.path}/volumes`, 0o755);
+    const image = disk.image === undefined ? undefined : kept.document("image", disk.image);
+    if (disk.image !== undefined && !image) throw notReady(`the image ${disk.image} that its disk is based on is not known here`);
+    const maker = new VolumeFiles(files, processes);
+    if (!image) return maker.make(path, format, disk.sizeBytes, { type: "empty" });
+    const base = await images.ensure(image, pool.spec.path, signal);
+    return maker.make(path, format, disk.sizeBytes, {
+      type: "linked",
+      path: base,
+      format: image.status.library?.format === "qcow2" ? "qcow2" : "raw",
+    });
+  }
+
+  #cdromImage(image: Image, poolPath: string, machineId: string): CdromState {
+    const { images, signal, changed, clock } = this.#options;
+    const key = `${image.id}/${image.status.library?.digest ?? ""}`;
+    const known = this.#cdroms.get(key);
+    if (known && (!("failed" in known) || clock.monotonic() - known.at < fetchAgainMs)) return known;
+    const waiting = { waiting: `it waits for the CD image ${image.name} to be fetched` };
+    this.#cdroms.set(key, waiting);
+    images
+      .ensure(image, poolPath, signal)
+      .then(
+        (path) => this.#cdroms.set(key, { path }),
+        (error: unknown) => {
+          const why = error instanceof Error ? error.message : String(error);
+          this.#cdroms.set(key, { failed: `CD image ${image.name}: ${why}`, at: clock.monotonic() });
+        },
+      )
+      .finally(() => changed(machineId));
+    return known ?? waiting;
+  }
+}
+
+const notReady = (why: string): SheafError => new SheafError("state-refused", `this host cannot take the machine: ${why}`);
