@@ -58,6 +58,25 @@ export function withoutPart(record: Members, part: string, revision: number): Me
   return leftOf({ ...record, status: Object.keys(hosts).length === 0 ? others : { ...others, [writer]: hosts }, revision });
 }
 
+/** @returns the record with those parts only that are listed, the same object when nothing is to go; `undefined` when nothing is left. */
+export function withOnly(record: Members, listed: ReadonlySet<string>, revision: number): Members | undefined {
+  let left: Members | undefined = record;
+  for (const part of partsOf(record, listed)) if (!listed.has(part)) left = left && withoutPart(left, part, revision);
+  return left;
+}
+
+/** A writer's member is one part, or one a key below it: what is listed tells which. */
+function* partsOf(record: Members, listed: ReadonlySet<string>): Generator<string, void, undefined> {
+  if (record["id"] !== undefined) yield "spec";
+  if (record["placement"] !== undefined) yield "placement";
+  for (const [writer, member] of Object.entries(record.status)) {
+    const part = `status/${writer}`;
+    const nested = !listed.has(part) && [...listed].some((other) => other.startsWith(`${part}/`));
+    if (!nested) yield part;
+    else for (const key of Object.keys(member as object /* made by withPart */)) yield `${part}/${key}`;
+  }
+}
+
 const leftOf = (record: Members): Members | undefined => (isEmpty(record) ? undefined : record);
 const isEmpty = (record: Members): boolean =>
   record["id"] === undefined && record["placement"] === undefined && Object.keys(record.status).length === 0;

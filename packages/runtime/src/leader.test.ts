@@ -56,11 +56,62 @@ test("a leader cut off from the store is overtaken, and what it still writes is 
   await Promise.all([a.leadership.stop(), b.leadership.stop()]);
 });
 
+test("a store that is away for a moment costs no lead; one away for the lease's time does, even if it never answers", async () => {
+  const { clock, a } = await twoServers();
+  a.leadership.start();
+  await clock.advance(1);
+  a.store.setFaults({ unavailable: 1 });
+  await clock.advance(5000);
+  a.store.setFaults({});
+  await clock.advance(20_000);
+  assert.deepEqual(a.story, ["began"]);
+  // Every call hangs now.
+  a.store.keepAlive = () => new Promise(() => {});
+  await clock.advance(5000);
+  assert.equal(a.leadership.leads, true);
+  await clock.advance(4001);
+  assert.equal(a.leadership.leads, false);
+  assert.deepEqual(a.story, ["began", "ended"]);
+  assert.throws(() => a.leadership.conditions());
+});
+
+test("a server that was killed and started again leads at once, and its earlier life can write nothing", async () => {
+  const { clock, shared, a, b } = await twoServers();
+  a.leadership.start();
+  await clock.advance(1);
+  const before = a.leadership.conditions();
+  a.store.setFaults({ unavailable: 1 });
+  b.leadership.start();
+  const story: string[] = [];
+  const again = new Leadership({
+    store: shared,
+    clock,
+    logger: silentLogger,
+    name: "controllers",
+    identity: "a",
+    leaseMs: 9000,
+    began: () => story.push("began"),
+    ended: () => story.push("ended"),
+  });
+  again.start();
+  await clock.advance(1);
+  assert.deepEqual([again.leads, b.leadership.leads], [true, false]);
+  assert.equal((await shared.transact({ compare: before, then: [{ put: "x", value: "" }] })).succeeded, false);
+  assert.equal((await shared.transact({ compare: again.conditions(), then: [{ put: "x", value: "" }] })).succeeded, true);
+  await clock.advance(60_000);
+  assert.deepEqual(story, ["began"]);
+  a.store.setFaults({});
+  await clock.advance(30_000);
+  // The earlier life, frozen and back, does not take the lead from its successor.
+  assert.equal(again.leads, true);
+  await Promise.all([a.leadership.stop(), b.leadership.stop(), again.stop()]);
+});
+
 test("a campaign whose answer was lost is recognised as won", async () => {
   const { clock, a } = await twoServers();
   a.store.failNextTransaction("uncertain-committed");
   a.leadership.start();
-  await clock.advance(30_000);
+  await clock.advance(3001);
   assert.equal(a.leadership.leads, true);
   await a.leadership.stop();
 });

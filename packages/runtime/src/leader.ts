@@ -4,7 +4,7 @@
  */
 import type { Clock, Logger, Timer } from "@sheaf/base";
 import { leaderKey } from "@sheaf/model";
-import type { Compare, Store } from "@sheaf/store";
+import { StoreError, type Compare, type Operation, type Store } from "@sheaf/store";
 
 export interface LeadershipOptions {
   readonly store: Store;
@@ -12,7 +12,7 @@ export interface LeadershipOptions {
   readonly logger: Logger;
   /** What is led: `controllers`. */
   readonly name: string;
-  /** This server, for people. */
+  /** This server, for people; the same after a restart, and no other server's: an earlier life with this name is succeeded at once. */
   readonly identity: string;
   readonly leaseMs?: number;
   /** Called when this server begins to lead, and when it leads no more. */
@@ -26,6 +26,9 @@ export class Leadership {
   #lease: string | undefined;
   #condition: Compare | undefined;
   #timer: Timer | undefined;
+  #expiry: Timer | undefined;
+  /** Only a server that has just started may take the lead over from its own earlier life. */
+  #first = true;
   #stopped = false;
   #turn: Promise<void> = Promise.resolve();
 
@@ -59,14 +62,18 @@ export class Leadership {
   }
 
   async #step(): Promise<void> {
-    const { clock, logger } = this.#options;
+    const { store, clock, logger } = this.#options;
+    const asked = clock.monotonic();
     try {
-      if (this.#condition && this.#lease !== undefined) await this.#options.store.keepAlive(this.#lease);
+      if (this.#condition && this.#lease !== undefined) await store.keepAlive(this.#lease);
       else await this.#campaign();
+      if (this.#condition) this.#leadUntil(asked + this.#leaseMs);
     } catch (error) {
-      if (this.#condition) logger.warn({ error: String(error) }, "the lead could not be kept");
-      this.#lose();
-      this.#lease = undefined;
+      // A store that is away for a moment costs nothing yet: the lease lasts, and nobody else can lead while it does.
+      const gone = error instanceof StoreError && error.code === "lease-expired";
+      if (gone) this.#lease = undefined;
+      if (gone) this.#lose();
+      logger[this.#condition ? "warn" : "debug"]({ error: String(error) }, "the lead was not renewed; trying again");
     }
     if (!this.#stopped) {
       this.#timer = clock.setTimer(this.#leaseMs / 3, () => {
@@ -75,27 +82,41 @@ export class Leadership {
     }
   }
 
+  /** When nothing was heard from the store for as long as the lease lasts, somebody else may lead: then this server does not. */
+  #leadUntil(at: number): void {
+    const { clock, logger } = this.#options;
+    this.#expiry?.cancel();
+    this.#expiry = clock.setTimer(Math.max(0, at - clock.monotonic()), () => {
+      logger.warn({ name: this.#options.name }, "the lead was not renewed in time and is given up");
+      this.#lose();
+    });
+  }
+
   async #campaign(): Promise<void> {
     const { store, name, identity, logger } = this.#options;
     this.#lease ??= (await store.grantLease(this.#leaseMs)).id;
     await store.keepAlive(this.#lease);
     const key = leaderKey(name);
-    const result = await store.transact({
-      compare: [{ key, createRevision: 0 }],
-      then: [{ put: key, value: JSON.stringify({ identity }), lease: this.#lease }],
-    });
-    const held = result.succeeded
-      ? result.revision
-      : result.current.get(key)?.lease === this.#lease
-        ? result.current.get(key)?.createRevision
-        : undefined;
+    const value = JSON.stringify({ identity });
+    const put: Operation = { put: key, value, lease: this.#lease };
+    let result = await store.transact({ compare: [{ key, createRevision: 0 }], then: [put] });
+    let holder = result.current.get(key);
+    if (!result.succeeded && this.#first && holder?.value === value && holder.lease !== this.#lease) {
+      // An earlier life of this server, killed: its lease need not be waited for.
+      result = await store.transact({ compare: [{ key, modRevision: holder.modRevision }], then: [put] });
+      holder = result.current.get(key);
+    }
+    this.#first = false;
+    const held = result.succeeded ? result.revision : holder?.lease === this.#lease ? holder.modRevision : undefined;
     if (held === undefined || this.#stopped) return;
-    this.#condition = { key, createRevision: held };
+    // The key is put once a term: its revision tells this term from every other.
+    this.#condition = { key, modRevision: held };
     logger.info({ name, identity }, "this server leads");
     this.#options.began();
   }
 
   #lose(): void {
+    this.#expiry?.cancel();
     if (!this.#condition) return;
     this.#condition = undefined;
     this.#options.ended();

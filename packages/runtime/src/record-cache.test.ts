@@ -95,6 +95,80 @@ test("waiting for a revision that does not come ends with what happened", async 
   await waiting;
 });
 
+test("after a gap that the store has forgotten, a part deleted meanwhile is gone, and what did not change is the same object", async () => {
+  const clock = new SimulatedClock();
+  const store = makeFaulty(await memory(clock), { clock, random: seededRandom(1) });
+  await write(
+    store,
+    put(1, "placement", '{"host":"h"}'),
+    put(1, "status/hosts/h1", "{}"),
+    put(1, "status/hosts/h2", "{}"),
+    put(2, "spec", head(2, "b")),
+  );
+  await write(store, put(1, "spec", head(1, "a")), put(3, "spec", head(3, "c")));
+  const cache = await RecordCache.open({ store, clock, logger: silentLogger });
+  const unchanged = cache.get("vm", id(2));
+  const told: RecordChange[] = [];
+  cache.subscribe((_revision, changes) => told.push(...changes));
+  store.setFaults({ watchEnds: 1 });
+  await write(store, put(4, "spec", head(4, "d")));
+  await clock.advance(0);
+  store.setFaults({});
+  // The watch is away now. The newest part of the record stays as it is, only older ones go.
+  await write(store, { delete: partKey("vm", id(1), "placement") }, { delete: partKey("vm", id(1), "status/hosts/h1") });
+  await write(store, { deletePrefix: recordPrefix("vm", id(3)) });
+  await store.compactNow();
+  await clock.advance(1000);
+  const record = cache.get("vm", id(1));
+  assert.equal(record?.placement, undefined);
+  assert.deepEqual(record?.status, { hosts: { h2: {} } });
+  assert.equal(cache.get("vm", id(3)), undefined);
+  assert.equal(cache.byName("vm", "p1", "c"), undefined);
+  assert.equal(cache.get("vm", id(2)), unchanged);
+  assert.deepEqual(
+    told.map((change) => [change.previous?.name, change.record?.name]),
+    [
+      [undefined, "d"],
+      ["c", undefined],
+      ["a", "a"],
+    ],
+  );
+  cache.close();
+});
+
+test("a watch that was only cut off goes on where it was, without another list", async () => {
+  const clock = new SimulatedClock();
+  const inner = await memory(clock);
+  const store = makeFaulty(inner, { clock, random: seededRandom(1) });
+  const cache = await RecordCache.open({ store, clock, logger: silentLogger });
+  let lists = 0;
+  const range = inner.range.bind(inner);
+  inner.range = (input) => ((lists += 1), range(input));
+  store.endWatches();
+  const last = await write(store, put(1, "spec", head(1, "a")));
+  await clock.advance(1000);
+  assert.equal(cache.revision, last.revision);
+  assert.equal(cache.byName("vm", "p1", "a")?.name, "a");
+  assert.equal(lists, 0);
+  cache.close();
+});
+
+test("the list is tried again for as long as the store is away", async () => {
+  const clock = new SimulatedClock();
+  const store = makeFaulty(await memory(clock), { clock, random: seededRandom(1) });
+  const cache = await RecordCache.open({ store, clock, logger: silentLogger });
+  await write(store, put(1, "spec", head(1, "a")));
+  await store.compactNow();
+  await write(store, put(1, "spec", head(1, "b")));
+  await store.compactNow();
+  store.setFaults({ unavailable: 1 });
+  await clock.advance(5000);
+  store.setFaults({});
+  await clock.advance(1000);
+  assert.equal(cache.byName("vm", "p1", "b")?.name, "b");
+  cache.close();
+});
+
 test("whatever happens to the watch, the cache ends equal to a fresh one, and its changes tell the same story", async () => {
   const step = fc.oneof(
     fc.record({
@@ -106,10 +180,11 @@ test("whatever happens to the watch, the cache ends equal to a fresh one, and it
     fc.record({
       do: fc.constant("drop" as const),
       number: fc.integer({ min: 1, max: 4 }),
-      part: fc.constantFrom("spec", "placement", "status/agent", "all"),
+      part: fc.constantFrom("spec", "placement", "status/agent", "status/hosts/h1", "all"),
     }),
     fc.record({ do: fc.constant("end" as const) }),
     fc.record({ do: fc.constant("compact" as const) }),
+    fc.record({ do: fc.constant("pause" as const) }),
   );
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
@@ -136,8 +211,8 @@ test("whatever happens to the watch, the cache ends equal to a fresh one, and it
             each.part === "all" ? { deletePrefix: recordPrefix("vm", id(each.number)) } : { delete: partKey("vm", id(each.number), each.part) },
           );
         else if (each.do === "compact") await store.compactNow();
-        else store.endWatches();
-        await clock.advance(0);
+        else if (each.do === "end") store.endWatches();
+        await clock.advance(each.do === "pause" ? 300 : 0);
       }
       await clock.advance(1000);
       const fresh = await RecordCache.open({ store, clock, logger: silentLogger });
@@ -147,6 +222,6 @@ test("whatever happens to the watch, the cache ends equal to a fresh one, and it
       cache.close();
       fresh.close();
     }),
-    { numRuns: 100 },
+    { numRuns: 300 },
   );
 });

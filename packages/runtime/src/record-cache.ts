@@ -5,8 +5,8 @@
  */
 import type { Clock, Logger } from "@sheaf/base";
 import { isProjectKind, kinds, parsePartKey, recordsPrefix, SheafError, type Kind, type RecordOf } from "@sheaf/model";
-import { StoreError, type Store, type Watch, type WatchBatch } from "@sheaf/store";
-import { visible, withoutPart, withPart, type Members, type StoredRecord } from "./assemble.ts";
+import { StoreError, type Entry, type Store, type Watch, type WatchBatch } from "@sheaf/store";
+import { visible, withOnly, withoutPart, withPart, type Members, type StoredRecord } from "./assemble.ts";
 
 /** One record that changed. `record` is absent when it is gone for good, `previous` when it is new. */
 export interface RecordChange {
@@ -19,6 +19,19 @@ export type ChangeListener = (revision: number, changes: readonly RecordChange[]
 
 /** Scope of a name: the project's id, or `-` for kinds above projects. */
 export const nameScope = (record: StoredRecord): string => (isProjectKind(record.kind) ? (record.project ?? "-") : "-");
+
+/** One record of a list, with its listed parts. */
+interface Group {
+  readonly kind: Kind;
+  readonly id: string;
+  readonly parts: Map<string, Entry>;
+}
+
+interface Found {
+  readonly kind: Kind;
+  readonly id: string;
+  readonly members: Members | undefined;
+}
 
 interface Waiter {
   readonly revision: number;
@@ -112,60 +125,99 @@ export class RecordCache {
     this.#watch?.close();
   }
 
-  /** Reads everything at one revision and compares with what was known: after a gap in the watch the differences are told as changes. */
+  /** Reads everything at one revision; after a gap in the watch the differences are told as changes, all at once. */
   async #load(): Promise<void> {
     const { store } = this.#options;
-    const fresh = new Map<string, { readonly kind: Kind; readonly id: string; members: Members | undefined }>();
+    const known = this.#revision;
+    const found: Found[] = [];
+    const listed: ReadonlyMap<Kind, Set<string>> = new Map(kinds.map((kind) => [kind, new Set()]));
+    // Keys are in order: the parts of one record follow each other.
+    let group: Group | undefined;
+    const endGroup = (revision: number): void => {
+      if (group === undefined) return;
+      listed.get(group.kind)?.add(group.id);
+      const members = this.#regroup(group, known, revision);
+      if (members !== this.#records.get(group.kind)?.get(group.id)) found.push({ kind: group.kind, id: group.id, members });
+    };
     let after: string | undefined;
     let revision: number | undefined;
     for (;;) {
       const page = await store.range({
         prefix: recordsPrefix,
-        limit: 1000,
         ...(after === undefined ? {} : { after }),
         ...(revision === undefined ? {} : { revision }),
       });
       revision ??= page.revision;
       for (const entry of page.entries) {
         const place = parsePartKey(entry.key);
-        if (!place) continue;
-        const at = `${place.kind}/${place.id}`;
-        let found = fresh.get(at);
-        if (!found) fresh.set(at, (found = { kind: place.kind, id: place.id, members: undefined }));
-        const members = withPart(found.members, place.part, entry.value, entry.modRevision);
-        if (members) found.members = { ...members, revision: Math.max(entry.modRevision, found.members?.revision ?? 0) };
-        else this.#options.logger.error({ key: entry.key }, "a part of a record cannot be read; it is left out");
+        if (!place || !listed.has(place.kind)) continue;
+        if (place.id !== group?.id || place.kind !== group.kind) {
+          endGroup(revision);
+          group = { kind: place.kind, id: place.id, parts: new Map() };
+        }
+        group.parts.set(place.part, entry);
       }
       after = page.entries.at(-1)?.key;
       if (!page.more || after === undefined) break;
     }
+    endGroup(revision);
+    if (this.#closed) return;
     const changes: RecordChange[] = [];
-    for (const [kind, known] of this.#records) {
-      for (const id of known.keys()) if (!fresh.has(`${kind}/${id}`)) this.#keep(kind, id, undefined, changes);
+    for (const [kind, records] of this.#records) {
+      for (const id of records.keys()) if (!listed.get(kind)?.has(id)) this.#keep(kind, id, undefined, changes);
     }
-    for (const { kind, id, members } of fresh.values()) {
-      if (members?.revision !== this.#records.get(kind)?.get(id)?.revision) this.#keep(kind, id, members, changes);
-    }
+    for (const { kind, id, members } of found) this.#keep(kind, id, members, changes);
     this.#advance(revision, changes);
     this.#follow();
   }
 
+  /** Brings one record up to date with its listed parts; those that have not changed since `known` are not read again. */
+  #regroup({ kind, id, parts }: Group, known: number, revision: number): Members | undefined {
+    const before = this.#records.get(kind)?.get(id);
+    let members = before && withOnly(before, new Set(parts.keys()), revision);
+    for (const [part, entry] of parts) {
+      if (before !== undefined && entry.modRevision <= known) continue;
+      const next = withPart(members, part, entry.value, entry.modRevision);
+      if (next) members = { ...next, revision: Math.max(entry.modRevision, members?.revision ?? 0) };
+      else this.#unreadable(entry.key);
+    }
+    return members;
+  }
+
+  #unreadable(key: string): void {
+    this.#options.logger.error({ key }, "a part of a record cannot be read; it is left out");
+  }
+
   #follow(): void {
     if (this.#closed) return;
-    // All keys, not the records' alone: the cache's revision must pass those that touch no record, else `waitFor` hangs on them.
     this.#watch = this.#options.store.watch(
-      { prefix: "", fromRevision: this.#revision + 1 },
-      { events: (batch) => this.#apply(batch), ended: (error) => this.#again(error) },
+      { prefix: recordsPrefix, fromRevision: this.#revision + 1 },
+      {
+        events: (batch) => this.#apply(batch),
+        // Transactions that touch no record move the revision too, else `waitFor` would hang on them.
+        progress: (revision) => this.#advance(revision, []),
+        ended: (error) => this.#again(error),
+      },
     );
   }
 
   #again(error: StoreError): void {
     if (this.#closed || error.code === "closed") return;
-    this.#options.logger.warn({ code: error.code, revision: this.#revision }, "the watch of the records ended; they are listed again");
-    this.#options.clock.setTimer(retryMs, () => {
-      if (this.#closed) return;
-      this.#load().catch((reason: unknown) => this.#again(reason instanceof StoreError ? reason : new StoreError("unavailable", String(reason))));
-    });
+    this.#options.logger.warn({ code: error.code, revision: this.#revision }, "the watch of the records ended; it is taken up again");
+    this.#options.clock.setTimer(retryMs, () => void this.#resume(error));
+  }
+
+  /** Goes on where the watch ended; lists only where the store has forgotten what was between. */
+  async #resume(ended: StoreError): Promise<void> {
+    if (this.#closed) return;
+    try {
+      if (ended.code === "compacted" || ended.code === "watch-failed" || ended.code === "future-revision") await this.#load();
+      else this.#follow();
+    } catch (error) {
+      // A list that was overtaken by compaction, or a store still away: whatever it was, what is needed has not changed.
+      const reason = error instanceof StoreError ? error : new StoreError("unavailable", String(error), { cause: error });
+      this.#again(reason.code === "closed" ? reason : ended);
+    }
   }
 
   #apply(batch: WatchBatch): void {
@@ -182,7 +234,7 @@ export class RecordCache {
       else {
         const members = withPart(found.members, place.part, entry.value, batch.revision);
         if (members) found.members = members;
-        else this.#options.logger.error({ key: entry.key }, "a part of a record cannot be read; it is left out");
+        else this.#unreadable(entry.key);
       }
     }
     for (const { kind, id, members } of touched.values()) this.#keep(kind, id, members, changes);
