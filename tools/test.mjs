@@ -14,20 +14,16 @@ const lab = !fast && installed.system && process.getuid?.() === 0;
 const scratch = mkdtempSync(join(tmpdir(), "sheaf-test-"));
 const ledger = join(scratch, "labs");
 const times = [];
+const counts = { pass: 0, fail: 0, skipped: 0 };
 
 try {
   stage("types", [join(root, "node_modules/.bin/tsc"), "--noEmit"]);
   stage("lint", [join(root, "node_modules/.bin/oxlint"), "--quiet"]);
   stage("format", [join(root, "node_modules/.bin/oxfmt"), "--check"]);
-  stage("unit and property tests", [
-    node,
-    "--test",
-    "--test-reporter=dot",
-    ...files((name) => name.endsWith(".test.ts") && !name.endsWith(".lab.test.ts")),
-  ]);
+  tests("unit and property tests", "dot", [], (name) => name.endsWith(".test.ts") && !name.endsWith(".lab.test.ts"));
   if (lab) {
     // One file at a time: lab hosts share two cores.
-    stage("lab tests", [node, "--test", "--test-concurrency=1", "--test-reporter=spec", ...files((name) => name.endsWith(".lab.test.ts"))]);
+    tests("lab tests", "spec", ["--test-concurrency=1"], (name) => name.endsWith(".lab.test.ts"));
     leftovers();
   } else if (!fast) {
     const why = installed.why ?? "not root";
@@ -35,12 +31,18 @@ try {
     if (process.env.CI === "true") fail("lab tests", 1);
   }
   for (const [name, seconds] of times) process.stdout.write(`${name}: ${seconds.toFixed(1)} s\n`);
-  process.stdout.write(`${times.length} passed, 0 failed\n`);
+  summary();
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-function stage(name, [command, ...args]) {
+function stage(name, argv) {
+  const status = run(name, argv);
+  if (status !== 0) fail(name, status);
+}
+
+/** @returns the exit code */
+function run(name, [command, ...args]) {
   process.stdout.write(`\n== ${name}\n`);
   const started = Date.now();
   const { status } = spawnSync(command, args, {
@@ -49,12 +51,42 @@ function stage(name, [command, ...args]) {
     env: { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}`, SHEAF_LAB_LEDGER: ledger },
   });
   times.push([name, (Date.now() - started) / 1000]);
-  if (status !== 0) fail(name, status ?? 1);
+  return status ?? 1;
+}
+
+/** Runs test files and adds up what node's runner counted; with `dot` the failures are told in full afterwards. */
+function tests(name, reporter, options, wanted) {
+  const report = join(scratch, "report.tap");
+  const reporters = [
+    `--test-reporter=${reporter}`,
+    "--test-reporter-destination=stdout",
+    "--test-reporter=tap",
+    `--test-reporter-destination=${report}`,
+  ];
+  const status = run(name, [node, "--test", "--disable-warning=ExperimentalWarning", ...options, ...reporters, ...files(wanted)]);
+  const text = readFileSync(report, "utf8");
+  for (const key of Object.keys(counts)) counts[key] += Number(new RegExp(`^# ${key} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
+  if (process.env.CI === "true" && counts.skipped > 0) {
+    process.stdout.write(
+      `${counts.skipped} tests were skipped; with CI=true none may be\n${text
+        .split("\n")
+        .filter((line) => line.includes("# SKIP"))
+        .join("\n")}\n`,
+    );
+    fail(name, 1);
+  }
+  if (status !== 0) fail(name, status);
+}
+
+function summary() {
+  process.stdout.write(`${counts.pass} passed, ${counts.fail} failed, ${counts.skipped} skipped\n`);
 }
 
 function fail(name, status) {
   rmSync(scratch, { recursive: true, force: true });
-  process.stdout.write(`\n${name} failed\n${times.length - 1} passed, 1 failed\n`);
+  process.stdout.write(`\n${name} failed\n`);
+  counts.fail = Math.max(1, counts.fail);
+  summary();
   process.exit(status);
 }
 
