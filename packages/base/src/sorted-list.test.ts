@@ -26,7 +26,7 @@ test("a sorted list behaves as a sorted set of numbers, in both directions and f
           [...list.from((item) => item - place)],
           sorted.filter((item) => item >= place),
         );
-        assert.deepEqual([...list.backFrom((item) => item - place)], sorted.filter((item) => item <= place).reverse());
+        assert.deepEqual([...list.backFrom((item) => item - place)], sorted.filter((item) => item <= place).toReversed());
       },
     ),
     { numRuns: 40 },

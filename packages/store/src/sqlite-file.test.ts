@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, test } from "node:test";
 import { seededRandom, SimulatedClock } from "@sheaf/base";
-import { hasCode, recorder, until } from "./conformance.ts";
+import { hasCode, recorder, until } from "./conformance-kit.ts";
 import { migrate, migrations } from "./sqlite-schema.ts";
 import type { Migration } from "./sqlite-schema.ts";
 import { restoreSqliteStore } from "./sqlite-restore.ts";
@@ -226,10 +226,10 @@ test("a backup taken amid writes is one consistent moment, and restores as a new
   const path = newPath();
   const store = await openAt(path);
   for (let step = 0; step < 300; step += 1) await put(store, `filler/${step}`, "x".repeat(5000));
-  let stop = false;
+  const writers = new AbortController();
   const writing = (async () => {
     let number = 0;
-    for (; !stop; number += 1) {
+    for (; !writers.signal.aborted; number += 1) {
       const value = String(number);
       await store.transact({
         compare: [],
@@ -243,7 +243,7 @@ test("a backup taken amid writes is one consistent moment, and restores as a new
   })();
   const backup = join(directory, "one.backup");
   const done = await store.backup(backup);
-  stop = true;
+  writers.abort();
   const wrote = await writing;
   assert.ok(wrote > 0);
   assert.equal((await stat(backup)).size, done.bytes);

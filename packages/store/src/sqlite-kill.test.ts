@@ -10,7 +10,7 @@ import type { Readable } from "node:stream";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { randomInt, seededRandom, SimulatedClock } from "@sheaf/base";
-import { hasCode } from "./conformance.ts";
+import { hasCode } from "./conformance-kit.ts";
 import { openSqliteStore } from "./sqlite.ts";
 import type { Entry, Store } from "./store.ts";
 
