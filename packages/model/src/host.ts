@@ -1,6 +1,6 @@
 /**
  * A host: one server that runs machines.
- * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller.
+ * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock` the agents' gateway.
  */
 import { z } from "zod";
 import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
@@ -110,7 +110,16 @@ export type HostLiveness = z.infer<typeof HostLiveness>;
 export const HostDrain = z.looseObject({ remaining: z.int(), stuck: z.array(z.looseObject({ vm: z.string(), why: z.string() })), done: z.boolean() });
 export type HostDrain = z.infer<typeof HostDrain>;
 
+/** There only while the host's clock is off by more than the server tolerates; written by the server that its agent is connected to. */
+export const HostClock = z.looseObject({
+  /** Positive: the host's clock is ahead. */
+  skewMs: z.int(),
+  at: Timestamp,
+});
+export type HostClock = z.infer<typeof HostClock>;
+
 export interface HostStatus {
+  readonly clock?: HostClock;
   readonly agent?: HostObservation;
   readonly liveness?: HostLiveness;
   readonly drain?: HostDrain;

@@ -1,0 +1,362 @@
+/**
+ * The agents' gateway: lets hosts' agents in, gives each what concerns its host, takes their reports, carries calls and consoles.
+ * Behind a listener port (`adapters`' listenForAgents); who a peer is comes from its certificate alone. Fleeting things (presence, load,
+ * skew) stay in memory. Implements `Agents` for controllers and API.
+ */
+import type { Timer } from "@sheaf/base";
+import type { AgentCalls as CallTable, AgentMethod, HostLoad, ReportedPart } from "@sheaf/contract";
+import type { Agents, CallOptions } from "@sheaf/controllers";
+import { partKey, SheafError } from "@sheaf/model";
+import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
+import type { RecordChange } from "../context.ts";
+import { AgentSession, closeCodes, type AgentPeer, type AgentSocket, type SessionOwner } from "./agent-session.ts";
+import type { AgentStream, StreamHandlers } from "./agent-streams.ts";
+import type { GatewayContext } from "./gateway-context.ts";
+import { HostDocuments, recordKey } from "./host-documents.ts";
+import { judgeReport } from "./report-rights.ts";
+import { ReportWriter } from "./report-writer.ts";
+
+/** What is known of a connected host beyond its records. */
+export interface HostPresence {
+  /** Wall clock, ms. */
+  readonly connectedSince: number;
+  readonly address: string;
+  readonly agentVersion: string;
+  /** Positive: the host's clock is ahead. */
+  readonly skewMs: number;
+  readonly load: HostLoad | null;
+}
+
+const loadColumns = ["cpu", "memoryUsedBytes", "memoryTotalBytes"] as const;
+export type LoadColumn = (typeof loadColumns)[number];
+
+const parkedPerRecord = 4;
+/** Agents have one report of a few hundred parts under way; who sends this many without waiting is none. */
+const unansweredLimit = 4096;
+const renewalsEveryMs = 60_000;
+
+export class AgentsGateway implements Agents, SessionOwner {
+  readonly documents: HostDocuments;
+  readonly #context: GatewayContext;
+  readonly #reports: ReportWriter;
+  /** By host; the newest connection only. */
+  readonly #sessions = new Map<string, AgentSession>();
+  /** Connections that have not said hello, too. */
+  readonly #open = new Set<AgentSession>();
+  readonly #heard = new Map<string, number>();
+  readonly #loads = new Map<string, Ring<LoadColumn>>();
+  readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
+  readonly #touched = new Set<AgentSession>();
+  readonly #ends: (() => void)[];
+  #sweep: Timer | null = null;
+
+  /** The cache must be filled. */
+  constructor(context: GatewayContext) {
+    this.#context = context;
+    this.#reports = new ReportWriter(context);
+    this.documents = new HostDocuments(context.cache, {
+      changed: (hostId, key) => this.#enqueue(this.#sessions.get(hostId), key),
+      changedForAll: (key) => {
+        for (const session of this.#sessions.values()) this.#enqueue(session, key);
+      },
+    });
+    this.#ends = [context.cache.subscribe((_revision, changes) => this.#changed(changes)), context.revocations.onChange(() => this.#cutRevoked())];
+    this.#sweepLater();
+  }
+
+  /** For the listener: `null` lets the peer in, else the reason. */
+  admit(peer: AgentPeer): string | null {
+    const { cache, revocations, refused, clock } = this.#context;
+    const refuse = (why: string): string => {
+      refused({ actor: `agent:${peer.commonName}`, from: peer.address, action: "agent.connect", code: "unauthenticated" });
+      return why;
+    };
+    if (revocations.isRevoked(peer.commonName, peer.serial)) return refuse("this certificate is revoked: join anew with a new invitation");
+    if (peer.notAfter <= clock.now()) return refuse("this certificate has ended: join anew with a new invitation");
+    const host = cache.get("host", peer.commonName);
+    if (!host || host.deletedAt !== undefined) return refuse("this host is not part of the site (any more): join anew with a new invitation");
+    return null;
+  }
+
+  /** For the listener: a connection that was admitted. */
+  accept(socket: AgentSocket, peer: AgentPeer): void {
+    this.#open.add(new AgentSession(this.#context, this, socket, peer));
+  }
+
+  // Agents
+
+  connected(hostId: string): boolean {
+    return this.#sessions.has(hostId);
+  }
+
+  lastHeardAt(hostId: string): number | null {
+    return this.#sessions.get(hostId)?.lastHeardAt ?? this.#heard.get(hostId) ?? null;
+  }
+
+  async call<M extends AgentMethod>(hostId: string, method: M, parameters: CallTable[M]["in"], options: CallOptions): Promise<CallTable[M]["out"]> {
+    // The agent's answer is of its own making: callers check what they rely on.
+    return this.#session(hostId).calls.call(method, parameters, options) as Promise<CallTable[M]["out"]>;
+  }
+
+  subscribe(listener: (event: { readonly hostId: string; readonly connected: boolean }) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  // Consoles, figures
+
+  /** @throws SheafError `host-unreachable` or what the agent answered; the stream is closed then */
+  async openConsole(
+    hostId: string,
+    console: { readonly vmId: string; readonly type: "serial" | "vnc" },
+    handlers: StreamHandlers,
+    timeoutMs: number,
+  ): Promise<AgentStream> {
+    const session = this.#session(hostId);
+    const stream = session.streams.open(handlers);
+    try {
+      await session.calls.call("console.open", { ...console, stream: stream.number }, { timeoutMs });
+      return stream;
+    } catch (error) {
+      stream.close("it could not be opened");
+      throw error;
+    }
+  }
+
+  /** `null` while it is not connected. */
+  presence(hostId: string): HostPresence | null {
+    const session = this.#sessions.get(hostId);
+    if (!session) return null;
+    return {
+      connectedSince: session.since,
+      address: session.peer.address,
+      agentVersion: session.agentVersion,
+      skewMs: session.skew.skewMs,
+      load: session.load,
+    };
+  }
+
+  /** The host's load during the last hour, every 5 s, oldest first; `at` is monotonic. Outlives connections. */
+  loadHistory(hostId: string, since?: number): readonly RingPoint<LoadColumn>[] {
+    return this.#loads.get(hostId)?.points(since) ?? [];
+  }
+
+  statistics() {
+    let waitingDocuments = 0;
+    let streams = 0;
+    for (const session of this.#sessions.values()) {
+      waitingDocuments += session.backlog;
+      streams += session.streams.count;
+    }
+    return { connected: this.#sessions.size, waitingDocuments, streams, waitingReports: this.#reports.backlog, ...this.#reports.statistics };
+  }
+
+  /** Ends every connection; agents dial again when the server is back. */
+  close(): void {
+    this.#sweep?.cancel();
+    this.#sweep = null;
+    for (const end of this.#ends) end();
+    this.#reports.close();
+    for (const session of this.#open) session.end(closeCodes.goingAway, "the server is stopping");
+  }
+
+  // SessionOwner
+
+  async upToDate(): Promise<void> {
+    const { store, cache } = this.#context;
+    await cache.waitFor(await store.revision());
+  }
+
+  ready(session: AgentSession): void {
+    const { hostId } = session;
+    const before = this.#sessions.get(hostId);
+    this.#sessions.set(hostId, session);
+    before?.end(closeCodes.replaced, "a newer connection of this host has taken its place");
+    this.#context.logger.info({ host: hostId, address: session.peer.address, agentVersion: session.agentVersion }, "an agent is connected");
+    if (!before) this.#tell(hostId, true);
+    this.#recordSkew(session);
+  }
+
+  closed(session: AgentSession): void {
+    this.#open.delete(session);
+    this.#touched.delete(session);
+    if (this.#sessions.get(session.hostId) !== session) return;
+    this.#sessions.delete(session.hostId);
+    this.#heard.set(session.hostId, session.lastHeardAt);
+    this.#tell(session.hostId, false);
+  }
+
+  loaded({ hostId, lastHeardAt }: AgentSession, { cpu, memoryUsedBytes, memoryTotalBytes }: HostLoad): void {
+    let ring = this.#loads.get(hostId);
+    if (!ring) this.#loads.set(hostId, (ring = new Ring({ columns: loadColumns, ...hourOfHeartbeats })));
+    ring.add(lastHeardAt, { cpu, memoryUsedBytes, memoryTotalBytes });
+  }
+
+  report(session: AgentSession, sequence: number, parts: readonly ReportedPart[]): void {
+    session.unanswered += parts.length;
+    if (session.unanswered > unansweredLimit) return session.end(closeCodes.protocol, "more was reported than is answered: wait for `reported`");
+    const refused: { index: number; why: string }[] = [];
+    let left = parts.length;
+    const answer = (): void => {
+      if (left === 0) session.send({ type: "reported", sequence, refused: refused.sort((a, b) => a.index - b.index) });
+    };
+    answer();
+    for (const [index, part] of parts.entries()) {
+      this.#submit(session, part, (why) => {
+        if (why !== null) refused.push({ index, why });
+        left -= 1;
+        session.unanswered -= 1;
+        answer();
+      });
+    }
+  }
+
+  renewCertificate(session: AgentSession, request: string): void {
+    const { authority, cache, clock, logger } = this.#context;
+    const now = clock.monotonic();
+    if (now - session.lastRenewalAt < renewalsEveryMs) return;
+    session.lastRenewalAt = now;
+    const migrationAddress = cache.get("host", session.hostId)?.spec.migrationAddress;
+    const addresses = [plainAddress(session.peer.address), ...(migrationAddress === undefined ? [] : [migrationAddress])];
+    authority.renewAgent({ certificateRequest: request, hostId: session.hostId, present: session.peer.certificate, addresses }).then(
+      (certificate) => {
+        logger.info({ host: session.hostId }, "a host's certificate was renewed");
+        session.send({ type: "certificate", certificate });
+      },
+      (error: unknown) => logger.warn({ host: session.hostId, error: String(error) }, "a host's certificate could not be renewed"),
+    );
+  }
+
+  #session(hostId: string): AgentSession {
+    const session = this.#sessions.get(hostId);
+    if (session) return session;
+    const name = this.#context.cache.get("host", hostId)?.name ?? hostId;
+    throw new SheafError("host-unreachable", `The agent of host ${name} is not connected.`, {
+      next: "Look at the host: is it on, and does its agent run?",
+    });
+  }
+
+  #submit(session: AgentSession, part: ReportedPart, done: (refused: string | null) => void): void {
+    const verdict = judgeReport(session.hostId, part, { cache: this.#context.cache, documents: this.documents });
+    switch (verdict.verdict) {
+      case "write":
+        return this.#reports.submit({
+          hostId: session.hostId,
+          part,
+          guard: verdict.guard,
+          done: (outcome) => done(outcome?.refused ?? null),
+          judgeAgain: () => this.#submit(session, part, done),
+        });
+      case "refuse":
+        if (verdict.foreign) this.#countForeign(session, part);
+        return done(verdict.why);
+      case "park":
+        this.#park(session, part);
+        return done(null);
+    }
+  }
+
+  #park(session: AgentSession, part: ReportedPart): void {
+    const key = recordKey(part.kind, part.id);
+    const others = (session.parked.get(key) ?? []).filter((other) => other.part !== part.part);
+    session.parked.set(key, [...others, part].slice(-parkedPerRecord));
+  }
+
+  #countForeign(session: AgentSession, part: ReportedPart): void {
+    const { cache, refused, logger } = this.#context;
+    const name = cache.get("host", session.hostId)?.name ?? session.hostId;
+    refused({ actor: `agent:${name}`, from: session.peer.address, action: "agent.report", code: "not-allowed" });
+    logger.warn({ host: session.hostId, kind: part.kind, id: part.id, part: part.part }, "an agent tried to write what is not its own");
+  }
+
+  #changed(changes: readonly RecordChange[]): void {
+    for (const change of changes) {
+      this.documents.apply(change);
+      if (change.kind === "host" && (!change.record || change.record.deletedAt !== undefined)) this.#hostGone(change.id);
+      if (change.record?.placement !== change.previous?.placement || change.kind === "vm") this.#unpark(change);
+    }
+    for (const session of this.#touched) session.pump();
+    this.#touched.clear();
+  }
+
+  #enqueue(session: AgentSession | undefined, key: ReturnType<typeof recordKey>): void {
+    if (!session) return;
+    session.enqueue(key);
+    this.#touched.add(session);
+  }
+
+  #unpark({ kind, id, record }: RecordChange): void {
+    const key = recordKey(kind, id);
+    // Those that could have parked something: where it is placed now, and both sides of a migration that has just ended.
+    const session = record?.placement && this.#sessions.get(record.placement.host);
+    const parts = session?.parked.get(key);
+    if (!session || !parts) return;
+    session.parked.delete(key);
+    for (const part of parts) {
+      this.#submit(session, part, (why) => {
+        if (why !== null) this.#context.logger.debug({ host: session.hostId, kind, id, why }, "a report that waited for its placement was refused");
+      });
+    }
+  }
+
+  #hostGone(hostId: string): void {
+    this.#heard.delete(hostId);
+    this.#loads.delete(hostId);
+    for (const session of this.#open) if (session.hostId === hostId) session.end(closeCodes.revoked, "this host was removed from the site");
+  }
+
+  #cutRevoked(): void {
+    for (const session of this.#open) {
+      if (!this.#context.revocations.isRevoked(session.hostId, session.peer.serial)) continue;
+      session.end(closeCodes.revoked, "this certificate was revoked");
+    }
+  }
+
+  #tell(hostId: string, connected: boolean): void {
+    for (const listener of this.#listeners) listener({ hostId, connected });
+  }
+
+  #sweepLater(): void {
+    this.#sweep = this.#context.clock.setTimer(this.#context.settings.heartbeatMs, () => {
+      this.#lookAtAll();
+      if (this.#sweep) this.#sweepLater();
+    });
+  }
+
+  /** Dead peers and ended certificates. Once a heartbeat, whatever happens: not on events. */
+  #lookAtAll(): void {
+    const { clock, settings } = this.#context;
+    const now = clock.monotonic();
+    for (const session of this.#open) {
+      const silentMs = now - session.lastHeardAt;
+      if (session.peer.notAfter <= clock.now()) session.end(closeCodes.revoked, "its certificate has ended");
+      else if (silentMs >= 3 * settings.heartbeatMs) session.cut(`nothing was heard for ${Math.round(silentMs)} ms`);
+      else if (silentMs >= 1.5 * settings.heartbeatMs) session.ping();
+      if (session.isReady) this.#recordSkew(session);
+    }
+  }
+
+  /** A clock that is off is slow status of the host; one that is right costs nothing. */
+  #recordSkew(session: AgentSession): void {
+    const { cache, settings, store, clock, logger } = this.#context;
+    const host = cache.get("host", session.hostId);
+    if (!host) return;
+    const { skewMs } = session.skew;
+    const recorded = host.status.clock?.skewMs ?? 0;
+    const off = Math.abs(skewMs) >= settings.skewToleratedMs;
+    const changed = off
+      ? Math.abs(skewMs - recorded) >= Math.max(settings.skewToleratedMs, Math.abs(recorded) / 4)
+      : recorded !== 0 && Math.abs(skewMs) < settings.skewToleratedMs / 2;
+    if (!changed) return;
+    const key = partKey("host", host.id, "status/clock");
+    const guard = { key: partKey("host", host.id, "spec"), modRevision: host.specRevision };
+    if (off) logger.warn({ host: host.name, skewMs }, "the clock of a host is off");
+    // Lost when it fails: the next look tries again.
+    store
+      .transact({ compare: [guard], then: [off ? { put: key, value: JSON.stringify({ skewMs, at: clock.now() }) } : { delete: key }] })
+      .catch((error: unknown) => logger.debug({ error: String(error) }, "the skew of a host's clock could not be recorded"));
+  }
+}
+
+/** IPv4 addresses seen through an IPv6 socket, without their prefix. */
+const plainAddress = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/, "").replace(/%.*$/, "");

@@ -1,0 +1,41 @@
+/** What the gateway is handed, and its times. Made by the start-up code. */
+import type { Clock, Logger } from "@sheaf/base";
+import type { Store } from "@sheaf/store";
+import type { RecordCache, Secrets } from "../context.ts";
+import type { TaskLogs } from "./task-logs.ts";
+
+export interface GatewaySettings {
+  readonly version: string;
+  /** Agents say every so often that they live; after three of these in silence a connection is dead. */
+  readonly heartbeatMs: number;
+  /** Told to agents: highly available machines may run so long after the last `beat`. */
+  readonly leaseMs: number;
+  /** A host's clock that is further off than this is recorded with the host. */
+  readonly skewToleratedMs: number;
+}
+
+export const defaultGatewaySettings = { heartbeatMs: 5000, leaseMs: 15_000, skewToleratedMs: 1000 } as const;
+
+/** An attempt of an agent to do what it may not; counted together in the audit trail. */
+export interface RefusedAgentAttempt {
+  /** `agent:<host's name>` */
+  readonly actor: string;
+  readonly from: string;
+  readonly action: string;
+  readonly code: "not-allowed" | "unauthenticated";
+}
+
+export interface GatewayContext {
+  readonly store: Store;
+  readonly cache: RecordCache;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly secrets: Secrets;
+  readonly tasks: TaskLogs;
+  readonly settings: GatewaySettings;
+  readonly authority: {
+    renewAgent(request: { certificateRequest: string; hostId: string; present: string; addresses: readonly string[] }): Promise<string>;
+  };
+  readonly revocations: { isRevoked(hostId: string, serial: string): boolean; onChange(listener: () => void): () => void };
+  readonly refused: (attempt: RefusedAgentAttempt) => void;
+}

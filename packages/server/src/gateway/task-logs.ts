@@ -1,0 +1,59 @@
+/**
+ * The fleeting side of tasks: log lines and live figures, in bounded memory, lost with the server. Written by controllers and, through
+ * the gateway, by agents; read by the API (`reader`).
+ */
+import type { Clock } from "@sheaf/base";
+import type { TaskLog } from "@sheaf/controllers";
+import type { TaskLogReader } from "../context.ts";
+
+const linesPerTask = 500;
+const lineLength = 2000;
+const figuresPerTask = 64;
+
+interface Kept {
+  readonly lines: { at: number; text: string }[];
+  figures: Record<string, unknown>;
+}
+
+export class TaskLogs implements TaskLog {
+  readonly #clock: Clock;
+  readonly #tasksKept: number;
+  /** In order of last use: the longest unused go first. */
+  readonly #tasks = new Map<string, Kept>();
+  readonly reader: TaskLogReader = {
+    lines: (taskId) => this.#tasks.get(taskId)?.lines ?? [],
+    progress: (taskId) => {
+      const figures = this.#tasks.get(taskId)?.figures;
+      return figures && Object.keys(figures).length > 0 ? figures : undefined;
+    },
+  };
+
+  constructor(clock: Clock, tasksKept = 2000) {
+    this.#clock = clock;
+    this.#tasksKept = tasksKept;
+  }
+
+  /** @param at when it happened, ms; now by default */
+  append(taskId: string, text: string, at = this.#clock.now()): void {
+    const { lines } = this.#of(taskId);
+    lines.push({ at, text: text.slice(0, lineLength) });
+    if (lines.length > linesPerTask) lines.shift();
+  }
+
+  /** Newer figures replace older ones of the same name. */
+  progress(taskId: string, fields: Record<string, unknown>): void {
+    const kept = this.#of(taskId);
+    kept.figures = Object.fromEntries(Object.entries({ ...kept.figures, ...fields }).slice(0, figuresPerTask));
+  }
+
+  #of(taskId: string): Kept {
+    const kept = this.#tasks.get(taskId) ?? { lines: [], figures: {} };
+    this.#tasks.delete(taskId);
+    this.#tasks.set(taskId, kept);
+    if (this.#tasks.size > this.#tasksKept) {
+      const oldest = this.#tasks.keys().next();
+      if (!oldest.done) this.#tasks.delete(oldest.value);
+    }
+    return kept;
+  }
+}
