@@ -97,6 +97,8 @@ export interface Limits {
   readonly watcherBufferBytes: number;
   /** Requests a second without a valid token, by address. */
   readonly strangersPerSecond: number;
+  /** Cost of scrypt (N) for new passwords, a power of two. */
+  readonly passwordCost: number;
 }
 
 export const defaultLimits: Limits = {
@@ -107,6 +109,7 @@ export const defaultLimits: Limits = {
   watchers: 5000,
   watcherBufferBytes: 4 * 2 ** 20,
   strangersPerSecond: 200,
+  passwordCost: 2 ** 15,
 };
 
 export interface Settings {

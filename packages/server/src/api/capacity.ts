@@ -1,0 +1,153 @@
+/**
+ * The pool as one machine, and the hosts a machine could run on: both asked of the scheduler's own picture of the site, so that people see
+ * the figures that placement works with. Kept up to date change by change. Called by the routes.
+ */
+import { hostOffer, kinds, SheafError, vmStates, type AnyRecord, type RecordOf } from "@sheaf/model";
+import { rank, SnapshotIndex, type RankedHost } from "@sheaf/scheduling";
+import type { ServerContext } from "../context.ts";
+import type { Presenter } from "../records/present.ts";
+
+export interface Amount {
+  installed: number;
+  offered: number;
+  promisable: number;
+  allocated: number;
+  used: number;
+  free: number;
+}
+
+export interface CapacityFigures {
+  readonly hosts: number;
+  readonly ready: number;
+  readonly vms: Record<string, number>;
+  readonly cpu: Amount;
+  readonly memory: Amount;
+  readonly storage: Amount;
+  readonly gpus: number;
+}
+
+export interface CapacityQuery {
+  /** Id. */
+  readonly cluster?: string | undefined;
+  /** Failure domain, or what it begins with: `region/zone`. */
+  readonly zone?: string | undefined;
+}
+
+/** Figures of the whole site are counted at most so often. */
+const keepMs = 1000;
+
+export class Capacity {
+  readonly #context: ServerContext;
+  readonly #presenter: Presenter;
+  readonly #snapshot = new SnapshotIndex();
+  readonly #kept = new Map<string, { readonly at: number; readonly figures: CapacityFigures }>();
+
+  constructor(context: ServerContext, presenter: Presenter) {
+    this.#context = context;
+    this.#presenter = presenter;
+    for (const kind of kinds)
+      for (const record of context.cache.all(kind)) this.#snapshot.update({ type: "upsert", record: record as AnyRecord /* under its kind */ });
+    context.cache.subscribe((_revision, changes) => {
+      for (const { kind, id, record } of changes)
+        this.#snapshot.update(
+          record === undefined ? { type: "remove", kind, id } : { type: "upsert", record: record as AnyRecord /* under its kind */ },
+        );
+    });
+  }
+
+  /** Best first, then those that do not fit, each with its reasons. */
+  targets(vm: RecordOf<"vm">): readonly RankedHost[] {
+    const moves = vm.placement !== undefined;
+    return rank(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot).filter((host) => host.host !== vm.placement?.host);
+  }
+
+  figures(query: CapacityQuery): CapacityFigures {
+    const now = this.#context.clock.monotonic();
+    const key = `${query.cluster ?? ""} ${query.zone ?? ""}`;
+    const kept = this.#kept.get(key);
+    if (kept !== undefined && now - kept.at < keepMs) return kept.figures;
+    const figures = this.#count(query);
+    if (this.#kept.size > 100) this.#kept.clear();
+    this.#kept.set(key, { at: now, figures });
+    return figures;
+  }
+
+  #count({ cluster, zone }: CapacityQuery): CapacityFigures {
+    const { cache } = this.#context;
+    const hosts = new Set<string>();
+    const cpu = nothing();
+    const memory = nothing();
+    let ready = 0;
+    let gpus = 0;
+    for (const host of cache.all("host")) {
+      if (cluster !== undefined && host.spec.cluster !== cluster) continue;
+      if (zone !== undefined && host.spec.failureDomain !== zone && !host.spec.failureDomain.startsWith(`${zone}/`)) continue;
+      hosts.add(host.id);
+      if (this.#presenter.state(host) === "ready") ready += 1;
+      this.#addHost(host, cpu, memory);
+      gpus += host.status.agent?.gpus.length ?? 0;
+    }
+    const all = cluster === undefined && zone === undefined;
+    const vms: Record<string, number> = Object.fromEntries(vmStates.map((state) => [state, 0]));
+    for (const vm of cache.all("vm")) {
+      if (!all && (vm.placement === undefined ? vm.spec.placement.cluster !== cluster || zone !== undefined : !hosts.has(vm.placement.host)))
+        continue;
+      const state = this.#presenter.vmState(vm);
+      vms[state] = (vms[state] ?? 0) + 1;
+      if (state !== "running") continue;
+      cpu.used += vm.status.agent?.vcpus ?? vm.spec.cpu.count;
+      memory.used += vm.status.agent?.memoryBytes ?? vm.spec.memory.bytes;
+    }
+    return { hosts: hosts.size, ready, vms, cpu: whole(cpu), memory: whole(memory), storage: whole(this.#storage(hosts, all)), gpus };
+  }
+
+  #addHost(host: RecordOf<"host">, cpu: Amount, memory: Amount): void {
+    const seen = host.status.agent;
+    if (seen === undefined) return;
+    const offer = hostOffer(host.spec, seen);
+    const usage = this.#snapshot.usage(host.id);
+    cpu.installed += seen.cpu.count;
+    cpu.offered += offer.cpus;
+    memory.installed += seen.memoryBytes;
+    memory.offered += offer.memoryBytes;
+    if (usage === undefined) return;
+    cpu.promisable += usage.cpuCapacity;
+    cpu.allocated += usage.cpuUsed;
+    memory.promisable += usage.memoryCapacityBytes + usage.hugepageCapacityBytes;
+    memory.allocated += usage.memoryUsedBytes + usage.hugepageUsedBytes;
+  }
+
+  /** Local pools count on each host, shared ones once. */
+  #storage(hosts: ReadonlySet<string>, all: boolean): Amount {
+    const { cache } = this.#context;
+    const sum = nothing();
+    for (const pool of cache.all("pool")) {
+      const seen = Object.entries(pool.status.hosts ?? {}).filter(([host, status]) => hosts.has(host) && status.state === "ready");
+      for (const [, status] of pool.spec.type === "shared" ? seen.slice(0, 1) : seen) {
+        sum.installed += status.capacityBytes;
+        sum.offered += status.capacityBytes;
+        sum.promisable += status.capacityBytes * pool.spec.overcommit;
+        sum.used += status.capacityBytes - status.availableBytes;
+      }
+    }
+    for (const volume of cache.all("volume"))
+      if (all || (volume.placement !== undefined && hosts.has(volume.placement.host))) sum.allocated += volume.spec.sizeBytes;
+    return sum;
+  }
+
+  /** @throws SheafError `not-found` */
+  cluster(reference: string | undefined): string | undefined {
+    if (reference === undefined) return undefined;
+    const { cache } = this.#context;
+    const found = cache.get("cluster", reference) ?? cache.byName("cluster", "-", reference);
+    if (found === undefined) throw new SheafError("not-found", `There is no cluster ${reference}.`, { next: "Look at the list of clusters." });
+    return found.id;
+  }
+}
+
+const nothing = (): Amount => ({ installed: 0, offered: 0, promisable: 0, allocated: 0, used: 0, free: 0 });
+
+function whole(amount: Amount): Amount {
+  const rounded = Object.fromEntries(Object.entries(amount).map(([name, value]) => [name, Math.floor(value)])) as unknown as Amount; // the same members
+  return { ...rounded, free: Math.max(0, rounded.promisable - rounded.allocated) };
+}

@@ -1,0 +1,81 @@
+/** Everything the routes work with, made and started once for a server. */
+import { uuidv7 } from "@sheaf/base";
+import { AuditTrail } from "../audit/audit-trail.ts";
+import { RefusedAttempts } from "../audit/refused-attempts.ts";
+import type { ServerContext } from "../context.ts";
+import { LoginThrottle } from "../identity/login-throttle.ts";
+import { PasswordGate } from "../identity/passwords.ts";
+import { Sessions } from "../identity/sessions.ts";
+import { Addresses } from "../records/addresses.ts";
+import { Documents } from "../records/documents.ts";
+import { Numbers } from "../records/numbers.ts";
+import { Presenter } from "../records/present.ts";
+import { Quotas } from "../records/quota.ts";
+import { RecordWriter } from "../records/record-writer.ts";
+import type { RecordServices } from "../records/record-services.ts";
+import { References } from "../records/references.ts";
+import { SiteIndex } from "../records/site-index.ts";
+import { VmVerbs } from "../records/vm-verbs.ts";
+import { Capacity } from "./capacity.ts";
+import { Metrics } from "./metrics.ts";
+import { WatchHub } from "./watch-hub.ts";
+
+export interface Services {
+  readonly context: ServerContext;
+  readonly records: RecordServices;
+  readonly documents: Documents;
+  readonly vmVerbs: VmVerbs;
+  readonly sessions: Sessions;
+  readonly passwords: PasswordGate;
+  readonly throttle: LoginThrottle;
+  readonly trail: AuditTrail;
+  readonly refused: RefusedAttempts;
+  readonly hub: WatchHub;
+  readonly capacity: Capacity;
+  readonly metrics: Metrics;
+}
+
+/** The context's cache must be loaded. */
+export async function startServices(context: ServerContext): Promise<Services> {
+  const trail = new AuditTrail(context);
+  const index = new SiteIndex(context.cache);
+  const presenter = new Presenter(context);
+  const writer = new RecordWriter(context, trail);
+  const records: RecordServices = {
+    context,
+    index,
+    references: new References(context.cache, index),
+    addresses: new Addresses(index),
+    numbers: new Numbers(context, index),
+    quotas: new Quotas(context, index),
+    writer,
+    presenter,
+    newId: () => uuidv7(context.clock.now(), context.random),
+  };
+  const services: Services = {
+    context,
+    records,
+    documents: new Documents(records),
+    vmVerbs: new VmVerbs(records),
+    sessions: new Sessions(context),
+    passwords: new PasswordGate(),
+    throttle: new LoginThrottle(context.clock),
+    trail,
+    refused: new RefusedAttempts(context, trail),
+    hub: new WatchHub(context, presenter),
+    capacity: new Capacity(context, presenter),
+    metrics: new Metrics(context, writer),
+  };
+  await trail.start();
+  await records.numbers.start();
+  await services.sessions.start();
+  services.refused.start();
+  return services;
+}
+
+export async function stopServices(services: Services): Promise<void> {
+  services.hub.stop();
+  services.sessions.stop();
+  await services.refused.stop();
+  await services.trail.stop();
+}
