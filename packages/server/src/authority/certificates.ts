@@ -2,7 +2,9 @@
  * X.509 as Sheaf uses it: one root (ECDSA P-256), under it certificates of servers and of agents. Called by `site-authority.ts` alone.
  * Keys are made by WebCrypto with the operating system's randomness: a simulation brings an authority of its own.
  */
-import "reflect-metadata"; // @peculiar/x509 looks for it when it is loaded
+// @peculiar/x509 looks for it when it is loaded; it has nothing to import.
+// oxlint-disable-next-line import/no-unassigned-import
+import "reflect-metadata";
 import { createHash, type webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { toHex, type Random } from "@sheaf/base";

@@ -10,7 +10,7 @@ import { AgentCalls } from "./agent-calls.ts";
 import { readAgentMessage, type CheckedMessage, type Hello } from "./agent-message.ts";
 import { AgentStreams } from "./agent-streams.ts";
 import type { GatewayContext } from "./gateway-context.ts";
-import { parseRecordKey, recordKey, type HostDocuments, type RecordKey } from "./host-documents.ts";
+import { inTellingOrder, parseRecordKey, recordKey, type HostDocuments, type RecordKey } from "./host-documents.ts";
 import { SkewMeter } from "./skew-meter.ts";
 
 /** A WebSocket; `adapters`' MessageSocket is one. */
@@ -141,7 +141,7 @@ export class AgentSession {
   }
 
   pump(): void {
-    for (const key of this.#outbound) {
+    for (const key of inTellingOrder(this.#outbound)) {
       if (this.#state !== "ready" || this.#socket.unsentBytes > unsentHighBytes) return;
       this.#outbound.delete(key);
       this.#tell(key);
@@ -230,7 +230,7 @@ export class AgentSession {
   #sync(): void {
     const { cache, secrets, logger } = this.#context;
     const documents = [];
-    for (const key of this.#owner.documents.of(this.hostId)) {
+    for (const key of inTellingOrder(this.#owner.documents.of(this.hostId))) {
       const { kind, id } = parseRecordKey(key);
       const record = cache.get(kind, id);
       if (!record) continue;

@@ -14,6 +14,14 @@ export function parseRecordKey(key: RecordKey): { readonly kind: Kind; readonly 
   return { kind: key.slice(0, slash) as Kind /* made by `recordKey` */, id: key.slice(slash + 1) };
 }
 
+const order: readonly Kind[] = ["cluster", "host", "network", "pool", "image", "volume", "vm", "task"];
+/** What others refer to comes first: a host is told of a machine's disks before it is told of the machine. */
+export function inTellingOrder(keys: Iterable<RecordKey>): RecordKey[] {
+  const byKind = new Map<Kind, RecordKey[]>(order.map((kind) => [kind, []]));
+  for (const key of keys) byKind.get(parseRecordKey(key).kind)?.push(key);
+  return [...byKind.values()].flat();
+}
+
 export interface DocumentListener {
   /** What the host is to know of this record may have changed, or it begins or ceases to concern the host. */
   changed(hostId: string, key: RecordKey): void;

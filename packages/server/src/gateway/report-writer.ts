@@ -59,6 +59,7 @@ export class ReportWriter {
   /** Length of the last pause after a failure; 0 after a success. */
   #pauseMs = 0;
   #pausing = false;
+  #pumping = false;
   #closed = false;
 
   constructor(options: { store: Store; cache: RecordCache; clock: Clock; logger: Logger }) {
@@ -93,7 +94,7 @@ export class ReportWriter {
     } else {
       this.#pending.set(key, { key, report, json, older: [] });
     }
-    this.#pump();
+    this.#pumpSoon();
   }
 
   /** Parts that wait or are being written. */
@@ -112,6 +113,16 @@ export class ReportWriter {
     const ahead = this.#ahead.get(key);
     const value = ahead ? (ahead.json === null ? undefined : JSON.parse(ahead.json)) : presentValue(this.#cache, part);
     return part.value === null ? value === undefined : isDeepStrictEqual(value, part.value);
+  }
+
+  /** After what is running now: the parts of one message leave in one transaction. */
+  #pumpSoon(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    queueMicrotask(() => {
+      this.#pumping = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {
