@@ -1,8 +1,8 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { seededRandom, SimulatedClock } from "@sheaf/base";
-import { hasCode, recorder, until } from "./conformance-kit.ts";
-import { storeConformance } from "./conformance.ts";
+import { hasCode, recorder, until } from "./testing/conformance-kit.ts";
+import { storeConformance } from "./testing/conformance.ts";
 import { openMemoryStore } from "./memory.ts";
 
 storeConformance("memory", async (clock) => {

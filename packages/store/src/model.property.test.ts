@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { seededRandom, SimulatedClock } from "@sheaf/base";
 import fc from "fast-check";
-import { recorder, until } from "./conformance-kit.ts";
+import { recorder, until } from "./testing/conformance-kit.ts";
 import { compareKeys } from "./key-order.ts";
 import { openMemoryStore } from "./memory.ts";
 import { openSqliteStore } from "./sqlite.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, test } from "node:test";
 import { seededRandom, SimulatedClock } from "@sheaf/base";
-import { hasCode, recorder, until } from "./conformance-kit.ts";
+import { hasCode, recorder, until } from "./testing/conformance-kit.ts";
 import { migrate, migrations } from "./sqlite-schema.ts";
 import type { Migration } from "./sqlite-schema.ts";
 import { restoreSqliteStore } from "./sqlite-restore.ts";

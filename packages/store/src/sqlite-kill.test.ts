@@ -10,12 +10,12 @@ import type { Readable } from "node:stream";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { randomInt, seededRandom, SimulatedClock } from "@sheaf/base";
-import { hasCode } from "./conformance-kit.ts";
+import { hasCode } from "./testing/conformance-kit.ts";
 import { openSqliteStore } from "./sqlite.ts";
 import type { Entry, Store } from "./store.ts";
 
 const cycles = Number(process.env["SHEAF_KILL_CYCLES"] ?? 12);
-const fixture = fileURLToPath(new URL("./sqlite-writer.fixture.ts", import.meta.url));
+const fixture = fileURLToPath(new URL("./testing/sqlite-writer.fixture.ts", import.meta.url));
 
 const directory = await mkdtemp(join(tmpdir(), "sheaf-kill-"));
 after(() => rm(directory, { recursive: true }));

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seededRandom } from "@sheaf/base";
-import { storeConformance } from "./conformance.ts";
+import { storeConformance } from "./testing/conformance.ts";
 import { openSqliteStore } from "./sqlite.ts";
 
 storeConformance("sqlite", async (clock) => {

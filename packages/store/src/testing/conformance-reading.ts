@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { hasCode, keys, put, run } from "./conformance-kit.ts";
 import type { Each } from "./conformance-kit.ts";
-import type { Entry, StoreError } from "./store.ts";
+import type { Entry, StoreError } from "../store.ts";
 
 export function readingCases(name: string, each: Each): void {
   describe(`${name}: lists`, () => {

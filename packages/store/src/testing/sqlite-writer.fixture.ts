@@ -5,9 +5,9 @@
  */
 import { randomBytes } from "node:crypto";
 import { writeSync } from "node:fs";
-import { openSqliteStore } from "./sqlite.ts";
-import { StoreError } from "./store.ts";
-import type { TransactionInput, TransactionResult } from "./store.ts";
+import { openSqliteStore } from "../sqlite.ts";
+import { StoreError } from "../store.ts";
+import type { TransactionInput, TransactionResult } from "../store.ts";
 
 /** Synchronously: an acknowledgement that was given must not be lost in a buffer. A full pipe is waited for. */
 function say(line: string): void {

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SimulatedClock } from "@sheaf/base";
-import { StoreError } from "./store.ts";
-import type { Entry, Operation, Store, StoreErrorCode, WatchBatch } from "./store.ts";
+import { StoreError } from "../store.ts";
+import type { Entry, Operation, Store, StoreErrorCode, WatchBatch } from "../store.ts";
 
 export interface StoreUnderTest {
   readonly store: Store;

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { entry, hasCode, keys, put, recorder, run } from "./conformance-kit.ts";
 import type { Each } from "./conformance-kit.ts";
-import { storeLimits } from "./store.ts";
-import type { Operation, Store, StoreErrorCode } from "./store.ts";
+import { storeLimits } from "../store.ts";
+import type { Operation, Store, StoreErrorCode } from "../store.ts";
 
 export function transactionCases(name: string, each: Each): void {
   describe(`${name}: transactions`, () => {

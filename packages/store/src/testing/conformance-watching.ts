@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { entry, hasCode, keys, put, recorder, run, until, untilAsync } from "./conformance-kit.ts";
 import type { Each } from "./conformance-kit.ts";
-import type { StoreError } from "./store.ts";
+import type { StoreError } from "../store.ts";
 
 export function watchingCases(name: string, each: Each): void {
   describe(`${name}: watches`, () => {
