@@ -58,6 +58,8 @@ export async function readIdentity(files: Files, dataDirectory: string): Promise
 export async function writeIdentity(files: Files, dataDirectory: string, identity: Identity): Promise<void> {
   await files.makeDirectory(dataDirectory, 0o711);
   await files.writeAtomic(identityFile(dataDirectory), JSON.stringify(identity), { mode: 0o600 });
+  // For people and their tools: when does it end, has this host joined?
+  await files.writeAtomic(`${dataDirectory}/certificate.pem`, identity.certificate, { mode: 0o644 });
 }
 
 /** The names under which QEMU looks for them (qemu.conf: default_tls_x509_cert_dir); the same pair serves both ends of a migration. */

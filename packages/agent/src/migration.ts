@@ -249,9 +249,9 @@ export class Migrations {
     const domain = await hypervisor.domain(call.vmId);
     if (!side?.session.open) {
       // libvirt destroys a prepared guest when its session goes; one that runs was finished before.
-      if (domain?.state === "running" || (domain && migration?.mayHaveRun)) {
+      if (domain?.state === "running" || (domain?.state === "paused" && migration?.mayHaveRun)) {
         await this.#keepArrived(call, domain);
-        return { cookie: "", running: domain.state === "running" || domain.state === "paused" };
+        return { cookie: "", running: true };
       }
       const neverRan = migration?.taskId === call.taskId ? !migration.mayHaveRun : migration === undefined && !kept.machine(call.vmId)?.expectRunning;
       if (domain && neverRan) await hypervisor.destroy(call.vmId);

@@ -1,0 +1,133 @@
+/**
+ * The host agent. Wiring only: options, the ports' real sides, signals. Ending it leaves every machine running.
+ *
+ *   main.ts --data DIR [--server URL --join TOKEN --ca-fingerprint sha256:HEX] [--address IP] [--libvirt SOCKET] [--pki DIR]
+ */
+import { readFileSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { parseArgs } from "node:util";
+import { connectUnixSocket, createLogger, dial, logLevels, NodeFiles, runProgram, secureGet, SystemClock, systemRandom } from "@sheaf/adapters";
+import { type Dialer, libvirtHypervisor, readIdentity, startAgent, type Identity } from "@sheaf/agent";
+import { agentPaths } from "@sheaf/contract";
+import { SYSTEM_SOCKET, unixTransport } from "@sheaf/libvirt";
+import { SheafError } from "@sheaf/model";
+import { joinHost } from "./join.ts";
+
+const { values: given } = parseArgs({
+  options: {
+    data: { type: "string", default: "/var/lib/sheaf/agent" },
+    server: { type: "string" },
+    "agent-port": { type: "string" },
+    join: { type: "string" },
+    "ca-fingerprint": { type: "string" },
+    address: { type: "string" },
+    name: { type: "string" },
+    libvirt: { type: "string", default: SYSTEM_SOCKET },
+    pki: { type: "string", default: "/etc/libvirt/pki" },
+    "log-level": { type: "string", default: "info" },
+  },
+});
+
+const dataDirectory = given.data;
+const logLevel = logLevels.find((level) => level === given["log-level"]) ?? "info";
+const logger = createLogger({ level: logLevel, fields: { program: "agent" } });
+const files = new NodeFiles();
+
+/** The first address of this machine that others can reach. */
+function ownAddress(): string {
+  const found = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  return (found.find((each) => each.family === "IPv4" && !each.internal) ?? found.find((each) => !each.internal))?.address ?? "127.0.0.1";
+}
+
+/** A DNS label, as hosts are named. */
+const hostName = (text: string): string =>
+  text
+    .split(".", 1)
+    .join("")
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-]/g, "-")
+    .replaceAll(/^-+|-+$/g, "")
+    .slice(0, 63) || "host";
+
+function machineId(): string {
+  try {
+    return readFileSync("/etc/machine-id", "utf8").trim();
+  } catch {
+    return "";
+  }
+}
+
+async function identify(address: string): Promise<Identity> {
+  const known = await readIdentity(files, dataDirectory);
+  if (known) return moved(known);
+  const { server: serverUrl, join: token, "ca-fingerprint": caFingerprint } = given;
+  if (serverUrl === undefined || token === undefined || caFingerprint === undefined) {
+    throw new SheafError("invalid-input", "this host has not joined a site yet", { next: "Run the line that `sheaf host add` prints." });
+  }
+  logger.info({ serverUrl }, "joining");
+  return joinHost({
+    serverUrl,
+    token,
+    caFingerprint,
+    dataDirectory,
+    hostname: given.name ?? hostName(hostname()),
+    machineId: machineId(),
+    address,
+    files,
+  });
+}
+
+/** `--server` and `--agent-port` win over what was told at joining: servers move. */
+function moved(identity: Identity): Identity {
+  const url = new URL(identity.serverUrl);
+  if (given.server !== undefined) url.hostname = new URL(given.server).hostname;
+  if (given["agent-port"] !== undefined) url.port = given["agent-port"];
+  return { ...identity, serverUrl: url.origin };
+}
+
+const dialer: Dialer = {
+  dial: ({ serverUrl, ...identity }, signal) =>
+    dial({ url: `${serverUrl.replace(/^http/, "ws")}${agentPaths.socket}`, ...identity, timeoutMs: 15_000, signal }),
+  fetchImage: ({ serverUrl, ...identity }, imageId, offset, signal) =>
+    secureGet({ url: `${serverUrl}${agentPaths.image(imageId)}`, ...identity, offset, idleTimeoutMs: 60_000, signal }),
+};
+
+async function main(): Promise<void> {
+  const address = given.address ?? ownAddress();
+  const identity = moved(await identify(address));
+  const clock = new SystemClock();
+  const agent = await startAgent(
+    {
+      clock,
+      random: systemRandom,
+      logger,
+      files,
+      processes: { run: (program, words, options) => runProgram(program, words, options) },
+      dialer,
+      sockets: { connect: connectUnixSocket },
+      hypervisor: libvirtHypervisor({ transport: unixTransport(given.libvirt), clock, logger: logger.child({ part: "libvirt" }) }),
+    },
+    { version: "0.1.0", dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
+  );
+  logger.info({ hostId: identity.hostId, server: identity.serverUrl, address, libvirt: given.libvirt }, "the agent runs");
+  let ending = false;
+  const end = (signal: string): void => {
+    if (ending) return;
+    ending = true;
+    logger.info({ signal }, "the agent ends; machines run on");
+    // Work that hangs in the hypervisor is not waited for: it is found again at the next start.
+    setTimeout(() => process.exit(0), 5000).unref();
+    void agent.stop().then(() => process.exit(0));
+  };
+  process.on("SIGTERM", () => end("SIGTERM"));
+  process.on("SIGINT", () => end("SIGINT"));
+}
+
+main().catch((error: unknown) => {
+  const next = error instanceof SheafError ? error.extra.next : undefined;
+  logger.error(
+    { reason: error instanceof Error ? error.message : String(error), ...(next === undefined ? {} : { next }) },
+    "the agent could not start",
+  );
+  process.exit(1);
+});

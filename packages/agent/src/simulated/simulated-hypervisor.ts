@@ -1,0 +1,434 @@
+/**
+ * A hypervisor in memory with the manners of libvirt: definitions, running domains, events, managed migration that is undone when its
+ * session goes. For tests and the simulator; guests are moved by the methods at the end (they crash, shut down, hang).
+ */
+import { type DomainDescription, parseDomain, renderDescription } from "@sheaf/domain-xml";
+import {
+  type Domain,
+  type DomainReason,
+  type DomainState,
+  type Hypervisor,
+  HypervisorError,
+  type HypervisorEvent,
+  type JobFigures,
+  type MigrationSession,
+  type Scope,
+} from "../ports.ts";
+
+interface SimulatedDomain {
+  readonly uuid: string;
+  definition: DomainDescription | null;
+  live: DomainDescription | null;
+  state: DomainState;
+  reason: DomainReason;
+}
+
+const figures: JobFigures = {
+  elapsedMs: 900,
+  totalBytes: 1000,
+  processedBytes: 1000,
+  remainingBytes: 0,
+  memoryBytes: 900,
+  diskBytes: 100,
+  bytesPerSecond: 1000,
+  iterations: 2,
+  downtimeMs: 80,
+};
+
+export class SimulatedHypervisor implements Hypervisor {
+  readonly #domains = new Map<string, SimulatedDomain>();
+  readonly #listeners = new Set<(event: HypervisorEvent) => void>();
+  readonly #sessions = new Set<{ open: boolean; close(): void }>();
+  /** Calls in order: `start <uuid>`. */
+  readonly calls: string[] = [];
+  /** Machines whose calls never answer. */
+  readonly hung = new Set<string>();
+  /** Steps that are refused, with the daemon's words: `start`. */
+  readonly refusals = new Map<string, string>();
+  connected = true;
+  /** Guests that do not listen to the power button. */
+  readonly deaf = new Set<string>();
+
+  async domains(): Promise<readonly Domain[]> {
+    this.#mustAnswer();
+    return [...this.#domains.values()].map(summary);
+  }
+
+  async domain(uuid: string): Promise<Domain | null> {
+    this.#mustAnswer();
+    await this.#hang(uuid);
+    const found = this.#domains.get(uuid);
+    return found ? summary(found) : null;
+  }
+
+  async xml(uuid: string, which: "live" | "definition"): Promise<string> {
+    const found = await this.#find(uuid);
+    const description = (which === "live" ? found.live : found.definition) ?? found.definition ?? found.live;
+    if (!description) throw new HypervisorError("unknown-domain", "the domain has no description");
+    return renderDescription(description);
+  }
+
+  async define(xml: string): Promise<void> {
+    const description = parseDomain(xml);
+    await this.#begin("define", description.uuid);
+    const found = this.#domains.get(description.uuid);
+    if (found) found.definition = description;
+    else this.#domains.set(description.uuid, { uuid: description.uuid, definition: description, live: null, state: "stopped", reason: "unknown" });
+    this.#emit(description.uuid, "defined");
+  }
+
+  async undefine(uuid: string): Promise<void> {
+    await this.#begin("undefine", uuid);
+    const found = this.#domains.get(uuid);
+    if (!found) return;
+    if (found.live) found.definition = null;
+    else this.#domains.delete(uuid);
+    this.#emit(uuid, "undefined");
+  }
+
+  async start(uuid: string, { paused }: { readonly paused: boolean }): Promise<void> {
+    await this.#begin("start", uuid);
+    const found = await this.#find(uuid);
+    if (found.live) throw new HypervisorError("refused", "Requested operation is not valid: domain is already running");
+    found.live = found.definition;
+    Object.assign(found, paused ? { state: "paused", reason: "user" } : { state: "running", reason: "booted" });
+    this.#emit(uuid, "started");
+  }
+
+  async shutdown(uuid: string): Promise<void> {
+    await this.#begin("shutdown", uuid);
+    const found = await this.#running(uuid);
+    if (!this.deaf.has(uuid) && found.state === "running") this.stop(uuid, "shutdown");
+  }
+
+  async destroy(uuid: string): Promise<void> {
+    await this.#begin("destroy", uuid);
+    if (this.#domains.get(uuid)?.live) this.stop(uuid, "destroyed");
+  }
+
+  async reboot(uuid: string): Promise<void> {
+    await this.#begin("reboot", uuid);
+    await this.#running(uuid);
+    if (!this.deaf.has(uuid)) this.emit({ type: "reboot", uuid });
+  }
+
+  async reset(uuid: string): Promise<void> {
+    await this.#begin("reset", uuid);
+    await this.#running(uuid);
+  }
+
+  async suspend(uuid: string): Promise<void> {
+    await this.#begin("suspend", uuid);
+    Object.assign(await this.#running(uuid), { state: "paused", reason: "user" });
+    this.#emit(uuid, "suspended");
+  }
+
+  async resume(uuid: string): Promise<void> {
+    await this.#begin("resume", uuid);
+    Object.assign(await this.#running(uuid), { state: "running", reason: "booted" });
+    this.#emit(uuid, "resumed");
+  }
+
+  attachDevice(uuid: string, xml: string, scope: Scope): Promise<void> {
+    const device = fragment(xml);
+    return this.#change("attach", uuid, scope, (domain) => ({
+      ...domain,
+      disks: [...domain.disks, ...device.disks],
+      nics: [...domain.nics, ...device.nics],
+      cdroms: [...domain.cdroms, ...device.cdroms],
+    }));
+  }
+
+  detachDevice(uuid: string, xml: string, scope: Scope): Promise<void> {
+    const device = fragment(xml);
+    return this.#change("detach", uuid, scope, (domain) => ({
+      ...domain,
+      disks: domain.disks.filter(({ target }) => !device.disks.some((each) => each.target === target)),
+      nics: domain.nics.filter(({ mac }) => !device.nics.some((each) => each.mac === mac)),
+    }));
+  }
+
+  updateDevice(uuid: string, xml: string, scope: Scope): Promise<void> {
+    const device = fragment(xml);
+    return this.#change("update", uuid, scope, (domain) => ({
+      ...domain,
+      cdroms: domain.cdroms.map((cdrom) => device.cdroms.find(({ target }) => target === cdrom.target) ?? cdrom),
+      nics: domain.nics.map((nic) => device.nics.find(({ mac }) => mac === nic.mac) ?? nic),
+    }));
+  }
+
+  setVcpus(uuid: string, count: number, scope: Scope): Promise<void> {
+    return this.#change("vcpus", uuid, scope, (domain) => ({ ...domain, vcpus: { ...domain.vcpus, current: count } }));
+  }
+
+  setMemory(uuid: string, bytes: number, scope: Scope): Promise<void> {
+    return this.#change("memory", uuid, scope, (domain) => ({ ...domain, memory: { ...domain.memory, currentBytes: bytes } }));
+  }
+
+  async resizeDisk(uuid: string, target: string, bytes: number): Promise<void> {
+    await this.#begin(`resize-${target}-${bytes}`, uuid);
+    await this.#running(uuid);
+  }
+
+  setDiskLimits(uuid: string, target: string, parameters: Readonly<Record<string, number>>, scope: Scope): Promise<void> {
+    const total = parameters["total_bytes_sec"] ?? 0;
+    const limits = total > 0 ? { totalBytesPerSecond: total } : {};
+    return this.#change("limits", uuid, scope, (domain) => ({
+      ...domain,
+      disks: domain.disks.map((disk) => (disk.target === target ? { ...disk, limits } : disk)),
+    }));
+  }
+
+  setScheduler(uuid: string, parameters: Readonly<Record<string, number>>, scope: Scope): Promise<void> {
+    const { cpu_shares: shares, global_quota: quotaUs, global_period: periodUs } = parameters;
+    return this.#change("scheduler", uuid, scope, (domain) => ({
+      ...domain,
+      tune: {
+        ...domain.tune,
+        ...(shares === undefined ? {} : { shares }),
+        ...(quotaUs === undefined || quotaUs < 0 ? {} : { quotaUs }),
+        ...(periodUs === undefined ? {} : { periodUs }),
+      },
+    }));
+  }
+
+  setMark(uuid: string, mark: NonNullable<Domain["mark"]>, scope: Scope): Promise<void> {
+    return this.#change("mark", uuid, scope, (domain) => ({ ...domain, machine: mark }));
+  }
+
+  async guestFacts(uuid: string) {
+    const found = await this.#find(uuid);
+    return found.live ? { hostname: found.live.name, addresses: ["10.0.0.1"] } : null;
+  }
+
+  async statistics() {
+    this.#mustAnswer();
+    return [];
+  }
+
+  async screenshot() {
+    return { mime: "image/x-portable-pixmap", bytes: new Uint8Array(Buffer.from("P6\n1 1\n255\nabc")) };
+  }
+
+  async serial() {
+    return { read: async () => undefined, write: async () => {}, close: () => {} };
+  }
+
+  async facts() {
+    this.#mustAnswer();
+    return {
+      libvirtVersion: "9.0.0",
+      qemuVersion: "7.2.0",
+      capabilitiesXml: "<capabilities/>",
+      domainCapabilitiesXml: "<domainCapabilities/>",
+      cpuModels: ["qemu64"],
+    };
+  }
+
+  problems(): readonly string[] {
+    return this.connected ? [] : ["libvirtd does not answer"];
+  }
+
+  async migration(uuid: string): Promise<MigrationSession> {
+    this.#mustAnswer();
+    let role: "source" | "target" | null = null;
+    let performed = false;
+    let over = false;
+    const session = {
+      open: true,
+      begin: async () => {
+        const found = await this.#running(uuid);
+        role = "source";
+        return { cookie: new Uint8Array([1]), xml: renderDescription(found.live ?? parseDomain("")) };
+      },
+      prepare: async (_options: unknown, xml: string) => {
+        await this.#begin("prepare", uuid);
+        role = "target";
+        const before = this.#domains.get(uuid)?.definition ?? null;
+        this.#domains.set(uuid, { uuid, definition: before, live: parseDomain(xml), state: "paused", reason: "starting-up" });
+        return { cookie: new Uint8Array([2]), uri: "tcp://10.0.0.2:49152" };
+      },
+      perform: async () => {
+        await this.#begin("perform", uuid);
+        performed = true;
+        Object.assign(await this.#running(uuid), { state: "paused", reason: "migration" });
+        return new Uint8Array([3]);
+      },
+      finish: async (_options: unknown, _cookie: Uint8Array, cancelled: boolean) => {
+        await this.#begin(cancelled ? "finish-cancelled" : "finish", uuid);
+        over = true;
+        const found = await this.#running(uuid);
+        if (cancelled) this.#vanish(uuid);
+        else Object.assign(found, { state: "running", reason: "migrated", definition: found.live });
+        return new Uint8Array([4]);
+      },
+      confirm: async (_options: unknown, _cookie: Uint8Array, cancelled: boolean) => {
+        await this.#begin(cancelled ? "confirm-cancelled" : "confirm", uuid);
+        over = true;
+        if (cancelled) Object.assign(await this.#running(uuid), { state: "running", reason: "booted" });
+        else this.stop(uuid, "migrated");
+      },
+      close: () => {
+        if (!session.open) return;
+        session.open = false;
+        this.#sessions.delete(session);
+        if (over) return;
+        if (role === "target") this.#vanish(uuid);
+        // After `perform` the daemon cannot know whether the target runs: the source stays paused.
+        else if (role === "source" && !performed && this.#domains.get(uuid)?.live)
+          Object.assign(this.#domains.get(uuid) ?? {}, { state: "running", reason: "booted" });
+      },
+    };
+    this.#sessions.add(session);
+    return session;
+  }
+
+  async job(): Promise<JobFigures | null> {
+    return figures;
+  }
+
+  async abortJob(uuid: string): Promise<void> {
+    await this.#begin("abort", uuid);
+  }
+
+  async setMaximumDowntime(): Promise<void> {}
+  async startPostCopy(): Promise<void> {}
+
+  subscribe(listener: (event: HypervisorEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** The client ends: sessions go with it, domains stay. */
+  close(): void {
+    for (const session of [...this.#sessions]) session.close();
+    this.#listeners.clear();
+  }
+
+  // What happens to guests and to the daemon by themselves.
+
+  stop(uuid: string, reason: DomainReason): void {
+    const found = this.#domains.get(uuid);
+    if (!found?.live) return;
+    Object.assign(found, { live: null, state: "stopped", reason });
+    if (!found.definition) this.#domains.delete(uuid);
+    this.#emit(uuid, "stopped", reason);
+  }
+
+  pause(uuid: string, reason: DomainReason): void {
+    Object.assign(this.#domains.get(uuid) ?? {}, { state: "paused", reason });
+    this.#emit(uuid, "suspended", reason);
+  }
+
+  /** The host's power goes and comes: definitions stay, and nobody knows why nothing runs. */
+  powerCycle(): void {
+    for (const found of [...this.#domains.values()]) {
+      Object.assign(found, { live: null, state: "stopped", reason: "unknown" });
+      if (!found.definition) this.#domains.delete(found.uuid);
+    }
+  }
+
+  disconnect(): void {
+    this.connected = false;
+    for (const session of [...this.#sessions]) session.close();
+    this.emit({ type: "disconnected", why: "the daemon went away" });
+  }
+
+  reconnect(): void {
+    this.connected = true;
+    this.emit({ type: "connected" });
+  }
+
+  /** A domain that Sheaf did not make, or one made under another placement. */
+  put(xml: string, state: DomainState): void {
+    const description = parseDomain(xml);
+    const active = state !== "stopped";
+    this.#domains.set(description.uuid, {
+      uuid: description.uuid,
+      definition: description,
+      live: active ? description : null,
+      state,
+      reason: active ? "booted" : "unknown",
+    });
+  }
+
+  live(uuid: string): DomainDescription | null {
+    return this.#domains.get(uuid)?.live ?? null;
+  }
+
+  emit(event: HypervisorEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  #emit(uuid: string, event: Extract<HypervisorEvent, { type: "lifecycle" }>["event"], detail: DomainReason = "other"): void {
+    this.emit({ type: "lifecycle", uuid, event, detail });
+  }
+
+  #vanish(uuid: string): void {
+    const found = this.#domains.get(uuid);
+    if (!found) return;
+    if (found.definition) Object.assign(found, { live: null, state: "stopped", reason: "destroyed" });
+    else this.#domains.delete(uuid);
+  }
+
+  async #change(name: string, uuid: string, scope: Scope, change: (domain: DomainDescription) => DomainDescription): Promise<void> {
+    await this.#begin(name, uuid);
+    const found = await this.#find(uuid);
+    if (scope.live) {
+      if (!found.live) throw new HypervisorError("refused", "domain is not running");
+      found.live = change(found.live);
+    }
+    if (scope.config && found.definition) found.definition = change(found.definition);
+    this.emit({ type: "changed", uuid });
+  }
+
+  #mustAnswer(): void {
+    if (!this.connected) throw new HypervisorError("disconnected", "libvirtd does not answer");
+  }
+
+  async #begin(name: string, uuid: string): Promise<void> {
+    this.#mustAnswer();
+    await this.#hang(uuid);
+    this.calls.push(`${name} ${uuid}`);
+    const refusal = this.refusals.get(name);
+    if (refusal !== undefined) throw new HypervisorError("refused", refusal);
+  }
+
+  async #hang(uuid: string): Promise<void> {
+    if (this.hung.has(uuid)) throw new HypervisorError("timed-out", "no answer within 15000 ms");
+  }
+
+  async #find(uuid: string): Promise<SimulatedDomain> {
+    this.#mustAnswer();
+    await this.#hang(uuid);
+    const found = this.#domains.get(uuid);
+    if (!found) throw new HypervisorError("unknown-domain", `Domain not found: no domain with matching uuid '${uuid}'`);
+    return found;
+  }
+
+  async #running(uuid: string): Promise<SimulatedDomain> {
+    const found = await this.#find(uuid);
+    if (!found.live) throw new HypervisorError("refused", "Requested operation is not valid: domain is not running");
+    return found;
+  }
+}
+
+const summary = (found: SimulatedDomain): Domain => {
+  const description = found.live ?? found.definition;
+  const mark = description?.machine;
+  return {
+    uuid: found.uuid,
+    name: description?.name ?? "",
+    state: found.state,
+    reason: found.reason,
+    persistent: found.definition !== null,
+    ...(mark ? { mark } : {}),
+  };
+};
+
+/** A device alone, by way of a domain around it. */
+function fragment(device: string): DomainDescription {
+  return parseDomain(
+    `<domain type='qemu'><name>x</name><uuid>00000000-0000-4000-8000-000000000000</uuid><memory unit='KiB'>1024</memory><vcpu>1</vcpu><os><type machine='q35'>hvm</type></os><devices>${device}</devices></domain>`,
+  );
+}

@@ -1,0 +1,148 @@
+/** The server's end of the agents' wire, in memory: says welcome, sends documents, keeps what is reported. For tests of the agent alone. */
+import type { AgentCalls, AgentDocument, AgentMessage, AgentMethod, ServerMessage } from "@sheaf/contract";
+import type { Kind } from "@sheaf/model";
+import type { Dialer, Identity, ServerSocket, SocketHandlers } from "../ports.ts";
+
+type Hello = Extract<AgentMessage, { type: "hello" }>;
+
+export class SimulatedServer implements Dialer {
+  reachable = true;
+  incarnation = "i1";
+  leaseMs = 15_000;
+  /** Newest value of each part: `vm/<id>/status/agent`. */
+  readonly parts = new Map<string, unknown>();
+  /** Every reported value in its order. */
+  readonly reported: { readonly key: string; readonly value: unknown }[] = [];
+  readonly documents = new Map<string, AgentDocument>();
+  readonly hellos: Hello[] = [];
+  readonly messages: AgentMessage[] = [];
+  /** Image contents by id. */
+  readonly images = new Map<string, Uint8Array>();
+  /** Bytes after which the next fetch breaks off. */
+  breakFetchAfter: number | null = null;
+  fetches = 0;
+  /** Certificates handed out on request. */
+  sign: ((request: string) => Promise<string>) | null = null;
+  #handlers: SocketHandlers | null = null;
+  #revision = 1;
+  #call = 0;
+  readonly #replies = new Map<number, (reply: Extract<AgentMessage, { type: "reply" }>) => void>();
+
+  async dial(_identity: Identity, _signal: AbortSignal): Promise<ServerSocket> {
+    if (!this.reachable) throw new Error("connection refused");
+    const mine: { handlers: SocketHandlers | null } = { handlers: null };
+    const end = (reason: string): void => {
+      const { handlers } = mine;
+      mine.handlers = null;
+      if (this.#handlers === handlers) this.#handlers = null;
+      queueMicrotask(() => handlers?.closed(1000, reason));
+    };
+    return {
+      unsentBytes: 0,
+      send: (data) => {
+        if (mine.handlers && typeof data === "string") this.#receive(JSON.parse(data) as AgentMessage); // of this version's agent
+      },
+      close: (_code, reason) => end(reason),
+      cut: () => end("cut"),
+      listen: (handlers) => {
+        mine.handlers = handlers;
+        this.#handlers = handlers;
+      },
+    };
+  }
+
+  async fetchImage(_identity: Identity, imageId: string, offset: number) {
+    this.fetches += 1;
+    const content = this.images.get(imageId);
+    if (!content) throw new Error(`no image ${imageId}`);
+    const breakAt = this.breakFetchAfter;
+    this.breakFetchAfter = null;
+    async function* body(): AsyncGenerator<Uint8Array> {
+      if (breakAt === null) return yield content?.subarray(offset) ?? new Uint8Array(0);
+      yield content?.subarray(offset, offset + breakAt) ?? new Uint8Array(0);
+      throw new Error("connection reset");
+    }
+    return { offset, totalBytes: content.byteLength, body: body() };
+  }
+
+  /** Cuts the connection; with `reachable` false the agent does not come back. */
+  cut(): void {
+    const handlers = this.#handlers;
+    this.#handlers = null;
+    handlers?.closed(1006, "cut");
+  }
+
+  put(...documents: AgentDocument[]): void {
+    for (const document of documents) {
+      this.#revision += 1;
+      const next = { ...document, revision: this.#revision };
+      this.documents.set(`${document.kind}/${document.id}`, next);
+      this.#send({ type: "upsert", revision: this.#revision, document: next });
+    }
+  }
+
+  remove(kind: Kind, id: string, gone: boolean, placement?: { epoch: number; incarnation: string }): void {
+    this.documents.delete(`${kind}/${id}`);
+    this.#send({ type: "remove", revision: ++this.#revision, kind, id, gone, ...(placement ? { placement } : {}) });
+  }
+
+  call<M extends AgentMethod>(method: M, parameters: AgentCalls[M]["in"], timeoutMs = 60_000): Promise<AgentCalls[M]["out"]> {
+    const id = ++this.#call;
+    return new Promise((resolve, reject) => {
+      this.#replies.set(id, (reply) => {
+        if (reply.ok) resolve(reply.result as AgentCalls[M]["out"]); // what the contract says of this method
+        else reject(Object.assign(new Error(reply.problem.message), { code: reply.problem.code }));
+      });
+      this.#send({ type: "call", id, method, parameters, timeoutMs });
+    });
+  }
+
+  part<T>(kind: Kind, id: string, part = "status/agent"): T | undefined {
+    return this.parts.get(`${kind}/${id}/${part}`) as T | undefined; // the test knows what it asks for
+  }
+
+  #receive(message: AgentMessage): void {
+    this.messages.push(message);
+    switch (message.type) {
+      case "hello":
+        this.hellos.push(message);
+        this.#send({
+          type: "welcome",
+          wireVersion: 1,
+          serverVersion: "test",
+          incarnation: this.incarnation,
+          heartbeatMs: 5000,
+          leaseMs: this.leaseMs,
+          now: 0,
+        });
+        this.#send({ type: "sync", revision: this.#revision, documents: [...this.documents.values()] });
+        return;
+      case "heartbeat":
+        return this.#send({ type: "beat", sequence: message.sequence, now: 0 });
+      case "report":
+        for (const { kind, id, part, value } of message.parts) {
+          const key = `${kind}/${id}/${part}`;
+          this.reported.push({ key, value });
+          if (value === null) this.parts.delete(key);
+          else this.parts.set(key, value);
+        }
+        return this.#send({ type: "reported", sequence: message.sequence, refused: [] });
+      case "reply":
+        this.#replies.get(message.id)?.(message);
+        return;
+      case "renew-certificate":
+        void this.sign?.(message.certificateRequest).then((certificate) => this.#send({ type: "certificate", certificate }));
+        return;
+      default:
+    }
+  }
+
+  #send(message: ServerMessage): void {
+    const handlers = this.#handlers;
+    const text = JSON.stringify(message);
+    // As on a network: later, in order.
+    queueMicrotask(() => {
+      if (this.#handlers === handlers) handlers?.text(text);
+    });
+  }
+}
