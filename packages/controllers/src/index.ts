@@ -3,3 +3,4 @@ export * from "./controller.ts";
 export * from "./create-controllers.ts";
 export * from "./ports.ts";
 export * from "./settings.ts";
+export * from "./start-controllers.ts";

@@ -137,7 +137,9 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     }
   }
 
-  const hostId = (reference: string): string => cache.get("host", reference)?.id ?? cache.byName("host", "-", reference)?.id ?? reference;
+  function hostId(reference: string): string {
+    return cache.get("host", reference)?.id ?? cache.byName("host", "-", reference)?.id ?? reference;
+  }
 
   function underWay(host: string): number {
     let count = 0;

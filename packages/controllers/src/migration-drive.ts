@@ -277,6 +277,7 @@ export class MigrationDrive {
    */
   async #transact(transaction: { compare: Compare[]; then: Operation[] }, value: string | null): Promise<number | null> {
     const { store, cache, leadership } = this.#context;
+    if (this.#stop.aborted) throw new Deposed("this server leads no more");
     const input = { compare: [...leadership(), ...transaction.compare], then: transaction.then };
     const result: TransactionResult = await this.#patiently(() => store.transact(input));
     if (result.succeeded) {

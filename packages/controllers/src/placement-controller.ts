@@ -162,13 +162,15 @@ export function placementController(context: ControllerContext, index: SiteIndex
     if (lost.length > 0) volumesToLookAt.add(id);
   }
 
-  const newPlacement = (host: string, epoch: number, reason: string): Placement => ({
-    host,
-    epoch,
-    incarnation: store.incarnation,
-    reason,
-    at: clock.now(),
-  });
+  function newPlacement(host: string, epoch: number, reason: string): Placement {
+    return {
+      host,
+      epoch,
+      incarnation: store.incarnation,
+      reason,
+      at: clock.now(),
+    };
+  }
 
   /** @returns shapes that fit nowhere any more */
   async function place(candidates: readonly Candidate[]): Promise<Map<string, string>> {
@@ -176,22 +178,23 @@ export function placementController(context: ControllerContext, index: SiteIndex
       candidates.map((candidate) => candidate.request),
       snapshot,
     );
-    const chosen: Decision<Placed>[] = [];
     const refused: Refusal[] = [];
-    for (const [position, { decision }] of decisions.entries()) {
-      const candidate = candidates[position];
-      if (!candidate) continue;
-      const { record, request } = candidate;
-      if (decision.none) refused.push({ record, shape: shapeOf(request) ?? record.id, reason: decision.reason });
-      else chosen.push(await placementOf(candidate, decision));
-    }
     try {
+      const chosen: Decision<Placed>[] = [];
+      for (const [position, { decision }] of decisions.entries()) {
+        const candidate = candidates[position];
+        if (!candidate) continue;
+        const { record, request } = candidate;
+        if (decision.none) refused.push({ record, shape: shapeOf(request) ?? record.id, reason: decision.reason });
+        else chosen.push(await placementOf(candidate, decision));
+      }
       for (const { about } of await commitAll(context, chosen)) logger.debug({ ...about }, "a placement was overtaken by another change");
     } finally {
       // The records say it now; what was not committed holds nothing.
-      for (const { about } of chosen) {
-        snapshot.release(about.id);
-        room.leave(about.id);
+      for (const { request, decision } of decisions) {
+        if (decision.none) continue;
+        snapshot.release(request.vm);
+        room.leave(request.vm);
       }
     }
     await tell(refused);

@@ -1,0 +1,318 @@
+/**
+ * Agents of simulated hosts for tests: they accept what is placed on them, report as the gateway would write it, and answer the calls of a
+ * migration as libvirt does. They keep watch: a guest that runs twice is noted in `violations`. Never imported by production code.
+ */
+import type { Clock } from "@sheaf/base";
+import type { AgentCalls, AgentMethod, MigrationCall } from "@sheaf/contract";
+import { partKey, SheafError, type RecordOf, type VmObservation } from "@sheaf/model";
+import type { Store } from "@sheaf/store";
+import type { RecordCache } from "./context.ts";
+import type { Agents, CallOptions } from "./ports.ts";
+
+/** `fail`: refused. `lost`: never sent. `undone`/`done`: no answer, the work not done or done. `hang`: as `undone`, until the caller gives up. */
+export type CallFault = "fail" | "lost" | "undone" | "done" | "hang";
+
+interface Guest {
+  /** `loaded`: has all memory, CPUs not started. */
+  state: "running" | "paused" | "incoming" | "loaded";
+}
+interface SimulatedHost {
+  readonly id: string;
+  connected: boolean;
+  powered: boolean;
+  lastHeardAt: number | null;
+  bootId: number;
+  readonly guests: Map<string, Guest>;
+  /** Tasks whose Finish3 was noted on the host's disk. */
+  readonly noted: Set<string>;
+}
+
+export interface CallRecord {
+  readonly hostId: string;
+  readonly method: AgentMethod;
+  readonly cancelled: boolean;
+}
+
+export class SimulatedAgents implements Agents {
+  readonly hosts = new Map<string, SimulatedHost>();
+  readonly violations: string[] = [];
+  readonly calls: CallRecord[] = [];
+  /** Machines whose start fails, with why. */
+  readonly broken = new Map<string, string>();
+  /** Whether machines and volumes are taken care of; off: nothing is reported until it is on again. */
+  working = true;
+  latencyMs = 5;
+  /** Time each migration's copying takes. */
+  copyMs = 200;
+  fault: (call: CallRecord) => CallFault | undefined = () => undefined;
+  /** Told before the work of a call is done, and after it before its answer goes out: where tests kill. */
+  moment: (call: CallRecord, when: "before" | "after") => void = () => {};
+  readonly #clock: Clock;
+  readonly #store: Store;
+  readonly #cache: RecordCache;
+  readonly #reported = new Map<string, string>();
+  readonly #listeners = new Set<(event: { hostId: string; connected: boolean }) => void>();
+
+  constructor(options: { readonly clock: Clock; readonly store: Store; readonly cache: RecordCache }) {
+    this.#clock = options.clock;
+    this.#store = options.store;
+    this.#cache = options.cache;
+    this.#cache.subscribe((_revision, changes) => {
+      for (const { kind, id } of changes) {
+        if (kind === "vm" || kind === "volume") this.#soon(kind, id);
+        if (kind === "volume") this.#wakeOwner(id);
+      }
+    });
+  }
+
+  add(id: string): SimulatedHost {
+    const host: SimulatedHost = {
+      id,
+      connected: true,
+      powered: true,
+      lastHeardAt: this.#clock.monotonic(),
+      bootId: 1,
+      guests: new Map(),
+      noted: new Set(),
+    };
+    this.hosts.set(id, host);
+    this.#tell(host);
+    return host;
+  }
+
+  connected(hostId: string): boolean {
+    return this.hosts.get(hostId)?.connected === true;
+  }
+  lastHeardAt(hostId: string): number | null {
+    const host = this.hosts.get(hostId);
+    return host?.connected ? this.#clock.monotonic() : (host?.lastHeardAt ?? null);
+  }
+  subscribe(listener: (event: { hostId: string; connected: boolean }) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  cut(hostId: string): void {
+    const host = this.#host(hostId);
+    if (host.connected) host.lastHeardAt = this.#clock.monotonic();
+    host.connected = false;
+    this.#tell(host);
+  }
+  heal(hostId: string): void {
+    const host = this.#host(hostId);
+    host.connected = true;
+    this.#tell(host);
+    this.lookAtAll(host.id);
+  }
+  powerOff(hostId: string): void {
+    const host = this.#host(hostId);
+    host.powered = false;
+    host.guests.clear();
+    this.cut(hostId);
+  }
+  powerOn(hostId: string): void {
+    const host = this.#host(hostId);
+    host.powered = true;
+    host.bootId += 1;
+    this.heal(hostId);
+  }
+
+  /** Hosts on which this machine's CPUs run. */
+  runningOn(vmId: string): string[] {
+    return [...this.hosts.values()].filter((host) => host.guests.get(vmId)?.state === "running").map((host) => host.id);
+  }
+  /** Hosts that hold anything of it. */
+  anythingOn(vmId: string): string[] {
+    return [...this.hosts.values()].filter((host) => host.guests.has(vmId)).map((host) => host.id);
+  }
+
+  lookAtAll(hostId: string): void {
+    for (const vm of this.#cache.all("vm")) this.#soon("vm", vm.id);
+    for (const volume of this.#cache.all("volume")) this.#soon("volume", volume.id);
+    for (const vmId of this.#host(hostId).guests.keys()) this.#soon("vm", vmId);
+  }
+
+  #host(id: string): SimulatedHost {
+    const host = this.hosts.get(id);
+    if (!host) throw new Error(`no simulated host ${id}`);
+    return host;
+  }
+  #tell({ id, connected }: SimulatedHost): void {
+    for (const listener of this.#listeners) listener({ hostId: id, connected });
+  }
+
+  #soon(kind: "vm" | "volume", id: string): void {
+    this.#clock.setTimer(this.latencyMs, () => {
+      if (!this.working) return;
+      if (kind === "volume") this.#lookAtVolume(id);
+      else for (const host of this.hosts.values()) if (host.connected) this.#lookAtVm(host, id);
+    });
+  }
+
+  #wakeOwner(volumeId: string): void {
+    for (const vm of this.#cache.all("vm")) if (vm.spec.disks.some((disk) => disk.volume === volumeId)) this.#soon("vm", vm.id);
+  }
+
+  #lookAtVolume(id: string): void {
+    const volume = this.#cache.get("volume", id);
+    const host = this.hosts.get(volume?.placement?.host ?? "");
+    if (!volume || !host?.connected) return;
+    const state = volume.deletedAt === undefined ? "ready" : "gone";
+    const value = {
+      state,
+      host: host.id,
+      path: `/pool/${id}`,
+      sizeBytes: volume.spec.sizeBytes,
+      allocatedBytes: 0,
+      observedGeneration: volume.generation,
+    };
+    this.#report("volume", volume, value);
+  }
+
+  #lookAtVm(host: SimulatedHost, id: string): void {
+    const vm = this.#cache.get("vm", id);
+    // It waits for the migration's calls; the server settles what an interrupted one left.
+    if (vm?.status.migration) return;
+    if (vm?.placement?.host !== host.id) {
+      host.guests.delete(id);
+      return;
+    }
+    if (vm.deletedAt !== undefined) {
+      host.guests.delete(id);
+      return this.#observe(host, vm, "gone");
+    }
+    const problem = this.broken.get(id);
+    if (problem !== undefined) return this.#observe(host, vm, "failed", { problem });
+    const ready = vm.spec.disks.every((disk) => this.#cache.get("volume", disk.volume ?? "")?.status.agent?.state === "ready");
+    if (!ready) return this.#observe(host, vm, "preparing", { observedGeneration: 0 });
+    if (vm.spec.power === "stopped") {
+      host.guests.delete(id);
+      return this.#observe(host, vm, "stopped");
+    }
+    host.guests.set(id, { state: vm.spec.power === "paused" ? "paused" : "running" });
+    this.check(id);
+    this.#observe(host, vm, vm.spec.power);
+  }
+
+  /** At most one copy may run. */
+  check(vmId: string): void {
+    const running = this.runningOn(vmId);
+    if (running.length > 1) this.violations.push(`${vmId} runs on ${running.join(" and ")} at ${this.#clock.monotonic()}`);
+    const owner = this.#cache.get("vm", vmId)?.placement?.host;
+    if (running.length === 1 && running[0] !== owner)
+      this.violations.push(`${vmId} runs on ${running[0]} but is placed on ${owner} at ${this.#clock.monotonic()}`);
+  }
+
+  #observe(host: SimulatedHost, vm: RecordOf<"vm">, state: VmObservation["state"], rest: Partial<VmObservation> = {}): void {
+    const value: VmObservation = {
+      state,
+      epoch: vm.placement?.epoch ?? 0,
+      host: host.id,
+      bootId: String(host.bootId),
+      observedGeneration: vm.generation,
+      since: 0,
+      startRequestSeen: vm.spec.startRequest,
+      restarts: 0,
+      pendingChanges: [],
+      ...rest,
+    };
+    this.#report("vm", vm, value);
+  }
+
+  /** Once each value, as an agent does: not again because the cache lags. */
+  #report(kind: "vm" | "volume", record: { readonly id: string; readonly specRevision: number }, value: unknown): void {
+    const text = JSON.stringify(value);
+    if (this.#reported.get(record.id) === text) return;
+    this.#reported.set(record.id, text);
+    const failed = () => {
+      this.#reported.delete(record.id);
+      this.#soon(kind, record.id);
+    };
+    const compare = [{ key: partKey(kind, record.id, "spec"), modRevision: record.specRevision }];
+    this.#store
+      .transact({ compare, then: [{ put: partKey(kind, record.id, "status/agent"), value: text }] })
+      .then((result) => result.succeeded || failed(), failed);
+  }
+
+  async call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]> {
+    const record: CallRecord = { hostId, method, cancelled: (parameters as { cancelled?: boolean }).cancelled === true };
+    this.calls.push(record);
+    const fault = this.fault(record);
+    if (!this.connected(hostId) || fault === "lost") throw new SheafError("host-unreachable", `host ${hostId} is not connected`);
+    if (fault === "fail") throw new SheafError("hypervisor-failed", `${method} was refused`);
+    if (fault === "hang")
+      return new Promise((_resolve, reject) => options.signal?.addEventListener("abort", () => reject(options.signal?.reason), { once: true }));
+    this.moment(record, "before");
+    await this.#pass(method === "migrate.perform" ? this.copyMs : this.latencyMs);
+    if (!this.connected(hostId)) throw new SheafError("host-unreachable", `host ${hostId} went away`);
+    if (fault === "undone") throw new SheafError("timed-out", `${method} did not answer`);
+    const host = this.#host(hostId);
+    const answer = this.#work(host, method, parameters);
+    this.moment(record, "after");
+    if (fault === "done" || !this.connected(hostId)) throw new SheafError("timed-out", `${method} did not answer`);
+    options.onProgress?.({ remainingBytes: 0 });
+    return answer as AgentCalls[M]["out"]; // the cases below answer their method's type
+  }
+
+  #pass(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#clock.setTimer(ms, resolve));
+  }
+
+  #work(host: SimulatedHost, method: AgentMethod, parameters: unknown): unknown {
+    const { vmId, taskId, targetHost, cancelled } = parameters as MigrationCall & { cancelled?: boolean }; // asked for by the migration alone
+    const guest = host.guests.get(vmId);
+    const refuse = (why: string): never => {
+      throw new SheafError("hypervisor-failed", why);
+    };
+    const stats = { totalMs: this.copyMs, downtimeMs: 12, memoryBytes: 1000, diskBytes: 24, iterations: 2 };
+    switch (method) {
+      case "vm.probe":
+        return { state: guest === undefined ? "absent" : guest.state === "loaded" ? "paused" : guest.state, migrating: false };
+      case "migrate.begin":
+        return guest?.state === "running" ? { cookie: "b", xml: "<domain/>" } : refuse("the guest does not run");
+      case "migrate.prepare":
+        host.guests.set(vmId, { state: "incoming" });
+        return { cookie: "p", uri: "tcp://target", certificateReady: true };
+      case "migrate.perform": {
+        const target = this.#host(targetHost);
+        const there = target.guests.get(vmId);
+        if (guest?.state === "paused" && there?.state === "loaded") return { cookie: "f", stats };
+        if (guest?.state !== "running" || there?.state !== "incoming" || !target.powered) return refuse("the other side is not there");
+        guest.state = "paused";
+        there.state = "loaded";
+        return { cookie: "f", stats };
+      }
+      case "migrate.abort":
+        return {};
+      case "migrate.finish": {
+        if (cancelled) {
+          if (guest?.state === "running") this.violations.push(`${vmId}: a running guest was given up`);
+          host.guests.delete(vmId);
+          return { cookie: "c", running: false };
+        }
+        if (guest?.state === "running") return { cookie: "c", running: true };
+        if (guest?.state === "loaded") {
+          host.noted.add(taskId);
+          guest.state = "running";
+          this.check(vmId);
+          return { cookie: "c", running: true };
+        }
+        host.guests.delete(vmId);
+        return { cookie: "c", running: false, ...(host.noted.has(taskId) ? {} : { neverRan: true }) };
+      }
+      case "migrate.confirm": {
+        if (!cancelled) {
+          if (guest?.state === "running") this.violations.push(`${vmId}: a running source was removed`);
+          host.guests.delete(vmId);
+          return { running: false, stats };
+        }
+        if (!guest) return refuse("the guest is not there");
+        guest.state = "running";
+        this.check(vmId);
+        return { running: true };
+      }
+      default:
+        return refuse(`${method} is not simulated`);
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Runs the controllers while this server leads: a keyed queue each, fed by the cache's changes. Called by `apps/server`, the simulator and tests.
+ * Must never run two terms of leadership at once: a new one begins when the work of the old one has ended.
+ */
+import { KeyedQueue, Leadership } from "@sheaf/runtime";
+import { StoreError } from "@sheaf/store";
+import type { SnapshotIndex } from "@sheaf/scheduling";
+import { Overtaken } from "./commit.ts";
+import type { ControllerContext, RecordChange } from "./context.ts";
+import type { Controller } from "./controller.ts";
+import { createControllers } from "./create-controllers.ts";
+
+export interface StartOptions extends Omit<ControllerContext, "leadership"> {
+  /** This server, for people. */
+  readonly identity: string;
+  readonly leaseMs?: number;
+}
+
+export interface RunningControllers {
+  /** The scheduler's picture, kept up to date whether or not this server leads: for ranking hosts on request. */
+  readonly snapshot: SnapshotIndex;
+  readonly leads: boolean;
+  /** Resolves when no controller is at work any more and the lead is given up. */
+  stop(): Promise<void>;
+}
+
+interface Term {
+  readonly queues: ReadonlyMap<Controller, KeyedQueue>;
+  readonly abort: AbortController;
+  readonly ends: readonly (() => void)[];
+}
+
+export function startControllers(options: StartOptions): RunningControllers {
+  const { cache, clock, random, logger, store, identity, leaseMs } = options;
+  let term: Term | null = null;
+  /** Turns of beginning and ending, one after the other. */
+  let turns: Promise<unknown> = Promise.resolve();
+  const leadership = new Leadership({
+    store,
+    clock,
+    logger,
+    name: "controllers",
+    identity,
+    ...(leaseMs === undefined ? {} : { leaseMs }),
+    began: () => {
+      turns = turns.then(() => {
+        if (leadership.leads && term === null) term = begin();
+      });
+    },
+    ended: () => {
+      const ending = term;
+      term = null;
+      if (ending) turns = Promise.all([turns, end(ending)]);
+    },
+  });
+  const set = createControllers({ ...options, leadership: () => leadership.conditions() });
+  const unsubscribe = cache.subscribe((_revision, changes) => {
+    if (term) for (const change of changes) wake(term, change);
+  });
+  leadership.start();
+
+  function begin(): Term {
+    const abort = new AbortController();
+    const queues = new Map<Controller, KeyedQueue>();
+    const ends: (() => void)[] = [];
+    for (const controller of set.controllers) {
+      const queue = new KeyedQueue({
+        clock,
+        random,
+        concurrency: controller.concurrency ?? 4,
+        work: (key) => controller.reconcile(key, abort.signal),
+        failed: (key, error, failures, pauseMs) => {
+          const fields = { controller: controller.name, key, error: String(error), failures, pauseMs };
+          // Being overtaken, and a store that is away for a moment, are everyday things.
+          if (error instanceof Overtaken || error instanceof StoreError || abort.signal.aborted) logger.debug(fields, "a look is repeated");
+          else logger.warn({ ...fields, stack: error instanceof Error ? error.stack : undefined }, "a controller failed; it is tried again");
+        },
+      });
+      queues.set(controller, queue);
+    }
+    for (const [controller, queue] of queues) {
+      const stop = controller.begin?.((key, afterMs) => queue.add(key, afterMs));
+      if (stop) ends.push(stop);
+      for (const key of controller.initialKeys()) queue.add(key);
+    }
+    return { queues, abort, ends };
+  }
+
+  return {
+    snapshot: set.snapshot,
+    get leads() {
+      return leadership.leads;
+    },
+    async stop() {
+      unsubscribe();
+      await leadership.stop();
+      await turns;
+      set.close();
+    },
+  };
+}
+
+function wake({ queues }: Term, change: RecordChange): void {
+  for (const [controller, queue] of queues) if (controller.reads.includes(change.kind)) for (const key of controller.keysFor(change)) queue.add(key);
+}
+
+async function end({ queues, abort, ends }: Term): Promise<void> {
+  abort.abort(new Error("this server leads no more"));
+  for (const stop of ends) stop();
+  await Promise.all([...queues.values()].map((queue) => queue.stop()));
+}
