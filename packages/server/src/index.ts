@@ -1,3 +1,11 @@
 export { createApi, type Api, type ApiOptions } from "./api/create-api.ts";
 export * from "./context.ts";
 export { administrator, bootstrapAdmin, resetPassword, type BootstrapContext } from "./identity/bootstrap.ts";
+export { SiteAuthority, type KeyFiles, type ServerIdentity, type SiteAuthorityOptions } from "./authority/site-authority.ts";
+export { Revocations } from "./authority/revocations.ts";
+export { createSecrets, secretKeyBytes } from "./authority/secrets.ts";
+export { defaultConsoleLimits, serveConsoles, type ConsoleDoor, type Consoles } from "./consoles/console-upgrades.ts";
+export { AgentsGateway, type HostPresence } from "./gateway/agents-gateway.ts";
+export type { AgentPeer, AgentSocket } from "./gateway/agent-session.ts";
+export { defaultGatewaySettings, type GatewayContext, type GatewaySettings, type RefusedAgentAttempt } from "./gateway/gateway-context.ts";
+export { TaskLogs } from "./gateway/task-logs.ts";
