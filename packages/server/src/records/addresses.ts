@@ -18,6 +18,8 @@ interface Range {
   next: bigint;
   /** Below `next`, oldest first: an address rests as long as possible before it is another machine's. */
   readonly released: bigint[];
+  /** Chosen for a machine that was not made after all: the first to be chosen again. */
+  readonly unused: bigint[];
 }
 
 export class Addresses {
@@ -73,7 +75,7 @@ export class Addresses {
       },
     });
     draft.whenAbandoned(() => {
-      if (!clash) range.released.unshift(value);
+      if (!clash) range.unused.push(value);
     });
     return address;
   }
@@ -87,7 +89,7 @@ export class Addresses {
     const from = parseIp(subnet.range?.from ?? "");
     const to = parseIp(subnet.range?.to ?? "");
     if (from === null || to === null) return null;
-    const range: Range = { family: from.family, from: from.value, to: to.value, cidr: subnet.cidr, next: from.value, released: [] };
+    const range: Range = { family: from.family, from: from.value, to: to.value, cidr: subnet.cidr, next: from.value, released: [], unused: [] };
     ranges.set(key, range);
     return range;
   }
@@ -100,6 +102,7 @@ function next(range: Range, used: ReadonlySet<string>, subnet: Subnet): bigint |
     const text = formatIp(parsed);
     return text !== gateway && !isReserved(parsed, range.cidr) && !used.has(text);
   };
+  for (let value = range.unused.pop(); value !== undefined; value = range.unused.pop()) if (free(value)) return value;
   while (range.next <= range.to) {
     const value = range.next;
     range.next += 1n;

@@ -34,7 +34,8 @@ export function checkedPath(kind: Kind, path: string, parameter: string): string
   // A label's key may hold dots: all behind `labels.` is the key.
   const segments = path.startsWith("labels.") ? ["labels", path.slice("labels.".length)] : path.split(".");
   const root = segments[0] ?? "";
-  const alias = aliases(kind)[root];
+  const known = aliases(kind);
+  const alias = Object.hasOwn(known, root) ? known[root] : undefined;
   if (alias !== undefined && segments.length === 1) return alias.split(".");
   if (
     !roots.has(root) ||
