@@ -42,6 +42,7 @@ if [ -c /dev/kvm ] && ! grep -qE '^flags.*\b(svm|vmx)\b' /proc/cpuinfo; then
   mount --bind "$d/hostname" /dev/kvm; mount -o remount,bind,ro /dev/kvm
 fi
 mount --bind "$d/run" /run                       # last: the socket is seen outside
+mkdir -p /run/lock                               # libvirt locks a console's pty there
 # The same shared directory once more, through FUSE and under a type that libvirt takes
 # for cluster storage: live migration then needs no UNSAFE flag.
 if command -v bindfs >/dev/null && [ -c /dev/fuse ]; then
