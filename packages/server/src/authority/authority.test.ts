@@ -134,6 +134,15 @@ describe("SiteAuthority", () => {
         socket.on("error", reject);
       });
     assert.equal(await talk("sheaf.example.org"), `true ${hostId}`);
+    // Who only knows the fingerprint finds the authority in what the server shows.
+    const shown = await new Promise<string>((resolve, reject) => {
+      const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {
+        resolve(socket.getPeerCertificate(true).issuerCertificate.fingerprint256.replaceAll(":", "").toLowerCase());
+        socket.destroy();
+      });
+      socket.on("error", reject);
+    });
+    assert.equal(`sha256:${shown}`, authority.fingerprint);
     await assert.rejects(talk("other.example.org"), /altnames/);
     server.close();
   });

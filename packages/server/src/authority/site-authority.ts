@@ -31,6 +31,7 @@ export interface KeyFiles {
 
 /** PEM: what a TLS server of this site needs. */
 export interface ServerIdentity {
+  /** Own certificate, then the authority's: who pins the authority by its fingerprint must be shown it. */
   readonly certificate: string;
   readonly privateKey: string;
   readonly authority: string;
@@ -87,7 +88,8 @@ export class SiteAuthority implements Authority {
   }
 
   get serverIdentity(): ServerIdentity {
-    return { ...this.#server, authority: this.certificate };
+    const { certificate, privateKey } = this.#server;
+    return { certificate: `${certificate.trimEnd()}\n${this.certificate.trimEnd()}\n`, privateKey, authority: this.certificate };
   }
 
   /** Called with the new certificate after each renewal. @returns the function that ends it */
