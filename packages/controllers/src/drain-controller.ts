@@ -37,8 +37,10 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
         }
         case "vm":
           for (const vm of [record, previous] as (Vm | undefined)[]) {
-            const host = vm?.placement && cache.get("host", vm.placement.host);
-            if (host && concerns(host)) yield host.id;
+            for (const id of [vm?.placement?.host, vm?.status.migration?.source]) {
+              const host = id === undefined ? undefined : cache.get("host", id);
+              if (host && concerns(host)) yield host.id;
+            }
           }
           if (!record) {
             failures.delete(id);
@@ -67,7 +69,7 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
       if (host.spec.schedulable !== "draining") return stopped(host, drainTasks);
       const parallel = drainTasks[0]?.spec.parameters["maximumParallelMigrations"];
       const plan = planDrain({
-        machines: [...index.vmsOnHost(hostId)].flatMap((id) => machineOf(id, host)),
+        machines: machinesOf(host),
         choose: (id) => choose(id, host),
         maximumParallel: Math.min(typeof parallel === "number" ? parallel : Number.POSITIVE_INFINITY, host.spec.maximumParallelMigrations),
       });
@@ -91,6 +93,12 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
   }
   function* draining(): Generator<string> {
     for (const id of index.draining) if (cache.get("host", id)?.status.drain?.done !== true) yield id;
+  }
+
+  /** Those placed there, and those that have just moved and still hold something there: only then may its power be cut. */
+  function machinesOf(host: Host): DrainMachine[] {
+    const leaving = [...index.migrating].filter((id) => cache.get("vm", id)?.status.migration?.source === host.id);
+    return [...new Set([...index.vmsOnHost(host.id), ...leaving])].flatMap((id) => machineOf(id, host));
   }
 
   function machineOf(id: string, host: Host): DrainMachine[] {

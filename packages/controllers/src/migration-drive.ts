@@ -82,6 +82,7 @@ export class MigrationDrive {
       this.#revision = entry.modRevision;
       let event: MigrationEvent | null = recovered ? "restarted" : null;
       let tries = 0;
+      let rounds = 0;
       while (!this.#stop.aborted) {
         const state = this.#record.phase;
         if (migrationTable[state].act.does === "end") return await this.#end();
@@ -95,6 +96,8 @@ export class MigrationDrive {
           event = this.#cancelled ? "cancel" : null;
           continue;
         }
+        // A target that has the guest and does not start it is asked again and again, not faster and faster.
+        if (event === "waiting") await this.#pause((rounds += 1));
         const moved = await this.#enter(step, event, learnt);
         event = moved ? null : "failed";
       }

@@ -54,7 +54,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
     async reconcile(_key, signal) {
       for (const id of volumesToLookAt) {
         volumesToLookAt.delete(id);
-        index.unplacedVolumes.has(id) || (await followMachine(id));
+        if (!index.unplacedVolumes.has(id)) await followMachine(id);
       }
       while (!signal.aborted) {
         const fresh = freshOnes();

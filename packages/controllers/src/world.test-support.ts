@@ -142,7 +142,7 @@ export class World {
     try {
       await this.clock.advanceUntil(condition, maxMs);
     } catch (error) {
-      throw new Error(`waited in vain: ${what} (${String(error)})`);
+      throw new Error(`waited in vain: ${what} (${String(error)})`, { cause: error });
     }
   }
 
@@ -261,6 +261,30 @@ export class World {
       requestedBy: "admin",
       ...rest,
     });
+    return id;
+  }
+
+  /** As the API does it: the host's spec and the task in one transaction. */
+  async drain(host: string, parameters: Record<string, unknown> = {}): Promise<string> {
+    const id = this.id();
+    const key = partKey("host", host, "spec");
+    const head = JSON.parse((await this.store.get(key))?.value ?? "{}") as StoredHead; // a spec part
+    const task = {
+      kind: "task",
+      id,
+      name: `drain-${id.slice(-12)}`,
+      labels: {},
+      generation: 1,
+      createdAt: this.clock.now(),
+      createdBy: "admin",
+      finalizers: [],
+    };
+    const spec = { verb: "drain", target: { kind: "host", id: host, name: "it" }, parameters, requestedBy: "admin" };
+    head.spec["schedulable"] = "draining";
+    await this.write([
+      { put: key, value: JSON.stringify({ ...head, generation: head.generation + 1 }) },
+      { put: partKey("task", id, "spec"), value: JSON.stringify({ ...task, spec }) },
+    ]);
     return id;
   }
 
