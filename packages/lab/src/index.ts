@@ -7,3 +7,5 @@ export type { QemuProcess } from "./process-table.ts";
 export { LabError } from "./lab-error.ts";
 export { waitFor } from "./wait.ts";
 export type { WaitOptions } from "./wait.ts";
+export { buildGuestImage, GUEST_IMAGE_CACHE } from "./guest-image.ts";
+export type { GuestImage } from "./guest-image.ts";
