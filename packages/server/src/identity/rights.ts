@@ -23,6 +23,11 @@ export class Rights {
     return this.#everywhere.has(privilege) || this.#byProject.get(projectId)?.has(privilege) === true;
   }
 
+  /** Whatever it is. */
+  anythingIn(projectId: string): boolean {
+    return this.#everywhere.size > 0 || (this.#byProject.get(projectId)?.size ?? 0) > 0;
+  }
+
   /** In one project at least. */
   anywhere(privilege: Privilege): boolean {
     if (this.#everywhere.has(privilege)) return true;

@@ -44,7 +44,7 @@ export class References {
   /** A project by name or id; absent: `default`. @throws SheafError `not-found` */
   project(caller: Caller, reference: string | undefined, at = "project"): RecordOf<"project"> {
     const found = this.#project(reference ?? defaultName);
-    if (found !== undefined && caller.rights.anywhere("project.view") && maySee(caller, found)) return found;
+    if (found !== undefined && caller.rights.anythingIn(found.id)) return found;
     throw missing("project", reference ?? defaultName, at);
   }
 
