@@ -6,6 +6,7 @@ import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { deletionController } from "./deletion-controller.ts";
 import { drainController } from "./drain-controller.ts";
+import { guestShutdownController } from "./guest-shutdown-controller.ts";
 import { livenessController } from "./liveness-controller.ts";
 import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
@@ -42,6 +43,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     migrationController(context, index, snapshot),
     drainController(context, index, snapshot),
     baselineController(context),
+    guestShutdownController(context),
     taskSweepController(context),
   ];
   return { controllers, snapshot, close };

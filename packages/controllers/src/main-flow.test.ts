@@ -215,6 +215,22 @@ test("a start that fails ends its task with the agent's words", async () => {
   await world.close();
 });
 
+for (const isProtected of [false, true])
+  test(`a machine whose guest shuts itself down ${isProtected ? "stays when it is protected" : "goes when its policy says so"}`, async () => {
+    const world = await World.make();
+    await world.addHost("h1");
+    const { vm, task } = await world.addVm("web", { spec: { protected: isProtected, restart: { onGuestShutdown: "delete" } } });
+    await world.taskEnds(task);
+    const seen = world.cache.get("vm", vm)?.status.agent;
+    world.agents.working = !isProtected;
+    await world.write([{ put: partKey("vm", vm, "status/agent"), value: JSON.stringify({ ...seen, state: "stopped", stoppedBy: "guest" }) }]);
+    if (isProtected) await world.clock.advance(60_000);
+    else await world.until(() => world.cache.get("vm", vm) === undefined, "it is gone");
+    assert.equal(world.cache.get("vm", vm)?.deletedAt, undefined);
+    assert.equal(world.cache.get("vm", vm) !== undefined, isProtected);
+    await world.close();
+  });
+
 test("a volume of no machine gets a host; one attached to a machine elsewhere follows it, its epoch growing", async () => {
   const world = await World.make();
   const h1 = await world.addHost("h1");

@@ -36,7 +36,14 @@ export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<
       return { event: "done", learnt: { cookie: answer.cookie }, xml: answer.xml };
     }
     case "prepared": {
-      const answer = await call("target", "migrate.prepare", { ...common, cookie, xml, copyVolumes: record.copyVolumes, ports: {} });
+      const answer = await call("target", "migrate.prepare", {
+        ...common,
+        cookie,
+        xml,
+        copyVolumes: record.copyVolumes,
+        ports: {},
+        postCopy: record.postCopy,
+      });
       if (!answer.certificateReady)
         return {
           event: "failed",

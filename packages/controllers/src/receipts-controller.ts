@@ -3,7 +3,7 @@
  * with such verbs. Woken by tasks and by what they are about.
  */
 import { partKey, type RecordOf } from "@sheaf/model";
-import { hasEnded, isReceipt, planReceipt, type ReceiptInput } from "@sheaf/planning";
+import { hasEnded, isAgentWork, isReceipt, planReceipt, type ReceiptInput } from "@sheaf/planning";
 import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -17,11 +17,11 @@ export function receiptsController(context: ControllerContext, index: SiteIndex)
     reads: ["task", "vm", "volume", "image", "host"],
     writes: ["task/status/controller (receipts)"],
     concurrency: 32,
-    initialKeys: () => [...cache.all("task")].filter((task) => isReceipt(task) && !hasEnded(task)).map((task) => task.id),
+    initialKeys: () => [...cache.all("task")].filter(isOpen).map((task) => task.id),
     *keysFor({ kind, id, record }) {
       if (kind === "task") {
         const task = record as RecordOf<"task"> | undefined; // the kind says so
-        if (task && isReceipt(task) && !hasEnded(task)) yield id;
+        if (task && isOpen(task)) yield id;
         return;
       }
       yield* index.openTasks(id);
@@ -31,11 +31,12 @@ export function receiptsController(context: ControllerContext, index: SiteIndex)
     },
     async reconcile(taskId) {
       const task = cache.get("task", taskId);
-      if (!task || !isReceipt(task)) return undefined;
+      if (!task || !isOpen(task)) return undefined;
       const { kind, id } = task.spec.target;
       const target = cache.get(kind, id) as ReceiptInput["target"]; // a record of any kind
       const volumes = target?.kind === "vm" ? volumesOf(target as RecordOf<"vm">, cache) : []; // the kind says so
-      const plan = planReceipt({ task, target, volumes, now: clock.now(), quietMs: settings.receiptQuietMs });
+      const hostExists = task.spec.host !== undefined && cache.get("host", task.spec.host) !== undefined;
+      const plan = planReceipt({ task, target, volumes, hostExists, now: clock.now(), quietMs: settings.receiptQuietMs });
       if (plan.write) {
         const result = await commit(context, {
           compare: [{ key: partKey("task", taskId, "spec"), modRevision: task.specRevision }],
@@ -47,3 +48,5 @@ export function receiptsController(context: ControllerContext, index: SiteIndex)
     },
   };
 }
+
+const isOpen = (task: RecordOf<"task">): boolean => (isReceipt(task) || isAgentWork(task)) && !hasEnded(task);

@@ -78,7 +78,7 @@ function step(world: World, event: MigrationEvent): World {
   const placement = next.placement ?? world.placement;
   // A guest may go back only where it never ran.
   if (next.placement === "source") assert.ok(!world.finishNoted && world.target !== "running", "went back although the target may have run it");
-  return { ...world, state: next.state, tries: Math.min(next.tries, 5), placement };
+  return { ...world, state: next.state, tries: Math.min(next.tries, 8), placement };
 }
 
 const ended = (world: World) => migrationTable[world.state].act.does === "end";

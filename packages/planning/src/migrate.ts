@@ -72,7 +72,7 @@ const all = (done: MigrationState, fault: MigrationNext): Record<"done" | Migrat
   restarted: fault,
 });
 /** A connection that breaks does not end the work: the agent is asked again, and answers how it stands. */
-const joinAgain: MigrationNext = { again: true, atMost: 5, then: "aborting" };
+const joinAgain: MigrationNext = { again: true, atMost: 8, then: "aborting" };
 const ended = { done: ignore, failed: again, unknown: again, lost: again, cancel: ignore, restarted: again };
 
 export const migrationTable: Readonly<Record<MigrationState, Row>> = {

@@ -6,7 +6,7 @@ import { ids, placedOn, record, seen, task, vm, volume } from "./record.test-sup
 import { planReceipt, type ReceiptInput } from "./receipts.ts";
 
 const plan = (one: ReceiptInput["task"], target: ReceiptInput["target"], rest: Partial<ReceiptInput> = {}) =>
-  planReceipt({ task: one, target, volumes: [], now: 1500, quietMs: 2000, ...rest });
+  planReceipt({ task: one, target, volumes: [], hostExists: true, now: 1500, quietMs: 2000, ...rest });
 const machine = vm();
 const placed = { placement: placedOn(ids.host) };
 
@@ -77,6 +77,22 @@ test("a deletion ends when the record is gone; other tasks are then cancelled", 
 test("changes that wait for the next start are told", () => {
   const waiting = vm({}, { ...placed, status: { agent: seen("running", { pendingChanges: ["4 vCPUs"] }) } });
   assert.match(plan(task("change", machine), waiting).write?.message ?? "", /at the next start: 4 vCPUs/);
+});
+
+test("stopping what has no host is done, and so is changing it", () => {
+  const pending = vm({ power: "stopped" }, { generation: 2 });
+  assert.equal(plan(task("stop", machine, {}, { generation: 2 }), pending).write?.state, "succeeded");
+  assert.equal(plan(task("change", machine, {}, { generation: 2 }), pending).write?.state, "succeeded");
+  assert.equal(plan(task("start", machine, {}, { generation: 2 }), pending).write, undefined);
+});
+
+test("an agent's work is left to it, unless it will never do it", () => {
+  const reboot = task("reboot", machine, {}, { host: ids.host });
+  const here = vm({}, { ...placed, status: { agent: seen("running") } });
+  assert.deepEqual(plan(reboot, here, { now: 90_000 }), {});
+  assert.equal(plan(reboot, undefined).write?.state, "cancelled");
+  assert.equal(plan(reboot, vm({}, { placement: placedOn(ids.otherHost, 2) })).write?.problem?.code, "state-refused");
+  assert.equal(plan(reboot, here, { hostExists: false }).write?.state, "failed");
 });
 
 test("an image's import follows the library", () => {

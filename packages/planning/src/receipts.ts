@@ -13,6 +13,8 @@ export interface ReceiptInput {
   /** A machine's volumes that exist, in the order of its disks. */
   readonly volumes: readonly RecordOf<"volume">[];
   readonly now: number;
+  /** Whether the host of the task (`spec.host`) still has a record. */
+  readonly hostExists: boolean;
   /** Before this age a task that is under way is not written, ms. */
   readonly quietMs: number;
 }
@@ -47,6 +49,8 @@ const receiptVerbs = new Set<Task["spec"]["verb"]>([
 ]);
 
 export const isReceipt = (task: Task): boolean => receiptVerbs.has(task.spec.verb) && task.spec.host === undefined;
+/** Work of an agent (reboot, force-off, adopt): its agent ends it; here it is ended only when that agent never will. */
+export const isAgentWork = (task: Task): boolean => task.spec.host !== undefined;
 export const hasEnded = (task: Task): boolean => {
   const state = taskProgress(task.status)?.state;
   return state !== undefined && state !== "running";
@@ -55,7 +59,8 @@ export const hasEnded = (task: Task): boolean => {
 export function planReceipt(input: ReceiptInput): ReceiptPlan {
   const { task, now, quietMs } = input;
   if (hasEnded(task)) return {};
-  const verdict = judge(input);
+  const verdict = isAgentWork(task) ? judgeAgentWork(input) : judge(input);
+  if (verdict === null) return {};
   const previous = task.status.controller;
   if (verdict.state === "running") {
     if (previous?.message === verdict.message) return {};
@@ -82,6 +87,17 @@ export function planReceipt(input: ReceiptInput): ReceiptPlan {
       ...(verdict.state === "succeeded" && verdict.result ? { result: verdict.result } : {}),
     },
   };
+}
+
+function judgeAgentWork({ task, target, hostExists }: ReceiptInput): Verdict | null {
+  const { name } = task.spec.target;
+  if (target === undefined) return task.spec.verb === "adopt" ? null : { state: "cancelled", message: `${name} was deleted meanwhile` };
+  if (target.deletedAt !== undefined) return { state: "cancelled", message: `${name} is being deleted` };
+  if (!hostExists) return { state: "failed", code: "host-unreachable", message: "its host was removed" };
+  const at = target.kind === "vm" ? target.placement?.host : undefined;
+  if (at !== undefined && at !== task.spec.host)
+    return { state: "failed", code: "state-refused", message: `${name} has moved to another host meanwhile`, next: "ask for it again" };
+  return null;
 }
 
 function judge(input: ReceiptInput): Verdict {
@@ -135,6 +151,9 @@ function judgeVm(task: Task, vm: RecordOf<"vm">, volumes: readonly RecordOf<"vol
       : {};
 
   if (placement === undefined) {
+    // Nothing of it is anywhere: it is stopped, and a change counts when it gets a host.
+    if (task.spec.verb === "stop" || task.spec.verb === "force-off") return { state: "succeeded", message: verbDone.stopped };
+    if (task.spec.verb === "change") return { state: "succeeded", message: "changed; it has no host yet" };
     const pending = status.placement?.pending?.reason;
     return {
       state: "running",
