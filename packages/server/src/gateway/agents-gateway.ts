@@ -33,6 +33,7 @@ export type LoadColumn = (typeof loadColumns)[number];
 const parkedPerRecord = 4;
 /** Agents have one report of a few hundred parts under way; who sends this many without waiting is none. */
 const unansweredLimit = 4096;
+const connectionsPerHost = 4;
 const renewalsEveryMs = 60_000;
 
 export class AgentsGateway implements Agents, SessionOwner {
@@ -43,6 +44,8 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #sessions = new Map<string, AgentSession>();
   /** Connections that have not said hello, too. */
   readonly #open = new Set<AgentSession>();
+  /** How many of them, by host. */
+  readonly #openCounts = new Map<string, number>();
   readonly #heard = new Map<string, number>();
   readonly #loads = new Map<string, Ring<LoadColumn>>();
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
@@ -80,6 +83,10 @@ export class AgentsGateway implements Agents, SessionOwner {
 
   /** For the listener: a connection that was admitted. */
   accept(socket: AgentSocket, peer: AgentPeer): void {
+    const others = this.#openCounts.get(peer.commonName) ?? 0;
+    // Before the hello none replaces another: a stolen certificate must not use up the server's connections.
+    if (others >= connectionsPerHost) return socket.close(closeCodes.protocol, "this host has too many connections that say nothing");
+    this.#openCounts.set(peer.commonName, others + 1);
     this.#open.add(new AgentSession(this.#context, this, socket, peer));
   }
 
@@ -180,6 +187,9 @@ export class AgentsGateway implements Agents, SessionOwner {
   closed(session: AgentSession): void {
     this.#open.delete(session);
     this.#touched.delete(session);
+    const left = (this.#openCounts.get(session.hostId) ?? 1) - 1;
+    if (left > 0) this.#openCounts.set(session.hostId, left);
+    else this.#openCounts.delete(session.hostId);
     if (this.#sessions.get(session.hostId) !== session) return;
     this.#sessions.delete(session.hostId);
     this.#heard.set(session.hostId, session.lastHeardAt);

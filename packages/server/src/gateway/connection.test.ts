@@ -130,6 +130,25 @@ describe("agents' connections", () => {
     assert.equal(world.gateway.connected(host), false);
   });
 
+  it("keeps a few connections of one host, however many are dialled", async () => {
+    const open = (): FakeAgent => {
+      const agent = new FakeAgent(host);
+      world.gateway.accept(agent, world.peer(host));
+      return agent;
+    };
+    const silent = [open(), open(), open(), open()];
+    const fifth = open();
+    assert.notEqual(fifth.closed, null);
+    silent[0]?.breakOff();
+    const sixth = open();
+    sixth.hello();
+    await until("the sync", () => sixth.of("sync").length === 1);
+    assert.deepEqual(
+      silent.slice(1).map(({ closed }) => closed),
+      [null, null, null],
+    );
+  });
+
   it("measures clocks, and records one that is off until it is right again", async () => {
     const agent = new FakeAgent(host);
     world.gateway.accept(agent, world.peer(host));
