@@ -170,6 +170,20 @@ describe("documents for agents", () => {
     assert.ok(agent.received.findIndex(({ type }) => type === "sync") < agent.received.findIndex(({ type }) => type === "remove"));
   });
 
+  it("says nothing of a machine that a restored store has never placed", async () => {
+    const unplaced = await world.put("vm", {});
+    const agent = await world.agent(host, [{ id: unplaced, epoch: 3, incarnation: "before-the-restore" }]);
+    assert.deepEqual(agent.of("remove"), []);
+  });
+
+  it("tells hosts the CPU baseline of their cluster when it changes", async () => {
+    const cluster = await world.put("cluster", {});
+    await world.put("host", { cluster }, { id: host });
+    const agent = await world.agent(host);
+    await world.putPart("cluster", cluster, "status/baseline", { model: "Skylake-Server", reason: "all carry it", hosts: 1, at: 1 });
+    assert.deepEqual(agent.told(), [`upsert cluster/${cluster}`]);
+  });
+
   it("takes tasks back when they have ended", async () => {
     const agent = await world.agent(host);
     const task = await world.put("task", { verb: "reboot", target: { kind: "vm", id: world.newId(), name: "x" }, requestedBy: "u", host });

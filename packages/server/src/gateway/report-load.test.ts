@@ -4,7 +4,7 @@ import { describe, it, type TestContext } from "node:test";
 import { seededRandom, SimulatedClock } from "@sheaf/base";
 import type { ReportedPart } from "@sheaf/contract";
 import { partKey, type VmObservation } from "@sheaf/model";
-import { makeFaulty, type FaultyStore } from "@sheaf/store";
+import { makeFaulty, StoreError, type FaultyStore } from "@sheaf/store";
 import { World, type FakeAgent } from "./gateway.test-support.ts";
 
 /** A site whose gateway meets a store with faults; they begin when they are set. */
@@ -115,6 +115,42 @@ describe("reports under load", () => {
     );
     assert.deepEqual(refused, []);
     for (const id of vms) assert.deepEqual(await world.stored("vm", id, "status/agent"), world.vmSeen(host, { reason }));
+  });
+
+  it("refuses the one part that the store cannot take, and writes the others", async (t) => {
+    const { world, faulty } = await openFaulty(t);
+    const { host, agent, vms } = await machines(world, 3);
+    const [, second = ""] = vms;
+    const transact = faulty.transact.bind(faulty);
+    t.mock.method(faulty, "transact", async (input: Parameters<typeof transact>[0]) => {
+      if (input.then.some((operation) => "put" in operation && operation.put.includes(second)))
+        throw new StoreError("too-large", "the value is too large");
+      return transact(input);
+    });
+    const refused = await agent.report(...vms.map((id): ReportedPart => ({ kind: "vm", id, part: "status/agent", value: world.vmSeen(host) })));
+    assert.deepEqual(
+      refused.map(({ index }) => index),
+      [1],
+    );
+    for (const id of vms) assert.deepEqual(await world.stored("vm", id, "status/agent"), id === second ? null : world.vmSeen(host));
+  });
+
+  it("refuses a value of more than 64 KiB, counted in UTF-8", async (t) => {
+    const { world } = await openFaulty(t);
+    const { host, agent, vms } = await machines(world, 2);
+    const reasons = ["ü".repeat(32_500), "ü".repeat(33_000)];
+    const refused = await agent.report(
+      ...vms.map((id, index): ReportedPart => ({
+        kind: "vm",
+        id,
+        part: "status/agent",
+        value: world.vmSeen(host, { reason: reasons[index] ?? "" }),
+      })),
+    );
+    assert.deepEqual(
+      refused.map(({ index }) => index),
+      [1],
+    );
   });
 
   it("closes the connection of an agent that reports without waiting for answers", async (t) => {
