@@ -9,6 +9,8 @@ import type { TaskLogReader } from "../context.ts";
 const linesPerTask = 500;
 const lineLength = 2000;
 const figuresPerTask = 64;
+/** Of all figures of a task, as JSON. */
+const figuresLength = 16 * 1024;
 
 interface Kept {
   readonly lines: { at: number; text: string }[];
@@ -43,7 +45,9 @@ export class TaskLogs implements TaskLog {
   /** Newer figures replace older ones of the same name. */
   progress(taskId: string, fields: Record<string, unknown>): void {
     const kept = this.#of(taskId);
-    kept.figures = Object.fromEntries(Object.entries({ ...kept.figures, ...fields }).slice(0, figuresPerTask));
+    const figures = Object.fromEntries(Object.entries({ ...kept.figures, ...fields }).slice(0, figuresPerTask));
+    // They come from agents: what is no figure is not kept.
+    if (JSON.stringify(figures).length <= figuresLength) kept.figures = figures;
   }
 
   #of(taskId: string): Kept {
