@@ -54,7 +54,7 @@ done
 mke2fs -q -t ext4 -L mini-root -J size=4 -m 0 -d r root.ext4 48M >/dev/null
 truncate -s 24M boot.fat; mformat -i boot.fat ::
 printf '%s\n' 'SERIAL 0 115200' 'DEFAULT mini' 'PROMPT 0' 'LABEL mini' ' KERNEL /vmlinuz' ' INITRD /initrd.gz' \
-  ' APPEND console=tty0 console=ttyS0 quiet panic=1 no_timer_check lab.root=LABEL=mini-root' >syslinux.cfg
+  ' APPEND console=tty0 console=ttyS0 quiet nokaslr panic=1 no_timer_check lab.root=LABEL=mini-root' >syslinux.cfg
 cp k/boot/vmlinuz-* vmlinuz; mcopy -i boot.fat vmlinuz "$out/initrd.gz" syslinux.cfg ::
 syslinux --install boot.fat
 truncate -s 76M disk.raw
