@@ -7,6 +7,7 @@
 import { partKey, type Placement, type RecordOf } from "@sheaf/model";
 import { planVolumeHome, shapeOf } from "@sheaf/planning";
 import { planBatch, type PlacementDecision, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
+import { Overtaken } from "./commit.ts";
 import type { ControllerContext, RecordChange } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { commitAll, put, type Decision } from "./packed-commit.ts";
@@ -52,9 +53,15 @@ export function placementController(context: ControllerContext, index: SiteIndex
       return wakes ? ["batch"] : [];
     },
     async reconcile(_key, signal) {
-      for (const id of volumesToLookAt) {
+      for (const id of [...volumesToLookAt]) {
         volumesToLookAt.delete(id);
-        if (!index.unplacedVolumes.has(id)) await followMachine(id);
+        if (index.unplacedVolumes.has(id)) continue;
+        try {
+          await followMachine(id);
+        } catch (error) {
+          volumesToLookAt.add(id);
+          throw error;
+        }
       }
       while (!signal.aborted) {
         const fresh = freshOnes();
@@ -66,7 +73,12 @@ export function placementController(context: ControllerContext, index: SiteIndex
       if (waitMs > 0) return waitMs;
       lastRetryAt = clock.monotonic();
       capacityChanged = false;
-      return await retry(signal);
+      try {
+        return await retry(signal);
+      } catch (error) {
+        capacityChanged = true;
+        throw error;
+      }
     },
   };
 
@@ -159,7 +171,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
       { key, modRevision: entry?.modRevision ?? 0 },
     ];
     const lost = await commitAll(context, [{ about: id, compare, then: [put(key, placement)] }]);
-    if (lost.length > 0) volumesToLookAt.add(id);
+    if (lost.length > 0) throw new Overtaken(`volume ${volume.name} changed meanwhile`);
   }
 
   function newPlacement(host: string, epoch: number, reason: string): Placement {
@@ -188,7 +200,10 @@ export function placementController(context: ControllerContext, index: SiteIndex
         if (decision.none) refused.push({ record, shape: shapeOf(request) ?? record.id, reason: decision.reason });
         else chosen.push(await placementOf(candidate, decision));
       }
-      for (const { about } of await commitAll(context, chosen)) logger.debug({ ...about }, "a placement was overtaken by another change");
+      const overtaken = await commitAll(context, chosen);
+      for (const { about } of overtaken) logger.debug({ ...about }, "a placement was overtaken by another change");
+      // They are looked at again; after a pause where nothing else came of it.
+      if (overtaken.length > 0 && overtaken.length === candidates.length) throw new Overtaken("all placements were overtaken");
     } finally {
       // The records say it now; what was not committed holds nothing.
       for (const { request, decision } of decisions) {
