@@ -85,7 +85,8 @@ export class SimulatedHost {
 
 export interface SampleAuthority {
   readonly pem: string;
-  sign(request: string, days: number, now: number): Promise<string>;
+  /** @param addresses that stand in the certificate; both purposes, as QEMU wants for a migration's two ends */
+  sign(request: string, days: number, now: number, addresses?: readonly string[]): Promise<string>;
 }
 
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
@@ -103,7 +104,7 @@ export async function sampleAuthority(now: number): Promise<SampleAuthority> {
   });
   return {
     pem: root.toString("pem"),
-    sign: async (request, days, at) => {
+    sign: async (request, days, at, addresses = []) => {
       const parsed = new x509.Pkcs10CertificateRequest(request);
       const certificate = await x509.X509CertificateGenerator.create({
         subject: parsed.subject,
@@ -113,6 +114,10 @@ export async function sampleAuthority(now: number): Promise<SampleAuthority> {
         signingAlgorithm: algorithm,
         notBefore: new Date(at),
         notAfter: new Date(at + days * dayMs),
+        extensions: [
+          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
+          ...(addresses.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(addresses.map((value) => ({ type: "ip" as const, value })))]),
+        ],
       });
       return certificate.toString("pem");
     },

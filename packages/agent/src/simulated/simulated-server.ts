@@ -1,5 +1,5 @@
 /** The server's end of the agents' wire, in memory: says welcome, sends documents, keeps what is reported. For tests of the agent alone. */
-import type { AgentCalls, AgentDocument, AgentMessage, AgentMethod, ServerMessage } from "@sheaf/contract";
+import { type AgentCalls, type AgentDocument, type AgentMessage, type AgentMethod, type ServerMessage, streamHeaderBytes } from "@sheaf/contract";
 import type { Kind } from "@sheaf/model";
 import type { Dialer, Identity, ServerSocket, SocketHandlers } from "../ports.ts";
 
@@ -16,6 +16,8 @@ export class SimulatedServer implements Dialer {
   readonly documents = new Map<string, AgentDocument>();
   readonly hellos: Hello[] = [];
   readonly messages: AgentMessage[] = [];
+  /** What consoles have shown, by stream. */
+  readonly streams = new Map<number, Buffer>();
   /** Image contents by id. */
   readonly images = new Map<string, Uint8Array>();
   /** Bytes after which the next fetch breaks off. */
@@ -40,7 +42,9 @@ export class SimulatedServer implements Dialer {
     return {
       unsentBytes: 0,
       send: (data) => {
-        if (mine.handlers && typeof data === "string") this.#receive(JSON.parse(data) as AgentMessage); // of this version's agent
+        if (!mine.handlers) return;
+        if (typeof data === "string") this.#receive(JSON.parse(data) as AgentMessage); // of this version's agent
+        else this.#receiveStream(data);
       },
       close: (_code, reason) => end(reason),
       cut: () => end("cut"),
@@ -99,6 +103,19 @@ export class SimulatedServer implements Dialer {
 
   part<T>(kind: Kind, id: string, part = "status/agent"): T | undefined {
     return this.parts.get(`${kind}/${id}/${part}`) as T | undefined; // the test knows what it asks for
+  }
+
+  /** Types into a console. */
+  sendStream(stream: number, bytes: Uint8Array): void {
+    const frame = new Uint8Array(streamHeaderBytes + bytes.byteLength);
+    new DataView(frame.buffer).setUint32(0, stream);
+    frame.set(bytes, streamHeaderBytes);
+    this.#handlers?.bytes(frame);
+  }
+
+  #receiveStream(frame: Uint8Array): void {
+    const stream = new DataView(frame.buffer, frame.byteOffset).getUint32(0);
+    this.streams.set(stream, Buffer.concat([this.streams.get(stream) ?? Buffer.alloc(0), frame.subarray(streamHeaderBytes)]));
   }
 
   #receive(message: AgentMessage): void {
