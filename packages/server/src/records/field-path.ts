@@ -40,7 +40,7 @@ export function checkedPath(kind: Kind, path: string, parameter: string): string
   if (
     !roots.has(root) ||
     segments.length > segmentLimit ||
-    segments.some((segment) => segment === "" || segment.length > 64) ||
+    segments.some((segment) => segment === "" || segment.length > 64 || inherited(segment)) ||
     isSecretPath(kind, path)
   )
     throw new SheafError("invalid-input", `There is no field ${path.slice(0, 80)} to look at.`, {
@@ -58,16 +58,22 @@ function aliases(kind: Kind): Readonly<Record<string, string>> {
   return common;
 }
 
+/** Names that every object has: refused, so that readers need not ask whose a member is. */
+const inherited = (segment: string): boolean => segment in Object.prototype;
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** @param segments as `checkedPath` gave them. Called for every record of a list: each depth has its own short function. */
 export function fieldReader(presenter: Presenter, segments: readonly string[]): FieldReader {
-  const [root = "", ...rest] = segments;
+  const [root = "", first, second, ...rest] = segments;
   if (root === "state") return (record) => presenter.state(record);
-  if (rest.length === 0) return (record) => (record as Readonly<Record<string, unknown>>)[root]; // a root field, see above
-  return (record) => {
-    let value: unknown = (record as Readonly<Record<string, unknown>>)[root]; // as above
-    for (const segment of rest) {
-      if (typeof value !== "object" || value === null || !Object.hasOwn(value, segment)) return undefined;
-      value = (value as Readonly<Record<string, unknown>>)[segment]; // own member, checked
-    }
-    return value;
-  };
+  // Records are read as what they are underneath, objects with members.
+  if (first === undefined) return (record) => (record as unknown as Members)[root];
+  const one: FieldReader = (record) => member((record as unknown as Members)[root], first);
+  if (second === undefined) return one;
+  const two: FieldReader = (record) => member(member((record as unknown as Members)[root], first), second);
+  if (rest.length === 0) return two;
+  return (record) => rest.reduce(member, two(record));
 }
+
+const member = (value: unknown, name: string): unknown => (typeof value === "object" && value !== null ? (value as Members)[name] : undefined); // any object has members

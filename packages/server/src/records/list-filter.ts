@@ -45,7 +45,11 @@ export function compileLabels(text: string): RecordTest[] {
     const match = /^([A-Za-z0-9]([A-Za-z0-9._/-]{0,62}))(?:(!=|=)(.*))?$/s.exec(one);
     if (match === null) throw refused("label", one, "is no selector such as tier=web, tier!=web or tier");
     const [, key = "", , operator, wanted = ""] = match;
-    const read = (record: RecordOf<Kind>): string | undefined => (Object.hasOwn(record.labels, key) ? record.labels[key] : undefined);
+    // Of members that every object has, none is a text.
+    const read = (record: RecordOf<Kind>): string | undefined => {
+      const value = record.labels[key];
+      return typeof value === "string" ? value : undefined;
+    };
     if (operator === undefined) return (record) => read(record) !== undefined;
     return operator === "=" ? (record) => read(record) === wanted : (record) => read(record) !== wanted;
   });
