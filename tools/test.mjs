@@ -19,6 +19,7 @@ const counts = { pass: 0, fail: 0, skipped: 0 };
 try {
   stage("types", [join(root, "node_modules/.bin/tsc"), "--noEmit"]);
   stage("lint", [join(root, "node_modules/.bin/oxlint"), "--quiet"]);
+  stage("dead code", [join(root, "node_modules/.bin/knip"), "--no-config-hints"]);
   stage("format", [join(root, "node_modules/.bin/oxfmt"), "--check"]);
   tests("unit and property tests", "dot", [], (name) => name.endsWith(".test.ts") && !name.endsWith(".lab.test.ts"));
   if (lab) {
@@ -105,31 +106,39 @@ function files(wanted) {
   return found.toSorted();
 }
 
-/** A lab that a test made must be gone: namespaces, links, control groups. */
+/** A lab that a test made must be gone: processes, namespaces, links, control groups, files. */
 function leftovers() {
-  const ids = existsSync(ledger)
-    ? [
-        ...new Set(
-          readFileSync(ledger, "utf8")
-            .split("\n")
-            .filter(Boolean)
-            .map((line) => line.split(" ")[0]),
-        ),
-      ]
-    : [];
-  const left = [];
-  for (const id of ids) {
-    for (const folder of ["/run/netns", "/sys/class/net", "/sys/fs/cgroup/cpu"]) {
-      if (!existsSync(folder)) continue;
-      left.push(
-        ...readdirSync(folder)
-          .filter((name) => name === id || name === `${id}br0` || name.startsWith(`${id}-`))
-          .map((name) => `${folder}/${name}`),
-      );
-    }
-  }
+  const lines = existsSync(ledger) ? [...new Set(readFileSync(ledger, "utf8").split("\n").filter(Boolean))] : [];
+  const places = ["/run/netns", "/sys/class/net", ...entries("/sys/fs/cgroup").map((name) => `/sys/fs/cgroup/${name}`)];
+  const left = lines.flatMap((line) => {
+    const [id, directory] = [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)];
+    const named = (name) => name === id || name === `${id}br0` || name.startsWith(`${id}-`);
+    const found = places.flatMap((place) =>
+      entries(place)
+        .filter(named)
+        .map((name) => `${place}/${name}`),
+    );
+    const alive = entries("/proc").filter((pid) => /^\d+$/.test(pid) && commandLine(pid).startsWith(`lab-host-${id}-`));
+    return [...found, ...alive.map((pid) => `process ${pid}`), ...(existsSync(directory) ? [directory] : [])];
+  });
   if (left.length > 0) {
     process.stdout.write(`left behind: ${left.join(" ")}\n`);
     fail("leftovers", 1);
+  }
+}
+
+function entries(folder) {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return []; // not on this machine, or gone while we looked
+  }
+}
+
+function commandLine(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
   }
 }
