@@ -5,12 +5,13 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
-export const root = join(import.meta.dirname, "..");
+export const root = join(fileURLToPath(new URL(".", import.meta.url)), "..");
 export const node = join(root, "node_modules/.bin/node");
 
 /** Where packages come from: `host` for any host, `lab` for lab hosts and their guest image, `test` for the tests. */
-const groups = JSON.parse(readFileSync(join(import.meta.dirname, "system-packages.json"), "utf8"));
+const groups = JSON.parse(readFileSync(join(root, "tools/system-packages.json"), "utf8"));
 
 const isRoot = process.getuid?.() === 0;
 const isDebian = existsSync("/etc/debian_version") && spawnSync("apt-get", ["--version"]).status === 0;
