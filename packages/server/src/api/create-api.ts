@@ -9,7 +9,7 @@ import type { ServerContext } from "../context.ts";
 import { maySee, mayDo, type Caller } from "../identity/rights.ts";
 import { digestOf, Repeated, type Asker } from "../records/record-writer.ts";
 import { Call, notAllowed, type Answer, type AnyHandler } from "./call.ts";
-import { answerProblem, authenticate, problemType, routeName, type Door, type Incoming } from "./door.ts";
+import { addressOf, answerProblem, authenticate, problemType, routeName, type Door, type Incoming } from "./door.ts";
 import { handlerTable } from "./handlers.ts";
 import { invalidFields, problemText, toSheafError } from "./problem-answers.ts";
 import { mountRawRoutes } from "./raw-routes.ts";
@@ -139,8 +139,8 @@ function mount(server: FastifyInstance, door: Door, route: Route, handler: AnyHa
     config: { name: route.name },
     // Who asks is known before a body is read.
     onRequest: async (request) => {
-      if (route.privilege === "anyone") return;
-      const caller = authenticate(door, request.headers.authorization, request.ip);
+      if (route.privilege === "anyone") return door.strangers.pass(addressOf(request));
+      const caller = authenticate(door, request.headers.authorization, addressOf(request));
       request.sheaf.caller = caller;
       if (route.privilege !== "signed-in" && !caller.rights.anywhere(route.privilege)) throw notAllowed(route.privilege);
     },
@@ -187,7 +187,7 @@ async function answerOf(door: Door, route: Route, handler: AnyHandler, request: 
 
 function askerOf(request: FastifyRequest, action: string, caller: Caller | null): Asker {
   const key = request.headers["idempotency-key"];
-  const asker = { actor: caller?.actor ?? "(nobody)", userId: caller?.userId ?? "", from: request.ip, action, requestId: request.id };
+  const asker = { actor: caller?.actor ?? "(nobody)", userId: caller?.userId ?? "", from: addressOf(request), action, requestId: request.id };
   if (key === undefined || caller === null || request.method === "GET") return asker;
   if (typeof key !== "string" || !idempotencyKeyPattern.test(key))
     throw new SheafError("invalid-input", "The Idempotency-Key must be 1 to 128 letters, digits or . _ : -", {

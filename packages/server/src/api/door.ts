@@ -27,6 +27,9 @@ declare module "fastify" {
   }
 }
 
+/** The other end, IPv4 in its own spelling. */
+export const addressOf = (request: FastifyRequest): string => request.ip.replace(/^::ffff:(?=\d+\.)/, "");
+
 /** @throws SheafError `unauthenticated`, `throttled` */
 export function authenticate({ services, strangers }: Door, authorization: string | undefined, from: string): Caller {
   const bearer = authorization === undefined ? undefined : /^Bearer ([\x21-\x7e]+)$/i.exec(authorization)?.[1];
@@ -59,7 +62,7 @@ export function answerProblem({ services }: Door, request: FastifyRequest, reply
       "a request failed",
     );
   else if (isAttempt(error.code, request.method))
-    refused.add({ actor: incoming?.caller?.actor ?? "(nobody)", from: request.ip, action: route, code: error.code });
+    refused.add({ actor: incoming?.caller?.actor ?? "(nobody)", from: addressOf(request), action: route, code: error.code });
   metrics.refused(error.code);
   metrics.answered(route, status, incoming === null ? 0 : context.clock.monotonic() - incoming.startedAt);
   if (error.extra.retryAfterMs !== undefined) reply.header("retry-after", String(Math.ceil(error.extra.retryAfterMs / 1000)));

@@ -90,6 +90,6 @@ function fieldsOf(issue: Issue, what: string, under: string): FieldProblem[] {
 }
 
 function shortMessage(issue: Issue): string {
-  if (issue.code === "invalid_type" && / received undefined$/.test(issue.message)) return "is needed";
+  if (issue.code === "invalid_type" && issue.message.endsWith(" received undefined")) return "is needed";
   return issue.message.slice(0, 300);
 }

@@ -11,7 +11,7 @@ import { exportAudit } from "../audit/audit-reader.ts";
 import { mayDo } from "../identity/rights.ts";
 import { apiPage } from "./api-page.ts";
 import { notAllowed } from "./call.ts";
-import { authenticate, problemType, type Door } from "./door.ts";
+import { addressOf, authenticate, problemType, type Door } from "./door.ts";
 import { openApi } from "./open-api.ts";
 import { invalidFields, problemText, toSheafError } from "./problem-answers.ts";
 
@@ -33,7 +33,7 @@ export function mountRawRoutes(server: FastifyInstance, door: Door): void {
 
 function mountWatch(server: FastifyInstance, door: Door): void {
   server.get(apiPrefix + rawRoutes.watch.path, { config: { name: "watch" }, exposeHeadRoute: false }, async (request, reply) => {
-    const who = () => authenticate(door, request.headers.authorization, request.ip);
+    const who = () => authenticate(door, request.headers.authorization, addressOf(request));
     const caller = who();
     const parsed = WatchQuery.safeParse(request.query);
     if (!parsed.success) throw invalidFields(parsed.error, "query");
@@ -87,7 +87,7 @@ function lastEventId(request: FastifyRequest): number | undefined {
 function mountImageContent(server: FastifyInstance, door: Door): void {
   const url = apiPrefix + rawRoutes.imageContent.path;
   const image = (request: FastifyRequest) => {
-    const caller = authenticate(door, request.headers.authorization, request.ip);
+    const caller = authenticate(door, request.headers.authorization, addressOf(request));
     request.sheaf.caller = caller;
     const { id } = request.params as { id: string }; // the path has it
     const { project } = request.query as { project?: unknown }; // looked at in the next line
@@ -119,7 +119,7 @@ function mountImageContent(server: FastifyInstance, door: Door): void {
       const receivedBytes = await door.services.context.library.receive(found.id, request.body, range);
       await door.services.trail.record({
         actor: caller.actor,
-        from: request.ip,
+        from: addressOf(request),
         action: "image.content",
         target: `image/${found.id}`,
         result: "done",
@@ -148,7 +148,7 @@ function contentRange(request: FastifyRequest): { offset: number; totalBytes?: n
 
 function mountScreenshot(server: FastifyInstance, door: Door): void {
   server.get(apiPrefix + rawRoutes.screenshot.path, { config: { name: "vm.screenshot" } }, async (request, reply) => {
-    const caller = authenticate(door, request.headers.authorization, request.ip);
+    const caller = authenticate(door, request.headers.authorization, addressOf(request));
     request.sheaf.caller = caller;
     const { id } = request.params as { id: string }; // the path has it
     const { project } = request.query as { project?: unknown }; // looked at in the next line
@@ -164,7 +164,7 @@ function mountScreenshot(server: FastifyInstance, door: Door): void {
 
 function mountAuditExport(server: FastifyInstance, door: Door): void {
   server.get(apiPrefix + rawRoutes.auditExport.path, { config: { name: "audit.export" } }, async (request, reply) => {
-    const caller = authenticate(door, request.headers.authorization, request.ip);
+    const caller = authenticate(door, request.headers.authorization, addressOf(request));
     request.sheaf.caller = caller;
     if (!caller.rights.everywhere("audit.view")) throw notAllowed("audit.view");
     return reply.type("application/x-ndjson; charset=utf-8").send(Readable.from(exportAudit(door.services.context.store)));
@@ -184,8 +184,8 @@ function mountHealth(server: FastifyInstance, door: Door): void {
   });
   server.get("/metrics", { config: { name: "metrics" } }, async (request, reply) => {
     // A collector on this machine needs no token.
-    if (!isLoopback(request.ip)) {
-      const caller = authenticate(door, request.headers.authorization, request.ip);
+    if (!isLoopback(addressOf(request))) {
+      const caller = authenticate(door, request.headers.authorization, addressOf(request));
       request.sheaf.caller = caller;
       if (!caller.rights.everywhere("system.view")) throw notAllowed("system.view");
     }
@@ -193,7 +193,7 @@ function mountHealth(server: FastifyInstance, door: Door): void {
   });
 }
 
-const isLoopback = (address: string): boolean => address === "::1" || /^(::ffff:)?127\./.test(address);
+const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
 
 function mountDescription(server: FastifyInstance, door: Door): void {
   const { version } = door.services.context.settings;

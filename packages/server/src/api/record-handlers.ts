@@ -107,8 +107,14 @@ async function change<K extends Kind>(kind: K, document: z.ZodType | undefined, 
 async function remove(kind: Kind, call: Call<OneParams, WriteQuery>): Promise<Answer> {
   const { query } = call;
   const record = call.target(kind, call.params.id, query.project);
+  const { authority } = call.services.context;
+  if (kind === "host" && record.deletedAt !== undefined && !query.dryRun) {
+    // Asked again because the revocation failed the first time.
+    await authority.revoke(record.id);
+    return changed(call, false, { id: record.id, specRevision: record.specRevision, record: call.services.records.presenter.text(record) });
+  }
   const done = await call.documents.remove(kind, call.change(query.dryRun), record.id);
-  if (kind === "host" && !query.dryRun) await call.services.context.authority.revoke(record.id);
+  if (kind === "host" && !query.dryRun) await authority.revoke(record.id);
   return changed(call, query.dryRun, done);
 }
 

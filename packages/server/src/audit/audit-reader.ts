@@ -43,7 +43,7 @@ export async function listAudit(store: Store, trail: AuditTrail, query: AuditQue
       limit: below - first,
       ...(first === 1 ? {} : { after: auditKey(chain, first - 1) }),
     });
-    for (const entry of entries.filter((one) => one.key < auditKey(chain, below)).reverse()) {
+    for (const entry of entries.filter((one) => one.key < auditKey(chain, below)).toReversed()) {
       scanned += 1;
       const event = AuditEvent.parse(JSON.parse(entry.value));
       if (query.from !== undefined && event.at < query.from) return { items, total, revision };

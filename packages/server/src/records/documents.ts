@@ -163,7 +163,7 @@ export class Documents {
     wanted: WantedChange<K>,
   ): (Planned<Written> & { readonly uses?: QuotaUsage }) | Unchanged<Written> {
     const rules = kindRules[kind] as KindRules<K>; // the table has the rules of each kind under its name
-    const { context, presenter } = this.#services;
+    const { context } = this.#services;
     const name = wanted.name ?? before.name;
     const draft = new Draft();
     const work: Work = { services: this.#services, request, draft, id: before.id, name, projectId: before.project ?? "", now: context.clock.now() };

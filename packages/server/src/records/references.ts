@@ -135,5 +135,3 @@ export const missing = (kind: Kind, reference: string, at: string): SheafError =
     next: `Look at the list of ${kind}s; names are looked up in the request's project, then among the public ones of project default.`,
     errors: [{ at, message: `there is no ${kind} ${reference}` }],
   });
-
-export const isId = (reference: string): boolean => idPattern.test(reference);

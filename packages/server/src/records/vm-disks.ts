@@ -6,7 +6,7 @@ import { toHex } from "@sheaf/base";
 import { addUsage, noUsage, partKey, SheafError, VolumeSpec, type QuotaUsage, type RecordOf, type VmDisk } from "@sheaf/model";
 import type { Work } from "./record-services.ts";
 import { fixed, invalid } from "./refusals.ts";
-import { checkGrowth, useImage, usePool, volumeFinalizers } from "./volume-rules.ts";
+import { checkGrowth, touchVolume, useImage, usePool, volumeFinalizers } from "./volume-rules.ts";
 
 type Stored = VmDisk & { readonly volume: string };
 
@@ -139,18 +139,6 @@ export function addVolume(work: Work, wantedName: string, spec: VolumeSpec): str
     spec,
   });
   return id;
-}
-
-/** Rewrites a volume's record, changed or not, so that two changes that both looked at it cannot both be made. */
-function touchVolume(work: Work, volume: RecordOf<"volume">, change: Partial<VolumeSpec>): void {
-  work.draft.unchanged(volume);
-  const { status: _status, placement: _placement, revision: _revision, specRevision: _specRevision, ...part } = volume;
-  const grows = Object.keys(change).length > 0;
-  work.draft.put(partKey("volume", volume.id, "spec"), {
-    ...part,
-    generation: volume.generation + (grows ? 1 : 0),
-    spec: { ...volume.spec, ...change },
-  });
 }
 
 function freeName(work: Work, wanted: string): string {

@@ -11,6 +11,7 @@ import type { ChangeRequest, RecordServices, Work } from "./record-services.ts";
 import { addTask, type NewTask } from "./tasks.ts";
 import { addVolume } from "./vm-disks.ts";
 import { newNics } from "./vm-nics.ts";
+import { touchVolume } from "./volume-rules.ts";
 
 type Vm = RecordOf<"vm">;
 
@@ -195,7 +196,7 @@ export class VmVerbs {
       const volume = cache.get("volume", disk.volume ?? "");
       if (volume === undefined)
         throw new SheafError("state-refused", `Disk ${disk.name} of machine ${vm.name} has no volume yet.`, { next: "Wait until it is made." });
-      draft.unchanged(volume);
+      touchVolume(work, volume, {});
       uses = addUsage(uses, quotaUsageOf("volume", volume.spec));
       const { host: _host, source: _source, ...spec } = volume.spec;
       const { image: _image, ...rest } = disk;

@@ -1,6 +1,6 @@
 /** Rules for volumes, those of machines included: where they may lie, what they may be made of, how they grow. */
 import { formatBytes } from "@sheaf/base";
-import { noUsage, SheafError, vmRefusal, type RecordOf, type SpecOf } from "@sheaf/model";
+import { noUsage, partKey, SheafError, vmRefusal, type RecordOf, type SpecOf, type VolumeSpec } from "@sheaf/model";
 import type { KindRules } from "./kind-rules.ts";
 import type { Work } from "./record-services.ts";
 import { fixed, invalid, sameJson } from "./refusals.ts";
@@ -72,13 +72,25 @@ function source(work: Work, spec: SpecOf<"volume">): Pick<SpecOf<"volume">, "sou
     return { source: { ...spec.source, image: image.id } };
   }
   const volume = references.volume(work.projectId, spec.source.volume, "/spec/source/volume");
-  work.draft.unchanged(volume);
+  touchVolume(work, volume, {});
   if (spec.sizeBytes < volume.spec.sizeBytes)
     throw invalid("/spec/sizeBytes", `must be at least ${volume.spec.sizeBytes}, the size of volume ${volume.name}`);
   const vm = context.cache.get("vm", index.vmOfVolume(volume.id) ?? "");
   const refusal = vm === undefined ? null : vmRefusal("clone", presenter.vmState(vm), vm.spec);
   if (refusal !== null) throw new SheafError("state-refused", `Volume ${volume.name} belongs to machine ${vm?.name ?? ""}: ${refusal}.`);
   return { source: { volume: volume.id } };
+}
+
+/** Rewrites a volume's record, changed or not, so that two changes that both looked at it (one may be its deletion) cannot both be made. */
+export function touchVolume(work: Work, volume: RecordOf<"volume">, change: Partial<VolumeSpec>): void {
+  work.draft.unchanged(volume);
+  const { status: _status, placement: _placement, revision: _revision, specRevision: _specRevision, ...part } = volume;
+  const grows = Object.keys(change).length > 0;
+  work.draft.put(partKey("volume", volume.id, "spec"), {
+    ...part,
+    generation: volume.generation + (grows ? 1 : 0),
+    spec: { ...volume.spec, ...change },
+  });
 }
 
 function sameSource(work: Work, before: RecordOf<"volume">, spec: SpecOf<"volume">): boolean {
