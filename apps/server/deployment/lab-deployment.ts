@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { createLab, type Lab, type LabHost } from "@sheaf/lab";
 import { hasJoined, startAgentProcess, type AgentProcess } from "./agent-process.ts";
+import { ensureFirstRecords } from "./first-records.ts";
 import { localClient, type LocalClient } from "./local-client.ts";
 import { until } from "./processes.ts";
 import { startServerProcess, type ServerProcess } from "./server-process.ts";
@@ -74,22 +75,9 @@ export class LabDeployment {
       port,
       agentPort,
       names: ["127.0.0.1", "localhost", `${subnet}.1`],
-      arguments: [
-        "--pool-local",
-        "/mnt/local/sheaf",
-        "--pool-shared",
-        "/mnt/shared/sheaf",
-        "--bridge",
-        "br0",
-        "--subnet",
-        `${subnet}.0/24`,
-        "--gateway",
-        `${subnet}.1`,
-        "--range",
-        `${subnet}.100-${subnet}.250`,
-      ],
     });
     this.#client = await localClient(dataDirectory, this.#server);
+    await ensureFirstRecords(this.#client, { localPool: "/mnt/local/sheaf", sharedPool: "/mnt/shared/sheaf", bridge: "br0", subnet });
   }
 
   async startAgent(name: string): Promise<void> {

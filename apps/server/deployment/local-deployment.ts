@@ -9,6 +9,7 @@ import { networkInterfaces } from "node:os";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { hasJoined, startAgentProcess, type AgentProcess } from "./agent-process.ts";
+import { ensureFirstRecords } from "./first-records.ts";
 import { localClient, type LocalClient } from "./local-client.ts";
 import { until } from "./processes.ts";
 import { startServerProcess, type ServerProcess } from "./server-process.ts";
@@ -57,20 +58,9 @@ export class LocalDeployment {
       port,
       agentPort,
       names: [address, "127.0.0.1", "localhost"],
-      arguments: [
-        "--pool-local",
-        "/var/lib/sheaf/pool",
-        "--bridge",
-        bridge,
-        "--subnet",
-        `${subnet}.0/24`,
-        "--gateway",
-        `${subnet}.1`,
-        "--range",
-        `${subnet}.100-${subnet}.250`,
-      ],
     });
     this.#client = await localClient(dataDirectory, this.#server);
+    await ensureFirstRecords(this.#client, { localPool: "/var/lib/sheaf/pool", bridge, subnet });
     progress("starting the agent");
     const agentData = join(dataDirectory, "agent");
     const invitation = hasJoined(agentData) ? undefined : await this.#client.host.invite({ body: { cluster: "default" } });

@@ -1,0 +1,50 @@
+/** The server. Wiring only: options, the ports' real sides, signals. Writes `server.json` into its data folder once it answers. */
+import { parseArgs } from "node:util";
+import { resolve } from "node:path";
+import { createLogger, logLevels } from "@sheaf/adapters";
+import { runServer } from "./wiring/run-server.ts";
+
+const { values } = parseArgs({
+  options: {
+    data: { type: "string", default: ".sheaf" },
+    listen: { type: "string" },
+    port: { type: "string", default: "7443" },
+    "agent-port": { type: "string", default: "7444" },
+    /** Name or address by which it is reached; the first is told to others. Repeatable. */
+    name: { type: "string", multiple: true, default: ["localhost"] },
+    /** Images may be imported from this machine itself: for labs. */
+    "import-from-loopback": { type: "boolean", default: false },
+    "log-level": { type: "string", default: "info" },
+  },
+});
+const logger = createLogger({ level: logLevels.find((level) => level === values["log-level"]) ?? "info", fields: { program: "server" } });
+
+try {
+  const server = await runServer({
+    dataDirectory: resolve(values.data),
+    ...(values.listen === undefined ? {} : { listen: values.listen }),
+    port: Number(values.port),
+    agentPort: Number(values["agent-port"]),
+    names: values.name,
+    importFromLoopback: values["import-from-loopback"],
+    logger,
+    failed: (reason) => {
+      logger.error({ reason }, "the store failed: the server ends and must be started again");
+      process.exit(1);
+    },
+  });
+  let ending = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (ending) return;
+      ending = true;
+      logger.info({ signal }, "the server stops");
+      // What hangs is cut: everything acknowledged is on the disk already.
+      setTimeout(() => process.exit(0), 10_000).unref();
+      void server.stop().then(() => process.exit(0));
+    });
+  }
+} catch (error) {
+  logger.error({ reason: error instanceof Error ? error.message : String(error) }, "the server could not start");
+  process.exit(1);
+}

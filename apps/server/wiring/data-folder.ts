@@ -1,0 +1,40 @@
+/** The server's data folder: what lies where, and what is made at the first start. */
+import { join } from "node:path";
+import { NodeFiles, systemRandom } from "@sheaf/adapters";
+
+export interface DataFolder {
+  readonly root: string;
+  readonly store: string;
+  readonly keys: string;
+  readonly images: string;
+  readonly backups: string;
+  readonly facts: string;
+  readonly authority: string;
+  readonly adminPassword: string;
+}
+
+export function dataFolder(root: string): DataFolder {
+  const at = (name: string): string => join(root, name);
+  return {
+    root,
+    store: at("store.sqlite"),
+    keys: at("keys"),
+    images: at("images"),
+    backups: at("backups"),
+    facts: at("server.json"),
+    authority: at("authority.pem"),
+    adminPassword: at("admin-password"),
+  };
+}
+
+/** Makes what is missing. @returns the key of the sealed secrets */
+export async function openDataFolder(folder: DataFolder): Promise<Uint8Array> {
+  const files = new NodeFiles();
+  for (const path of [folder.root, folder.keys, folder.images, folder.backups]) await files.makeDirectory(path, 0o700);
+  const path = join(folder.keys, "secrets.key");
+  const kept = await files.read(path);
+  if (kept) return kept;
+  const key = systemRandom.bytes(32);
+  await files.writeAtomic(path, key);
+  return key;
+}

@@ -1,0 +1,196 @@
+/** Puts the server together from its parts and their real ports, in the order they need each other; takes it apart in the reverse. */
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { download, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
+import { toHex, type Logger } from "@sheaf/base";
+import { agentPaths } from "@sheaf/contract";
+import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
+import { RecordCache } from "@sheaf/runtime";
+import {
+  AgentsGateway,
+  bootstrapAdmin,
+  createApi,
+  createImageLibrary,
+  createSecrets,
+  defaultGatewaySettings,
+  defaultLibraryLimits,
+  defaultLimits,
+  Revocations,
+  serveConsoles,
+  SiteAuthority,
+  TaskLogs,
+} from "@sheaf/server";
+import { openSqliteStore } from "@sheaf/store";
+import { dataFolder, openDataFolder } from "./data-folder.ts";
+import { logRing } from "./log-ring.ts";
+
+export interface RunOptions {
+  readonly dataDirectory: string;
+  /** Address to listen at; all by default. */
+  readonly listen?: string;
+  readonly port: number;
+  readonly agentPort: number;
+  readonly names: readonly string[];
+  readonly importFromLoopback: boolean;
+  readonly logger: Logger;
+  /** The store can do no more. */
+  readonly failed: (reason: string) => void;
+}
+
+const version = "0.1.0";
+const agentMessageBytes = 8 * 2 ** 20;
+
+export async function runServer(options: RunOptions): Promise<{ stop(): Promise<void> }> {
+  const { agentPort, names, port } = options;
+  const clock = new SystemClock();
+  const random = systemRandom;
+  const files = new NodeFiles();
+  const ring = logRing(options.logger, () => clock.now());
+  const { logger } = ring;
+  const folder = dataFolder(options.dataDirectory);
+  const secrets = createSecrets(await openDataFolder(folder), random);
+
+  const store = await openSqliteStore({
+    path: folder.store,
+    clock,
+    random,
+    logger: logger.child({ part: "store" }),
+    failed: (error) => options.failed(error.message),
+  });
+  const firstPassword = toHex(random.bytes(12));
+  const { created } = await bootstrapAdmin({ store, clock, random }, { password: firstPassword });
+  if (created) await files.writeAtomic(folder.adminPassword, `${firstPassword}\n`);
+
+  const cache = await RecordCache.open({ store, clock, logger: logger.child({ part: "cache" }) });
+  const revocations = await Revocations.open(store, clock, logger);
+  const authority = await SiteAuthority.open({
+    files,
+    directory: folder.keys,
+    secrets,
+    clock,
+    random,
+    logger: logger.child({ part: "authority" }),
+    revocations,
+    names,
+  });
+  authority.start();
+  await files.writeAtomic(folder.authority, authority.certificate, { mode: 0o644 });
+
+  const tasks = new TaskLogs(clock);
+  const gateway = new AgentsGateway({
+    store,
+    cache,
+    clock,
+    logger: logger.child({ part: "gateway" }),
+    secrets,
+    tasks,
+    authority,
+    revocations,
+    settings: { ...defaultGatewaySettings, version },
+    refused: (attempt) => api.services.refused.add(attempt),
+  });
+  const library = createImageLibrary({
+    store,
+    cache,
+    clock,
+    logger: logger.child({ part: "library" }),
+    tasks,
+    files,
+    programs: { run: runProgram, stream: streamProgram },
+    downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
+    directory: folder.images,
+    limits: defaultLibraryLimits,
+  });
+  const controllers = startControllers({
+    store,
+    cache,
+    clock,
+    random,
+    logger: logger.child({ part: "controllers" }),
+    agents: gateway,
+    tasks,
+    settings: defaultControllerSettings,
+    identity: hostname(),
+  });
+
+  const url = `https://${names[0]?.includes(":") ? `[${names[0]}]` : (names[0] ?? "localhost")}:${port}`;
+  const { serverIdentity } = authority;
+  const api = await createApi(
+    {
+      store,
+      cache,
+      clock,
+      random,
+      logger: logger.child({ part: "api" }),
+      secrets,
+      agents: gateway,
+      tasks: tasks.reader,
+      library,
+      authority,
+      maintenance: {
+        backup: async () => {
+          const file = join(folder.backups, `${new Date(clock.now()).toISOString().replaceAll(":", "-")}.sqlite`);
+          return { file, ...(await store.backup(file)) };
+        },
+        logs: (lines) => ring.newest(lines),
+      },
+      settings: { version, publicAddress: url, agentPort, limits: defaultLimits },
+    },
+    { tls: { key: serverIdentity.privateKey, cert: serverIdentity.certificate } },
+  );
+  const consoles = serveConsoles(api.server.server, {
+    clock,
+    logger,
+    streams: gateway,
+    door: {
+      authorize: api.authorize,
+      record: (fields) => api.services.trail.record(fields),
+      refused: (attempt) => api.services.refused.add(attempt),
+    },
+  });
+  const listener = await listenForAgents({
+    ...(options.listen === undefined ? {} : { address: options.listen }),
+    port: agentPort,
+    identity: serverIdentity,
+    socketPath: agentPaths.socket,
+    maximumMessageBytes: agentMessageBytes,
+    admit: (peer) => gateway.admit(peer),
+    connected: (socket, peer) => gateway.accept(socket, peer),
+    request: async ({ method, path, range }) => {
+      const imageId = path.startsWith(agentPaths.image("")) ? path.slice(agentPaths.image("").length) : "";
+      return library.serve(imageId, { method, ...(range === undefined ? {} : { range }) });
+    },
+    rejected: (address, why) => logger.warn({ address, why }, "a connection to the agents' port was refused"),
+  });
+  authority.onRenewal((identity) => {
+    listener.renew(identity);
+    secureServer(api.server.server)?.setSecureContext({ cert: identity.certificate, key: identity.privateKey });
+  });
+  library.start();
+  await api.server.listen({ port, host: options.listen ?? "::" });
+  const facts = { pid: process.pid, url, port, agentPort: listener.port, caFingerprint: authority.fingerprint.replace(/^sha256:/, "") };
+  await files.writeAtomic(folder.facts, `${JSON.stringify(facts)}\n`);
+  logger.info(facts, "the server answers");
+
+  return {
+    async stop() {
+      consoles.close();
+      await api.close();
+      await controllers.stop();
+      await library.stop();
+      gateway.close();
+      await listener.close();
+      authority.stop();
+      revocations.close();
+      cache.close();
+      await store.close();
+      await files.remove(folder.facts);
+    },
+  };
+}
+
+interface Secure {
+  setSecureContext(context: { cert: string; key: string }): void;
+}
+/** Fastify's type does not say that a server made with TLS options is a TLS server. */
+const secureServer = (server: object): Secure | undefined => ("setSecureContext" in server ? (server as Secure) : undefined);
