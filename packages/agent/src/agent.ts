@@ -151,7 +151,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     log: (task, text) => link.send({ type: "log", task, at: clock.now(), text }),
   });
   const machines = new MachineReconciler({
-    ...{ hostId, bootId, dataDirectory: options.dataDirectory, clock, logger, kept, files, processes, hypervisor },
+    ...{ hostId, bootId, dataDirectory: options.dataDirectory, clock, logger, kept, files, hypervisor },
     liveChanges: new LiveChanges(),
     input: (vm) => equipment.input(vm),
     synced: () => intake.synced,

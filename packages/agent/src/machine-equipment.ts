@@ -83,7 +83,7 @@ export class MachineEquipment {
 
   /** For a machine that comes by migration. @throws SheafError for what this host cannot give it */
   async makeReady(vm: Vm, disks: CopyVolumes, signal: AbortSignal): Promise<void> {
-    const { kept, images, files, processes, networks, dataDirectory } = this.#options;
+    const { kept, images, files, networks, dataDirectory } = this.#options;
     for (const nic of vm.spec.nics) {
       const seen = networks.observation(nic.network);
       if (seen?.state !== "ready")
@@ -99,7 +99,7 @@ export class MachineEquipment {
     for (const disk of disks) await this.#emptyDisk(disk, signal);
     const networkDocuments = new Map(kept.documents("network").map((network) => [network.id, network]));
     const seed = seedContent(vm, networkDocuments);
-    await writeSeed({ files, processes }, seedPath(dataDirectory, vm.id), seed);
+    await writeSeed(files, seedPath(dataDirectory, vm.id), seed);
     const memory = kept.machine(vm.id) ?? newMachineMemory(0);
     await kept.putMachine(vm.id, { ...memory, seedDigest: seedDigest(seed) });
   }

@@ -12,7 +12,7 @@ import type { LiveChanges, LiveDifference } from "./live-changes.ts";
 import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
 import type { MachineInput } from "./machine-input.ts";
 import { afterRefusal, planMachine, type Situation, type Step } from "./plan-machine.ts";
-import { type Domain, type Files, type Hypervisor, HypervisorError, type Processes } from "./ports.ts";
+import { type Domain, type Files, type Hypervisor, HypervisorError } from "./ports.ts";
 import { seedContent, type SeedContent, seedDigest, writeSeed } from "./seed.ts";
 
 type Vm = RecordOf<"vm">;
@@ -25,7 +25,6 @@ export interface MachineReconcilerOptions {
   readonly logger: Logger;
   readonly kept: KeptState;
   readonly files: Files;
-  readonly processes: Processes;
   readonly hypervisor: Hypervisor;
   readonly liveChanges: LiveChanges;
   readonly input: (vm: Vm) => MachineInput;
@@ -181,7 +180,7 @@ export class MachineReconciler {
   }
 
   async #do(id: string, look: Look, step: Step): Promise<void> {
-    const { hypervisor, kept, files, processes, dataDirectory, liveChanges, clock, forgotten } = this.#options;
+    const { hypervisor, kept, files, dataDirectory, liveChanges, clock, forgotten } = this.#options;
     const { vm, wanted, input } = look;
     switch (step.do) {
       case "define":
@@ -191,7 +190,7 @@ export class MachineReconciler {
         return this.#mark(id, look);
       case "seed": {
         if (!look.seed) return;
-        await writeSeed({ files, processes }, seedPath(dataDirectory, id), look.seed);
+        await writeSeed(files, seedPath(dataDirectory, id), look.seed);
         const memory = kept.machine(id) ?? newMachineMemory(clock.now());
         return this.#remember(id, { ...memory, seedDigest: seedDigest(look.seed) });
       }
@@ -215,7 +214,6 @@ export class MachineReconciler {
         return hypervisor.undefine(id);
       case "remove-seed":
         await files.remove(seedPath(dataDirectory, id));
-        await files.remove(`${seedPath(dataDirectory, id)}.files`);
         return;
       case "forget":
         await kept.removeDocument("vm", id);

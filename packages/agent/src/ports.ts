@@ -35,7 +35,7 @@ export interface FileWriter {
   close(): Promise<void>;
 }
 
-/** Programs of the host: qemu-img, xorriso, ip. No shell in between. */
+/** Programs of the host: qemu-img, ip. No shell in between. */
 export interface Processes {
   /** @throws when it could not be started, or did not end before the deadline (it is killed then). An exit code is no error here. */
   run(

@@ -1,12 +1,12 @@
 /**
  * The NoCloud seed: the small CD that tells a guest its name, addresses, keys and user data (cloud-init's NoCloud source, network
- * configuration version 2). Content is made purely; the image by xorriso, from files in a private directory that is removed after.
+ * configuration version 2). Content is made purely; the image in memory (iso-image.ts).
  * Strings are written as JSON, which is YAML: nothing user-given can leave its place.
  */
 import { createHash } from "node:crypto";
-import { type RecordOf, SheafError } from "@sheaf/model";
-import type { Files, Processes } from "./ports.ts";
-import { runOrFail } from "./program.ts";
+import type { RecordOf } from "@sheaf/model";
+import { isoImage } from "./iso-image.ts";
+import type { Files } from "./ports.ts";
 
 export interface SeedContent {
   readonly "meta-data": string;
@@ -99,26 +99,7 @@ function addressBits(address: string): string {
     .join("");
 }
 
-/** Writes the image to `path`, whole or not at all. */
-export async function writeSeed(ports: { readonly files: Files; readonly processes: Processes }, path: string, content: SeedContent): Promise<void> {
-  const { files, processes } = ports;
-  const directory = `${path}.files`;
-  const image = `${directory}.iso`;
-  await files.remove(directory);
-  await files.makeDirectory(directory, 0o700);
-  try {
-    for (const [name, text] of Object.entries(content)) await files.writeAtomic(`${directory}/${name}`, text);
-    await files.remove(image);
-    await runOrFail(processes, "xorriso", ["-as", "mkisofs", "-quiet", "-V", "cidata", "-J", "-r", "-o", image, directory], {
-      deadlineMs: 60_000,
-      what: "writing the seed image",
-    });
-    // Written anew, so that it is private (libvirt gives it to QEMU's user) and appears whole: it is a few hundred KiB.
-    const bytes = await files.read(image);
-    if (bytes === null) throw new SheafError("hypervisor-failed", "xorriso wrote no seed image although it said that all went well");
-    await files.writeAtomic(path, bytes, { mode: 0o600 });
-  } finally {
-    await files.remove(directory);
-    await files.remove(image);
-  }
+/** The image's bytes, 0600: libvirt gives the file to QEMU's user. Appears whole or not at all. */
+export async function writeSeed(files: Files, path: string, content: SeedContent): Promise<void> {
+  await files.writeAtomic(path, isoImage("cidata", { ...content }), { mode: 0o600 });
 }

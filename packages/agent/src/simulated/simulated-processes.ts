@@ -1,4 +1,4 @@
-/** qemu-img, xorriso and ip, as far as the agent uses them, on simulated files. */
+/** qemu-img and ip, as far as the agent uses them, on simulated files. */
 import { z } from "zod";
 import type { Processes, ProcessResult } from "../ports.ts";
 import type { SimulatedFiles } from "./simulated-files.ts";
@@ -26,13 +26,6 @@ export class SimulatedProcesses implements Processes {
     if (problem !== undefined) return failed(problem);
     if (program === "qemu-img") return this.#qemuImg(words);
     if (program === "ip") return this.#ip(words);
-    if (program === "xorriso") {
-      this.#files.put(
-        option(words, "-o") ?? "/",
-        JSON.stringify(this.#files.paths(words.at(-1)).map((path) => [path.split("/").at(-1), this.#files.text(path)])),
-      );
-      return done();
-    }
     return failed(`${program}: not found`);
   }
 
