@@ -39,13 +39,16 @@ export interface Watched {
   readonly longestGapMs: number;
 }
 
-/** Asks every 20 ms until `stop` is called; at most eight questions are open at once. */
+/**
+ * Asks every 20 ms until `stop` is called. A question whose packet was lost is given up after 300 ms (TCP itself would say it again only
+ * after a second), so that the gap is the guest's and not that of a client that waits.
+ */
 export function watchGuest(address: string): { stop(): Promise<Watched> } {
   const answers: { atMs: number; status: GuestStatus }[] = [];
   const open = new Set<Promise<void>>();
   const timer = setInterval(() => {
-    if (open.size >= 8) return;
-    const question = askGuest(address, 3000).then((status) => {
+    if (open.size >= 32) return;
+    const question = askGuest(address, 300).then((status) => {
       if (status) answers.push({ atMs: performance.now(), status });
       return void open.delete(question);
     });
