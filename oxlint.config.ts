@@ -86,6 +86,8 @@ export default defineConfig({
     "unicorn/no-array-sort": "off",
     "promise/always-return": "off",
     "unicorn/no-useless-spread": "off",
+    // @peculiar/x509 needs reflect-metadata loaded before it.
+    "import/no-unassigned-import": ["error", { allow: ["reflect-metadata"] }],
   },
   overrides: [
     { files: ["oxlint.config.ts"], rules: { "import/no-default-export": "off" } },

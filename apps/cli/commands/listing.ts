@@ -3,7 +3,7 @@ import type { Client } from "@sheaf/client";
 import { SheafError } from "@sheaf/model";
 import type { Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
-import { age, show, showOne, text, type Column, type Row } from "../output.ts";
+import { show, showOne, text, type Column, type Row } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
 import { countArgument } from "./arguments.ts";
 
@@ -72,7 +72,6 @@ export function addDelete(noun: Command, cli: Cli, group: Exclude<ListedGroup, "
 
 export const nameColumn: Column<Row> = { title: "NAME", value: (row) => row.name };
 export const idColumn: Column<Row> = { title: "ID", value: (row) => text(row, "id"), wide: true };
-export const ageColumn = (now: () => number): Column<Row> => ({ title: "AGE", value: (row) => age(row["createdAt"], now()) });
 
 /** Names of hosts by id, for tables; empty where the caller may not list them. */
 export async function hostNames(cli: Cli): Promise<ReadonlyMap<string, string>> {

@@ -40,10 +40,10 @@ async function pair(shared: boolean): Promise<Pair> {
 
 /** Lets the virtual time run while `work` waits for it. */
 async function through<T>({ a }: Pair, work: Promise<T>): Promise<T> {
-  let over = false;
-  const done = work.finally(() => (over = true));
+  const state = { over: false };
+  const done = work.finally(() => (state.over = true));
   done.catch(() => {});
-  for (let round = 0; round < 200 && !over; round += 1) await a.clock.advance(20);
+  for (let round = 0; round < 200 && !state.over; round += 1) await a.clock.advance(20);
   return done;
 }
 

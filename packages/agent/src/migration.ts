@@ -91,7 +91,7 @@ export class Migrations {
     return this.#options.exclusively(call.vmId, async () => {
       const known = this.#side(call);
       if (known?.begun) return known.begun;
-      const { hypervisor, kept, localDisks } = this.#options;
+      const { kept, localDisks } = this.#options;
       const domain = await this.#managed(call.vmId);
       if (domain.state !== "running") throw refused(`it is ${domain.state} and not running`);
       const vm = kept.document("vm", call.vmId);

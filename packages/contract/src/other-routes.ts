@@ -16,7 +16,7 @@ import {
   VolumeSpec,
 } from "@sheaf/model";
 import { z } from "zod";
-import { Accepted, IdParams, ListOutput, ListQuery, Nothing, OneQuery, recordSchema } from "./documents.ts";
+import { Accepted, IdParams, ListOutput, Nothing, OneQuery, recordSchema } from "./documents.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
 
