@@ -1,8 +1,12 @@
 /** The main flow on real hosts: created, seen booting, moved while running, broken and found again, removed without a trace. */
 import assert from "node:assert/strict";
+import { createReadStream } from "node:fs";
 import { readdir } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { GUEST_IMAGE_CACHE } from "@sheaf/lab";
 import { until } from "../apps/server/deployment/processes.ts";
 import { guestAnswers, watchGuest } from "./guest.ts";
 import { openSite, type Site } from "./site.ts";
@@ -48,27 +52,58 @@ test("six machines run on three hosts, each under its own name", { timeout: 240_
   for (const each of machines) assert.equal(copies.get(each.id)?.length, 1, `${each.name} runs once`);
 });
 
-test("a machine moves to another host while a client asks it, and does not notice", { timeout: 120_000 }, async () => {
-  const before = await machine("web-01");
-  const first = await guestAnswers(addressOf(before));
-  const client = watchGuest(addressOf(before));
-  await site.must("vm", "migrate", "web-01", "--wait");
-  await until("answers after the move", 20_000, async () => ((await guestAnswers(addressOf(before))).counter > first.counter + 5 ? true : undefined));
-  const { answers, longestGapMs } = await client.stop();
-  const moved = await machine("web-01");
-  assert.notEqual(moved.placement?.host, before.placement?.host);
-  assert.equal(moved.placement?.epoch, (before.placement?.epoch ?? 0) + 1);
-  assert.ok(
-    answers.every(({ status }) => status.bootId === first.bootId),
-    "the guest did not boot again",
-  );
-  const counters = answers.toSorted((a, b) => a.status.uptimeSeconds - b.status.uptimeSeconds).map(({ status }) => status.counter);
-  assert.ok(
-    counters.every((value, index) => index === 0 || value >= (counters[index - 1] ?? 0)),
-    "the counter only grows",
-  );
-  assert.ok(longestGapMs <= 1000, `the longest gap was ${Math.round(longestGapMs)} ms`);
-  assert.deepEqual((await running()).get(before.id)?.length, 1);
+for (const storage of ["its host's own", "shared"] as const) {
+  test(`a machine on ${storage} storage moves to another host while a client asks it, and does not notice`, { timeout: 180_000 }, async () => {
+    const name = storage === "shared" ? "roamer" : "web-01";
+    if (storage === "shared") await site.must("vm", "create", name, "--image", "mini", "--memory", "128MiB", "--pool", "shared", "--wait");
+    const before = await machine(name);
+    const first = await guestAnswers(addressOf(before));
+    const client = watchGuest(addressOf(before));
+    await site.must("vm", "migrate", name, "--wait");
+    await until("answers after the move", 20_000, async () =>
+      (await guestAnswers(addressOf(before))).counter > first.counter + 5 ? true : undefined,
+    );
+    const { answers, longestGapMs } = await client.stop();
+    const moved = await machine(name);
+    assert.notEqual(moved.placement?.host, before.placement?.host);
+    assert.equal(moved.placement?.epoch, (before.placement?.epoch ?? 0) + 1);
+    assert.ok(
+      answers.every(({ status }) => status.bootId === first.bootId),
+      "the guest did not boot again",
+    );
+    const counters = answers.toSorted((a, b) => a.status.uptimeSeconds - b.status.uptimeSeconds).map(({ status }) => status.counter);
+    assert.ok(
+      counters.every((value, index) => index === 0 || value >= (counters[index - 1] ?? 0)),
+      "the counter only grows",
+    );
+    assert.ok(longestGapMs <= 1000, `the longest gap was ${Math.round(longestGapMs)} ms`);
+    assert.deepEqual((await running()).get(before.id)?.length, 1);
+    const tasks = JSON.parse(await site.must("-o", "json", "task", "list", "--filter", "spec.verb=migrate")) as {
+      spec: { target: { id: string } };
+      status: { controller?: { result?: { downtimeMs?: number } } };
+    }[]; // the API's records
+    const downtimeMs = tasks.find((task) => task.spec.target.id === before.id)?.status.controller?.result?.downtimeMs;
+    assert.ok(typeof downtimeMs === "number" && downtimeMs > 0 && downtimeMs < 1000, `the downtime is told: ${downtimeMs}`);
+  });
+}
+
+test("machines are made from an image of a file and from one of a URL", { timeout: 180_000 }, async () => {
+  const file = join(GUEST_IMAGE_CACHE, "mini.qcow2");
+  const web = createServer((_request, response) => void createReadStream(file).pipe(response));
+  await new Promise<void>((resolve) => web.listen(0, `${site.deployment.options.subnet}.1`, resolve));
+  try {
+    const { port } = web.address() as AddressInfo; // it listens on TCP
+    await site.must("image", "import", "from-file", file, "--wait");
+    await site.must("image", "import", "from-url", `http://${site.deployment.options.subnet}.1:${port}/mini.qcow2`, "--wait");
+  } finally {
+    web.close();
+  }
+  for (const name of ["from-file", "from-url"]) {
+    await site.must("vm", "create", name, "--image", name, "--memory", "128MiB", "--wait");
+    assert.equal((await guestAnswers(addressOf(await machine(name)))).hostname, name);
+    await site.must("vm", "delete", name, "--wait");
+    await site.must("image", "delete", name, "--wait");
+  }
 });
 
 test("kill -9 of server, agent and libvirtd stops no guest, and each finds its state again", { timeout: 180_000 }, async () => {

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { GUEST_IMAGE_CACHE } from "@sheaf/lab";
 import { LabDeployment, labIdentity } from "../apps/server/deployment/lab-deployment.ts";
 import { importMiniImage } from "../apps/server/deployment/mini-image.ts";
 import { signInCommandLine } from "../apps/server/deployment/sign-in.ts";
@@ -62,7 +63,7 @@ export async function openSite(options: { readonly hosts: number; readonly port:
   };
   try {
     await deployment.start();
-    await importMiniImage(deployment.client, join(tmpdir(), "sheaf-mini-cache"));
+    await importMiniImage(deployment.client, GUEST_IMAGE_CACHE);
     await signIn();
   } catch (error) {
     await close();

@@ -11,6 +11,8 @@ import { httpsTransport, type HttpsTransport } from "./https-transport.ts";
 import { buildProgram } from "./program.ts";
 import { realTerminal } from "./terminal.ts";
 
+// A reader that has seen enough (`| head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
 const interrupt = new AbortController();
 process.once("SIGINT", () => interrupt.abort());
 

@@ -17,6 +17,7 @@ export function buildProgram(cliOf: (program: Command) => Cli, now: () => number
   const program = new Command("sheaf");
   program
     .description("One pool out of many servers.")
+    .version("0.1.0")
     .addOption(new Option("-o, --output <format>", "how results are written").choices([...outputFormats]).default("table"))
     .option("-p, --project <project>", "project that names are looked up in")
     .option("-s, --server <url>", "server to talk to; default: the one last signed in to")

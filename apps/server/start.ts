@@ -2,7 +2,7 @@
  * `npm start`: server, agent and this machine as the first host; with `--lab N` lab hosts instead. Prints address and first-time
  * credentials, signs the local command line in, and stops everything cleanly on Ctrl-C. Wiring only.
  */
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { LabDeployment, labIdentity } from "./deployment/lab-deployment.ts";
 import { LocalDeployment } from "./deployment/local-deployment.ts";
@@ -48,7 +48,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 try {
   await deployment.start();
   progress("importing the image mini");
-  await importMiniImage(deployment.client, dataDirectory);
+  await importMiniImage(deployment.client, join(dataDirectory, "mini"));
   await signInCommandLine(deployment.server, deployment.client);
   process.stdout.write(`
 Sheaf runs at ${deployment.server.url}

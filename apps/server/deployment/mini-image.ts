@@ -2,7 +2,6 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { request } from "node:https";
-import { join } from "node:path";
 import { apiPrefix } from "@sheaf/contract";
 import { buildGuestImage } from "@sheaf/lab";
 import { SheafError } from "@sheaf/model";
@@ -10,13 +9,13 @@ import type { LocalClient } from "./local-client.ts";
 import { until } from "./processes.ts";
 
 /** No-op where an image of that name is there. */
-export async function importMiniImage(client: LocalClient, dataDirectory: string, name = "mini"): Promise<void> {
+export async function importMiniImage(client: LocalClient, imageDirectory: string, name = "mini"): Promise<void> {
   const present = await client.image.get({ params: { id: name } }).catch((error: unknown) => {
     if (error instanceof SheafError && error.code === "not-found") return undefined;
     throw error;
   });
   if (present !== undefined && (present.status as { library?: { state: string } }).library?.state === "ready") return; // an image's record
-  const { disk } = await buildGuestImage(join(dataDirectory, "mini"));
+  const { disk } = await buildGuestImage(imageDirectory);
   const { record } =
     present === undefined ? await client.image.create({ body: { name, spec: { source: { upload: true }, public: true } } }) : { record: present };
   await uploadFile(client, `${apiPrefix}/images/${record.id}/content`, disk);
