@@ -234,7 +234,13 @@ export class MachineReconciler {
   }
 
   async #remember(id: string, memory: MachineMemory): Promise<void> {
-    await this.#options.kept.putMachine(id, memory);
+    const { kept, logger } = this.#options;
+    const before = kept.machine(id);
+    if (before?.state !== memory.state || before.stoppedBy !== memory.stoppedBy) {
+      const { state, stoppedBy, reason, problem } = memory;
+      logger.info({ vm: id, from: before?.state ?? "nothing", to: state, stoppedBy, why: reason, problem }, "a machine's state changed");
+    }
+    await kept.putMachine(id, memory);
   }
 
   #report({ vm, running }: Pick<Look, "vm" | "running">, memory: MachineMemory): void {
