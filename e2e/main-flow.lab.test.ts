@@ -52,7 +52,7 @@ test("six machines run on three hosts, each under its own name", { timeout: 240_
   for (const each of machines) assert.equal(copies.get(each.id)?.length, 1, `${each.name} runs once`);
 });
 
-for (const storage of ["its host's own"] as readonly string[]) {
+for (const storage of ["its host's own", "shared"] as const) {
   test(`a machine on ${storage} storage moves to another host while a client asks it, and does not notice`, { timeout: 180_000 }, async () => {
     const name = storage === "shared" ? "roamer" : "web-01";
     if (storage === "shared") await site.must("vm", "create", name, "--image", "mini", "--memory", "128MiB", "--pool", "shared", "--wait");

@@ -56,6 +56,8 @@ export class LabDeployment {
     const { progress = () => {}, hosts } = this.options;
     await mkdir(this.options.dataDirectory, { recursive: true, mode: 0o700 });
     progress(`starting ${hosts} lab hosts`);
+    // A shared pool's directory is never made by agents: one that is missing is storage that is not mounted.
+    await mkdir(join(this.lab.sharedDirectory, "sheaf"), { recursive: true });
     for (let index = 1; index <= hosts; index += 1) await this.lab.up(`h${index}`, this.addressOf(index));
     progress("starting the server");
     await this.startServer();
