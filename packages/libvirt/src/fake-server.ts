@@ -34,6 +34,8 @@ export interface FakeStream {
   /** The end of what this side sends. */
   sendEnd(): void;
   fail(error: FakeLibvirtError): void;
+  /** From now on what is sent goes out at once, before the reply: a real daemon's event loop may be quicker than its worker. */
+  overtakeReply(): void;
   /** What the client sends, in order; ends when it finishes (which is then confirmed) or breaks off. */
   readonly received: AsyncIterable<StreamPiece>;
   /** How the client ended it; undefined as long as it is open. */
@@ -43,7 +45,7 @@ export interface FakeStream {
 export interface FakeCall {
   /** Which of the server's connections, from 0 in the order they were made. */
   readonly connection: number;
-  /** For procedures that open one. Data sent before the handler returns goes out after the reply. */
+  /** For procedures that open one. Data sent before the handler returns goes out after the reply, unless it overtakes it. */
   readonly stream: FakeStream;
 }
 
@@ -207,7 +209,8 @@ class FakeConnection {
       if (found.procedure.stream !== "none") this.#streams.set(serial, stream);
       const reply = await this.#answer(found.key, found.procedure, frame, stream);
       this.send(program, number, MessageType.reply, serial, MessageStatus.ok, reply);
-      stream.start();
+      // What was held back until the reply was out.
+      stream.overtakeReply();
     } catch (error) {
       this.#streams.delete(serial);
       this.send(program, number, MessageType.reply, serial, MessageStatus.error, errorPayload(error));
@@ -291,8 +294,7 @@ class FakeStreamEnd implements FakeStream {
     this.#queue(() => this.#sendFrame(MessageType.stream, MessageStatus.error, errorPayload(error)));
   }
 
-  /** The reply has gone out. */
-  start(): void {
+  overtakeReply(): void {
     this.#started = true;
     for (const run of this.#queued) run();
     this.#queued = [];

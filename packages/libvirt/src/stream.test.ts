@@ -77,6 +77,27 @@ test("large chunks are cut to what a daemon takes, holes go as their length", as
   assert.ok((await failure(opened.stream.write(new Uint8Array(1)))) instanceof LibvirtConnectionError);
 });
 
+test("data that overtakes the reply is kept, and so is an error", async () => {
+  const server = new FakeServer({
+    handlers: {
+      storageVolDownload: ({ offset }, { stream }) => {
+        stream.overtakeReply();
+        stream.send(Buffer.from("0123456789"));
+        if (offset === 0) stream.sendEnd();
+        else stream.fail(new FakeLibvirtError("operationFailed", "the disk is broken"));
+        return {};
+      },
+    },
+  });
+  const { client } = await start(server);
+  assert.deepEqual(await collect(await client.volumes.download(volume)), ["0123456789"]);
+  const broken = await client.volumes.download(volume, { offset: 1 });
+  assert.equal((await broken.read())?.kind, "data");
+  assert.match((await failure(broken.read())).message, /the disk is broken/);
+  await settled();
+  assert.equal(server.openConnections, 1);
+});
+
 test("a source that fails breaks the upload off", async () => {
   let stream: FakeStream | undefined;
   const server = new FakeServer({

@@ -121,10 +121,6 @@ export class Connection {
     return this.#pending.size;
   }
 
-  get streaming(): boolean {
-    return this.#streams.size > 0;
-  }
-
   get abandoned(): number {
     let count = 0;
     for (const call of this.#pending.values()) count += call.abandoned ? 1 : 0;
@@ -151,22 +147,39 @@ export class Connection {
    * a `LibvirtClientError` (a deadline), else with a `LibvirtAbortError`; the place in flight stays taken until the daemon answers.
    */
   call<A, R>(procedure: Procedure<A, R>, payload: Uint8Array, signal?: AbortSignal): Promise<R> {
-    return this.#send(procedure, payload, signal, (frame) => decodeReply(procedure.reply, frame, procedure.name));
+    return this.#send(procedure, payload, signal, () => (frame) => decodeReply(procedure.reply, frame, procedure.name));
   }
 
-  /** Sends a call that opens a stream; the stream is there when the daemon has agreed. */
-  async openStream<A, R>(
+  /**
+   * Sends a call that opens a stream; it is handed over when the daemon has agreed. It takes data from the moment the call is sent: a
+   * daemon's event loop may send the first pieces, or all of them where there are few, before its worker has sent the reply.
+   */
+  openStream<A, R>(
     procedure: Procedure<A, R>,
     payload: Uint8Array,
     signal: AbortSignal | undefined,
     onReleased: () => void,
   ): Promise<{ readonly reply: R; readonly stream: LibvirtStream }> {
-    return this.#send(procedure, payload, signal, (frame) => {
-      const reply = decodeReply(procedure.reply, frame, procedure.name);
-      const stream = new LibvirtStream(this.#channel(procedure, frame.serial, onReleased));
-      // Registered in the turn in which the reply is read: data may follow in the same chunk.
-      this.#streams.set(frame.serial, stream);
-      return { reply, stream };
+    return this.#send(procedure, payload, signal, (serial) => {
+      let answered = false;
+      let released = false;
+      const onOver = () => {
+        released = true;
+        if (answered) onReleased();
+      };
+      const stream = new LibvirtStream(this.#channel(procedure, serial, onOver));
+      this.#streams.set(serial, stream);
+      return (frame) => {
+        answered = true;
+        try {
+          const reply = decodeReply(procedure.reply, frame, procedure.name);
+          if (released) onReleased();
+          return { reply, stream };
+        } catch (error) {
+          this.#streams.delete(serial);
+          throw error;
+        }
+      };
     });
   }
 
@@ -203,12 +216,14 @@ export class Connection {
     await this.call(procedures.connectSupportsFeature, feature, signal);
   }
 
-  #send<T>(procedure: Procedure, payload: Uint8Array, signal: AbortSignal | undefined, read: (frame: Frame) => T): Promise<T> {
+  /** @param begin called with the call's serial before anything is sent; what it returns reads the reply */
+  #send<T>(procedure: Procedure, payload: Uint8Array, signal: AbortSignal | undefined, begin: (serial: number) => (frame: Frame) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) return reject(new LibvirtConnectionError(this.#closed.message, false, { cause: this.#closed }));
       if (signal?.aborted === true) return reject(endedBy(signal, procedure.name, false));
       this.#serial = this.#serial >= 0x7fffffff ? 1 : this.#serial + 1;
       const serial = this.#serial;
+      const read = begin(serial);
       const onAbort = () => {
         call.abandoned = true;
         // A signal passed to `call` always has a reason.
@@ -248,6 +263,7 @@ export class Connection {
       { procedure: call.procedure.name, afterMs: this.#options.timers.monotonic() - call.sentAt },
       "a late answer was dropped",
     );
+    this.#streams.delete(frame.serial);
     if (call.procedure.stream !== "none" && frame.status === MessageStatus.ok) {
       this.#sendStreamFrame(call.procedure, frame.serial, MessageType.stream, MessageStatus.error);
     }
