@@ -64,7 +64,9 @@ function tests(name, reporter, options, wanted) {
     "--test-reporter=tap",
     `--test-reporter-destination=${report}`,
   ];
-  const status = run(name, [node, "--test", "--disable-warning=ExperimentalWarning", ...options, ...reporters, ...files(wanted)]);
+  // What hangs must fail with its name, not stop everything for ever; the longest file takes a third of this.
+  const limits = ["--test-timeout=600000", "--disable-warning=ExperimentalWarning"];
+  const status = run(name, [node, "--test", ...limits, ...options, ...reporters, ...files(wanted)]);
   const text = readFileSync(report, "utf8");
   for (const key of Object.keys(counts)) counts[key] += Number(new RegExp(`^# ${key} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
   if (process.env.CI === "true" && counts.skipped > 0) {
