@@ -6,6 +6,7 @@ export interface DataFolder {
   readonly root: string;
   readonly store: string;
   readonly keys: string;
+  readonly audit: string;
   readonly images: string;
   readonly backups: string;
   readonly facts: string;
@@ -19,6 +20,7 @@ export function dataFolder(root: string): DataFolder {
     root,
     store: at("store.sqlite"),
     keys: at("keys"),
+    audit: at("audit"),
     images: at("images"),
     backups: at("backups"),
     facts: at("server.json"),

@@ -12,6 +12,7 @@ import {
   createApi,
   createImageLibrary,
   createSecrets,
+  defaultAuditFileLimits,
   defaultGatewaySettings,
   defaultLibraryLimits,
   defaultLimits,
@@ -127,6 +128,8 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       tasks: tasks.reader,
       library,
       authority,
+      serverName: "local",
+      audit: { files, directory: folder.audit, limits: defaultAuditFileLimits },
       maintenance: {
         backup: async () => {
           const file = join(folder.backups, `${new Date(clock.now()).toISOString().replaceAll(":", "-")}.sqlite`);

@@ -224,7 +224,15 @@ export const auditRoutes = {
     params: Nothing,
     query: Nothing,
     body: Nothing,
-    output: z.object({ intact: z.boolean(), events: z.int(), sealed: z.int(), chains: z.int(), problems: z.array(z.string()) }),
+    output: z.object({
+      intact: z.boolean(),
+      events: z.int(),
+      sealed: z.int(),
+      chains: z.int(),
+      files: z.int(),
+      problems: z.array(z.string()),
+      notes: z.array(z.string()),
+    }),
     errors: [],
   }),
 };

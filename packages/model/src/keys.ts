@@ -21,10 +21,19 @@ export const macKey = (mac: string): string => `u/mac/${mac}`;
 export const addressKey = (networkId: string, address: string): string => `u/address/${networkId}/${address}`;
 
 export const idempotencyKey = (userId: string, key: string): string => `i/${userId}/${key}`;
-/** `sequence` counts from 1 without a gap within one server incarnation. */
+/** `sequence` counts from 1 without a gap in its chain; each start of a server begins a chain. */
 export const auditKey = (chain: string, sequence: number): string => `a/${chain}/e/${String(sequence).padStart(12, "0")}`;
 export const auditSealKey = (chain: string, sequence: number): string => `a/${chain}/s/${String(sequence).padStart(12, "0")}`;
 export const auditPrefix = "a/";
+export const auditEntriesPrefix = (chain: string): string => `a/${chain}/e/`;
+export const auditSealsPrefix = (chain: string): string => `a/${chain}/s/`;
+/** How far a chain is sealed, and whose it is. Gone once the whole chain lies in files. */
+export const auditHeadKey = (chain: string): string => `a/${chain}/head`;
+/** The store's incarnation that the trail was last begun for: another one means that a backup was restored. */
+export const auditIncarnationKey = "a/incarnation";
+/** One key a sealed file: what is in it. `to` is the last sequence in the file. */
+export const auditFilesPrefix = "af/";
+export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;

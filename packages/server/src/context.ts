@@ -7,6 +7,8 @@ import type { Clock, Logger, Random } from "@sheaf/base";
 import type { Agents } from "@sheaf/controllers";
 import type { Kind, RecordOf } from "@sheaf/model";
 import type { Store } from "@sheaf/store";
+import type { AuditFileLimits } from "./audit/audit-archive.ts";
+import type { AuditFolder } from "./audit/audit-source.ts";
 
 /** One record that changed. `record` is absent when it is gone for good, `previous` when it is new. Records are never changed in place. */
 export interface RecordChange {
@@ -122,6 +124,10 @@ export interface Settings {
 
 export interface ServerContext {
   readonly store: Store;
+  /** This server among those on one store; it keeps it from one run to the next. An embedded store has one server, `local`. */
+  readonly serverName: string;
+  /** Where what is sealed of the audit trail goes. */
+  readonly audit: AuditFolder & { readonly limits: AuditFileLimits };
   readonly cache: RecordCache;
   readonly clock: Clock;
   readonly random: Random;
@@ -134,3 +140,6 @@ export interface ServerContext {
   readonly maintenance: Maintenance;
   readonly settings: Settings;
 }
+
+/** What the audit trail needs of it. */
+export type AuditContext = Pick<ServerContext, "store" | "serverName" | "audit" | "secrets" | "clock" | "random" | "logger">;

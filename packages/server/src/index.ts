@@ -1,5 +1,7 @@
 export { createApi, type Api, type ApiOptions } from "./api/create-api.ts";
 export * from "./context.ts";
+export { defaultAuditFileLimits, type AuditFileLimits } from "./audit/audit-archive.ts";
+export type { AuditFiles, AuditFolder } from "./audit/audit-source.ts";
 export { administrator, bootstrapAdmin, resetPassword, type BootstrapContext } from "./identity/bootstrap.ts";
 export { SiteAuthority, type KeyFiles, type ServerIdentity, type SiteAuthorityOptions } from "./authority/site-authority.ts";
 export { Revocations } from "./authority/revocations.ts";

@@ -167,7 +167,8 @@ function mountAuditExport(server: FastifyInstance, door: Door): void {
     const caller = authenticate(door, request.headers.authorization, addressOf(request));
     request.sheaf.caller = caller;
     if (!caller.rights.everywhere("audit.view")) throw notAllowed("audit.view");
-    return reply.type("application/x-ndjson; charset=utf-8").send(Readable.from(exportAudit(door.services.context.store)));
+    const { store, audit: folder } = door.services.context;
+    return reply.type("application/x-ndjson; charset=utf-8").send(Readable.from(exportAudit({ store, folder })));
   });
 }
 

@@ -1,6 +1,7 @@
 /** Everything the routes work with, made and started once for a server. */
 import { uuidv7 } from "@sheaf/base";
-import { AuditTrail } from "../audit/audit-trail.ts";
+import { AuditKeeper } from "../audit/audit-keeper.ts";
+import type { AuditTrail } from "../audit/audit-trail.ts";
 import { RefusedAttempts } from "../audit/refused-attempts.ts";
 import type { ServerContext } from "../context.ts";
 import { LoginThrottle } from "../identity/login-throttle.ts";
@@ -28,6 +29,7 @@ export interface Services {
   readonly sessions: Sessions;
   readonly passwords: PasswordGate;
   readonly throttle: LoginThrottle;
+  readonly audit: AuditKeeper;
   readonly trail: AuditTrail;
   readonly refused: RefusedAttempts;
   readonly hub: WatchHub;
@@ -37,7 +39,8 @@ export interface Services {
 
 /** The context's cache must be loaded. */
 export async function startServices(context: ServerContext): Promise<Services> {
-  const trail = new AuditTrail(context);
+  const audit = new AuditKeeper(context);
+  const { trail } = audit;
   const index = new SiteIndex(context.cache);
   const presenter = new Presenter(context);
   const writer = new RecordWriter(context, trail);
@@ -60,13 +63,14 @@ export async function startServices(context: ServerContext): Promise<Services> {
     sessions: new Sessions(context),
     passwords: new PasswordGate(),
     throttle: new LoginThrottle(context.clock),
+    audit,
     trail,
     refused: new RefusedAttempts(context, trail),
     hub: new WatchHub(context, presenter),
     capacity: new Capacity(context, presenter),
     metrics: new Metrics(context, writer),
   };
-  await trail.start();
+  await audit.start();
   await records.numbers.start();
   await services.sessions.start();
   services.refused.start();
@@ -77,5 +81,5 @@ export async function stopServices(services: Services): Promise<void> {
   services.hub.stop();
   services.sessions.stop();
   await services.refused.stop();
-  await services.trail.stop();
+  await services.audit.stop();
 }

@@ -2,7 +2,6 @@
 import { routes } from "@sheaf/contract";
 import { kinds, partKey, SheafError, taskState, type RecordOf } from "@sheaf/model";
 import { listAudit } from "../audit/audit-reader.ts";
-import { verifyAudit } from "../audit/audit-verify.ts";
 import { inviteHost, joinHost } from "../identity/joining.ts";
 import { storedPart } from "../records/documents.ts";
 import { Draft } from "../records/draft.ts";
@@ -33,13 +32,12 @@ export const siteHandlers: readonly (readonly [string, AnyHandler])[] = [
   }),
   on(audit.list, async (call) => {
     call.everywhere("audit.view");
-    return json(await listAudit(call.services.context.store, call.services.trail, call.query));
+    const { store, audit: folder } = call.services.context;
+    return json(await listAudit({ store, folder }, call.services.trail, call.query));
   }),
   on(audit.verify, async (call) => {
     call.everywhere("audit.view");
-    const { trail, context } = call.services;
-    await trail.seal();
-    return json(await verifyAudit(context.store, context.secrets, { chain: trail.chain, head: trail.head }));
+    return json(await call.services.audit.verify());
   }),
   on(system.capacity, (call) => {
     const { capacity } = call.services;

@@ -9,7 +9,7 @@ export const AuditSeal = z.strictObject({
   /** First and last sequence under this seal. */
   from: z.int().min(1),
   to: z.int().min(1),
-  /** Hash of the seal before; of the last seal of the chain before for the first one; empty for the very first. */
+  /** Hash of the seal before; empty for the first one. */
   previous: z.string(),
   /** sha256 over `previous` and the stored texts of the entries. */
   hash: z.string(),
@@ -21,12 +21,29 @@ export const AuditSeal = z.strictObject({
 export type AuditSeal = z.infer<typeof AuditSeal>;
 
 /** Where a chain stands: kept beside it, so that a start need not read the whole chain. */
-export const AuditHead = z.strictObject({ to: z.int().min(0), hash: z.string() });
+export const AuditHead = z.looseObject({
+  to: z.int().min(0),
+  hash: z.string(),
+  /** Whose chain it is: this server writes it, and moves it into its files. */
+  server: z.string().default("local"),
+});
 export type AuditHead = z.infer<typeof AuditHead>;
 
-/** What binds a chain to the one before: the first entry's `after`. */
-export const ChainStart = z.looseObject({ chain: z.string(), previousChain: z.string(), previousHash: z.string(), previousTo: z.int() });
-export type ChainStart = z.infer<typeof ChainStart>;
+/** What one chain says of another: there it stood, sealed, when this was written. */
+export const KnownChain = z.looseObject({ chain: z.string(), to: z.int().min(0), hash: z.string() });
+export type KnownChain = z.infer<typeof KnownChain>;
+
+/** `after` of an entry that ties chains together: `audit.begin` (the first of a chain) and `audit.checkpoint`. */
+export const ChainTies = z.looseObject({
+  knows: z.array(KnownChain).default([]),
+  /** A backup was restored: what `knows` does not name, or names shorter than it was, went with the store that was replaced. */
+  restoredFrom: z.string().optional(),
+  // As chains began before there were several at once: one predecessor, whose last hash the first seal held.
+  previousChain: z.string().default(""),
+  previousHash: z.string().default(""),
+  previousTo: z.int().default(0),
+});
+export type ChainTies = z.infer<typeof ChainTies>;
 
 export class SealHash {
   readonly #hash = createHash("sha256");

@@ -1,21 +1,24 @@
 /**
- * The audit trail's writing side. Each start of the server begins a chain of its own; entries are numbered from 1 without a gap and are
+ * The audit trail's writing side. Each start of a server begins a chain of its own; entries are numbered from 1 without a gap and are
  * written by whoever makes the change, in the change's own transaction; the trail hands out numbers, fills those that came to nothing, and
- * seals what is there every second or hundred entries. Called by the record writer and the API; never changes an entry.
+ * seals what is there every second or hundred entries. Its first entry, and now and then another, says how far the other chains are sealed:
+ * that ties them together. Called by the record writer and the API; never changes an entry.
  */
 import { uuidv7, type Timer } from "@sheaf/base";
-import { auditKey, auditSealKey } from "@sheaf/model";
-import type { Entry, Operation, Store } from "@sheaf/store";
-import type { ServerContext } from "../context.ts";
+import { auditHeadKey, auditIncarnationKey, auditKey } from "@sheaf/model";
+import type { Operation, Store } from "@sheaf/store";
+import type { AuditContext } from "../context.ts";
 import { auditText, type AuditFields } from "./audit-entry.ts";
-import { AuditHead, SealHash, type AuditSeal } from "./audit-seal.ts";
+import { AuditHead, SealHash, type KnownChain } from "./audit-seal.ts";
+import { auditChains, headOf } from "./audit-source.ts";
+import { headUnchanged, sealOperations, sealTail } from "./audit-tail.ts";
 
 const sealEveryMs = 1000;
 const sealEveryEntries = 100;
-const newestChainKey = "a/newest";
-export const auditHeadKey = (chain: string): string => `a/${chain}/head`;
-export const auditEntriesPrefix = (chain: string): string => `a/${chain}/e/`;
-export const auditSealsPrefix = (chain: string): string => `a/${chain}/s/`;
+/** What another server has not sealed by then is sealed by whoever sees it. */
+const othersUnsealedMs = 60_000;
+/** Chains named in one entry, the newest: the others were named when these began. */
+const knownLimit = 300;
 
 /** A number handed out: the entry's key and text, to be put by the change's transaction. */
 export interface AuditSlot {
@@ -24,7 +27,7 @@ export interface AuditSlot {
 }
 
 export class AuditTrail {
-  readonly #context: ServerContext;
+  readonly #context: AuditContext;
   readonly #store: Store;
   #chain = "";
   #next = 1;
@@ -36,21 +39,26 @@ export class AuditTrail {
   readonly #holes = new Map<number, AuditFields>();
   #sealing: Promise<void> | null = null;
   #timer: Timer | null = null;
+  /** How far other chains were when this one last said so. */
+  readonly #told = new Map<string, number>();
   #open = false;
 
-  constructor(context: ServerContext) {
+  constructor(context: AuditContext) {
     this.#context = context;
     this.#store = context.store;
   }
 
-  /** Ends the chain of the run before and begins a new one, whose first entry holds the old one's last seal. */
+  /** Seals what earlier runs left, and begins a new chain, whose first entry says how far all others are sealed. */
   async start(): Promise<void> {
-    const { clock, random } = this.#context;
-    const newest = await this.#store.get(newestChainKey);
-    const previousChain = newest?.value ?? "";
-    const previous = previousChain === "" ? { to: 0, hash: "" } : await this.#endChain(previousChain);
+    const { clock, random, serverName } = this.#context;
+    const { incarnation } = this.#store;
+    const begunFor = await this.#store.get(auditIncarnationKey);
+    const chains = await auditChains(this.#store, await this.#store.revision());
+    // An empty store beside files is a store that was lost.
+    const restored = begunFor === null ? chains.length > 0 && chains.every(({ stored }) => !stored) : begunFor.value !== incarnation;
+    const knows = await this.#sealOthers(restored);
     this.#chain = uuidv7(clock.now(), random);
-    this.#hash = previous.hash;
+    const head = this.#headText();
     const slot = this.slot();
     const text = this.text(slot, {
       actor: "system",
@@ -58,19 +66,55 @@ export class AuditTrail {
       action: "audit.begin",
       target: `audit/${this.#chain}`,
       result: "done",
-      after: JSON.stringify({ chain: this.#chain, previousChain, previousHash: previous.hash, previousTo: previous.to }),
+      after: JSON.stringify({
+        chain: this.#chain,
+        server: serverName,
+        incarnation,
+        ...(restored ? { restoredFrom: begunFor?.value ?? "(nothing)" } : {}),
+        knows,
+      }),
     });
     await this.#store.transact({
       compare: [],
       then: [
-        { put: newestChainKey, value: this.#chain },
-        { put: auditHeadKey(this.#chain), value: JSON.stringify({ to: 0, hash: previous.hash }) },
+        { put: auditIncarnationKey, value: incarnation },
+        { put: auditHeadKey(this.#chain), value: head },
         { put: slot.key, value: text },
       ],
     });
     this.committed(slot, text);
+    for (const { chain, to } of knows) this.#told.set(chain, to);
     this.#open = true;
     this.#sealLater();
+  }
+
+  /** Seals the chains of other servers where they fell silent, and says in this chain how far they are. Called now and then. */
+  async checkpoint(): Promise<void> {
+    const knows = (await this.#sealOthers(false)).filter(({ chain, to }) => (this.#told.get(chain) ?? 0) < to);
+    if (knows.length === 0) return;
+    await this.record({
+      actor: "system",
+      from: "local",
+      action: "audit.checkpoint",
+      target: `audit/${this.#chain}`,
+      result: "done",
+      after: JSON.stringify({ knows }),
+    });
+    for (const { chain, to } of knows) this.#told.set(chain, to);
+  }
+
+  /** @param all chains that lie in files altogether too */
+  async #sealOthers(all: boolean): Promise<KnownChain[]> {
+    const { clock, serverName } = this.#context;
+    const revision = await this.#store.revision();
+    const others = (await auditChains(this.#store, revision)).filter(({ chain, stored }) => chain !== this.#chain && (stored || all));
+    const knows: KnownChain[] = [];
+    for (const parts of others) {
+      const mine = (await headOf(this.#store, parts)).head.server === serverName;
+      const { to, hash } = await sealTail(this.#context, parts, mine ? undefined : clock.now() - othersUnsealedMs);
+      knows.push({ chain: parts.chain, to, hash });
+    }
+    return knows.slice(-knownLimit);
   }
 
   /** Seals what is there. The chain is ended at the next start: what is written until then belongs to it. */
@@ -88,7 +132,7 @@ export class AuditTrail {
     return this.#next - 1;
   }
   /** What the newest seal must be: an audit trail cut short behind our back is told apart by it. */
-  get head(): AuditHead {
+  get head(): Pick<AuditHead, "to" | "hash"> {
     return { to: this.#sealed, hash: this.#hash };
   }
 
@@ -134,15 +178,21 @@ export class AuditTrail {
 
   /** An entry on its own, with no change beside it. */
   async record(fields: AuditFields, also: readonly Operation[] = []): Promise<void> {
-    const slot = this.slot();
-    const text = this.text(slot, fields);
-    try {
-      await this.#store.transact({ compare: [{ key: slot.key, createRevision: 0 }], then: [...also, { put: slot.key, value: text }] });
-    } catch (error) {
-      this.unsettled(slot, { ...fields, result: "failed", code: "unavailable" });
-      throw error;
+    for (;;) {
+      const slot = this.slot();
+      const text = this.text(slot, fields);
+      try {
+        const result = await this.#store.transact({
+          compare: [{ key: slot.key, createRevision: 0 }],
+          then: [...also, { put: slot.key, value: text }],
+        });
+        if (result.succeeded) return this.committed(slot, text);
+      } catch (error) {
+        this.unsettled(slot, { ...fields, result: "failed", code: "unavailable" });
+        throw error;
+      }
+      await this.unused(slot, fields);
     }
-    this.committed(slot, text);
   }
 
   /** Seals every entry up to the first one still under way. */
@@ -170,55 +220,29 @@ export class AuditTrail {
       to += 1;
       hash.add(to, text);
     }
-    const seal = this.#makeSeal(from, to, this.#hash, hash.hex());
-    await this.#store.transact({ compare: [], then: sealOperations(this.#chain, seal) });
+    const { secrets, serverName } = this.#context;
+    const seal = { from, to, previous: this.#hash, hash: hash.hex() };
+    const { succeeded } = await this.#store.transact({
+      compare: [headUnchanged(this.#chain, this.#headText())],
+      then: sealOperations(this.#chain, { ...seal, proof: secrets.seal(seal.hash) }, { to, hash: seal.hash, server: serverName }),
+    });
+    if (!succeeded) return this.#catchUp();
     for (let sequence = from; sequence <= to; sequence += 1) this.#unsealed.delete(sequence);
     this.#sealed = to;
     this.#hash = seal.hash;
   }
 
-  #makeSeal(from: number, to: number, previous: string, hash: string): AuditSeal {
-    return { from, to, previous, hash, proof: this.#context.secrets.seal(hash) };
+  #headText(): string {
+    return JSON.stringify({ to: this.#sealed, hash: this.#hash, server: this.#context.serverName });
   }
 
-  /** Seals what a run before left unsealed (it was killed), and says where that chain ends. */
-  async #endChain(chain: string): Promise<AuditHead> {
-    const stored = await this.#store.get(auditHeadKey(chain));
-    const head = stored === null ? { to: 0, hash: "" } : AuditHead.parse(JSON.parse(stored.value));
-    const hash = new SealHash(head.hash);
-    let to = head.to;
-    let after = auditKey(chain, head.to);
-    for (;;) {
-      const page = await this.#store.range({ prefix: auditEntriesPrefix(chain), after });
-      for (const entry of page.entries) {
-        // A number that was under way when the server died was never committed: it is filled, so that the chain has no gap.
-        for (const sequence = sequenceOf(entry); to + 1 < sequence; to += 1) hash.add(to + 1, await this.#fillGap(chain, to + 1));
-        to += 1;
-        hash.add(to, entry.value);
-        after = entry.key;
-      }
-      if (!page.more) break;
-    }
-    if (to === head.to) return head;
-    const seal = { ...this.#makeSeal(head.to + 1, to, head.hash, hash.hex()), final: true };
-    await this.#store.transact({ compare: [], then: sealOperations(chain, seal) });
-    return { to, hash: seal.hash };
-  }
-
-  async #fillGap(chain: string, sequence: number): Promise<string> {
-    const text = auditText(sequence, this.#context.clock.now(), {
-      actor: "system",
-      from: "local",
-      action: "audit.fill",
-      target: `audit/${chain}`,
-      result: "failed",
-      code: "unavailable",
-    });
-    await this.#store.transact({
-      compare: [{ key: auditKey(chain, sequence), createRevision: 0 }],
-      then: [{ put: auditKey(chain, sequence), value: text }],
-    });
-    return text;
+  /** Another server took this one for dead and sealed in its place: its seals count. */
+  async #catchUp(): Promise<void> {
+    const entry = await this.#store.get(auditHeadKey(this.#chain));
+    const head = AuditHead.parse(JSON.parse(entry?.value ?? "{}"));
+    for (let sequence = this.#sealed + 1; sequence <= head.to; sequence += 1) this.#unsealed.delete(sequence);
+    this.#sealed = head.to;
+    this.#hash = head.hash;
   }
 
   #sealLater(): void {
@@ -228,13 +252,4 @@ export class AuditTrail {
       });
     });
   }
-}
-
-const sequenceOf = (entry: Entry): number => Number(entry.key.slice(-12));
-
-function sealOperations(chain: string, seal: AuditSeal): Operation[] {
-  return [
-    { put: auditSealKey(chain, seal.to), value: JSON.stringify(seal) },
-    { put: auditHeadKey(chain), value: JSON.stringify({ to: seal.to, hash: seal.hash }) },
-  ];
 }

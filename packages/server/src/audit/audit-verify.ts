@@ -1,150 +1,154 @@
 /**
- * Recomputes the audit trail: every chain, every entry, every seal. Finds a changed byte, a missing, added or moved entry, a seal made
- * without the server's key, a chain that was cut short or taken out. Called by the API; reads only, at one revision, page by page.
+ * Recomputes the audit trail: every chain, every entry, every seal, in files and store alike. Finds a changed byte, a missing, added or moved
+ * entry, a seal made without the server's key, a chain that was cut short or taken out, a file that was changed, cut off, removed or put in
+ * another's place. Called by the API; reads only, at one revision of the store, page by page.
  */
-import { auditKey } from "@sheaf/model";
-import type { Entry, Store } from "@sheaf/store";
+import type { Store } from "@sheaf/store";
 import type { Secrets } from "../context.ts";
-import { auditChains } from "./audit-chains.ts";
-import { AuditSeal, ChainStart, SealHash, type AuditHead } from "./audit-seal.ts";
-import { auditEntriesPrefix, auditSealsPrefix } from "./audit-trail.ts";
+import { ChainCheck } from "./audit-check.ts";
+import type { AuditFileRecord } from "./audit-file.ts";
+import type { AuditHead, ChainTies } from "./audit-seal.ts";
+import { auditChains, headOf, readRecorded, storedItems, type AuditFolder, type ChainParts } from "./audit-source.ts";
 
 export interface Verification {
   readonly intact: boolean;
   readonly events: number;
   readonly sealed: number;
   readonly chains: number;
+  readonly files: number;
   /** What is wrong, one sentence each; at most 100. */
   readonly problems: readonly string[];
+  /** What is no sign of tampering but should be known: parts at other servers, what a restored backup did not have. */
+  readonly notes: readonly string[];
 }
 
-const problemLimit = 100;
-
-/** @param live the chain that is being written, and what its newest seal must be at least */
-export async function verifyAudit(store: Store, secrets: Secrets, live: { readonly chain: string; readonly head: AuditHead }): Promise<Verification> {
-  const revision = await store.revision();
-  const chains = await auditChains(store, revision);
-  const problems: string[] = [];
-  const tell = (problem: string): void => {
-    if (problems.length < problemLimit) problems.push(problem);
-  };
-  let events = 0;
-  let sealed = 0;
-  let before: { chain: string; hash: string; to: number } = { chain: "", hash: "", to: 0 };
-  for (const chain of chains) {
-    const found = await verifyChain({ store, secrets, revision, chain, before, live: chain === live.chain, tell });
-    events += found.entries;
-    sealed += found.to;
-    if (chain === live.chain && found.to < live.head.to)
-      tell(`chain ${chain} ends at entry ${found.to}, but this server has sealed it up to ${live.head.to}: its end was cut off`);
-    before = { chain, hash: found.hash, to: found.to };
-  }
-  if (!chains.includes(live.chain)) tell(`chain ${live.chain}, which this server writes, is missing`);
-  return { intact: problems.length === 0, events, sealed, chains: chains.length, problems };
-}
-
-interface ChainInput {
+export interface VerifyInput {
   readonly store: Store;
   readonly secrets: Secrets;
-  readonly revision: number;
+  readonly folder: AuditFolder;
+  readonly serverName: string;
+  /** The chain that is being written, and what its newest seal must be at least. */
+  readonly live: { readonly chain: string; readonly head: Pick<AuditHead, "to" | "hash"> };
+  /** Files in the folder that are no part of the trail, and why. */
+  readonly strangeFiles: ReadonlyMap<string, string>;
+}
+
+const sentenceLimit = 100;
+
+interface Checked {
   readonly chain: string;
-  readonly before: { readonly chain: string; readonly hash: string; readonly to: number };
-  readonly live: boolean;
-  readonly tell: (problem: string) => void;
+  readonly to: number;
+  /** Hash of each seal by where it ends, as far as it was seen. */
+  readonly seals: ReadonlyMap<number, string>;
+  /** What lies with other servers, so that no seal of it was seen. */
+  readonly elsewhere: readonly AuditFileRecord[];
+  readonly ties: readonly ChainTies[];
 }
 
-async function verifyChain(input: ChainInput): Promise<{ entries: number; to: number; hash: string }> {
-  const { store, revision, chain, live, tell } = input;
-  const seals = pages(store, auditSealsPrefix(chain), revision);
-  let seal = await nextSeal(seals, tell);
-  let previous = input.before.hash;
-  let hash = new SealHash(previous);
-  let sealedTo = 0;
-  let last = 0;
-  let entries = 0;
-  for await (const entry of pages(store, auditEntriesPrefix(chain), revision)) {
-    entries += 1;
-    const sequence = Number(entry.key.slice(-12));
-    // Beyond the last seal of the live chain numbers may still be under way.
-    if (sequence !== last + 1 && (seal !== null || !live)) tell(`chain ${chain}: entries ${last + 1} to ${sequence - 1} are missing`);
-    if (entry.key !== auditKey(chain, sequence)) tell(`chain ${chain}: "${entry.key}" is no key of an entry`);
-    last = sequence;
-    checkText(input, sequence, entry.value);
-    if (sequence === 1) checkStart(input, entry.value);
-    hash.add(sequence, entry.value);
-    while (seal !== null && seal.to <= sequence) {
-      checkSeal(input, seal, sealedTo, previous, hash.hex());
-      previous = seal.hash;
-      sealedTo = seal.to;
-      hash = new SealHash(previous);
-      seal = await nextSeal(seals, tell);
+export async function verifyAudit(input: VerifyInput): Promise<Verification> {
+  const { store, live } = input;
+  const revision = await store.revision();
+  const problems: string[] = [];
+  const notes: string[] = [];
+  const tell = (problem: string): void => void (problems.length < sentenceLimit && problems.push(problem));
+  const note = (text: string): void => void (notes.length < sentenceLimit && notes.push(text));
+  const chains = await auditChains(store, revision);
+  const checked = new Map<string, Checked>();
+  let events = 0;
+  let sealed = 0;
+  for (const parts of chains) {
+    const { check, seals, elsewhere } = await verifyChain(input, parts, revision, tell, note);
+    events += check.entries;
+    sealed += check.head.to;
+    checked.set(parts.chain, { chain: parts.chain, to: check.head.to, seals, elsewhere, ties: check.ties });
+  }
+  const found = checked.get(live.chain);
+  if (found === undefined) tell(`chain ${live.chain}, which this server writes, is missing`);
+  else if (found.to < live.head.to)
+    tell(`chain ${live.chain} ends at entry ${found.to}, but this server has sealed it up to ${live.head.to}: its end was cut off`);
+  checkTies(checked, tell, note);
+  for (const [file, why] of input.strangeFiles) tell(`the file ${file} is no part of the trail: ${why}`);
+  const files = chains.reduce((sum, parts) => sum + parts.files.length, 0);
+  return { intact: problems.length === 0, events, sealed, chains: chains.length, files, problems, notes };
+}
+
+async function verifyChain(
+  { store, secrets, folder, serverName, live }: VerifyInput,
+  { chain, files, moved }: ChainParts,
+  revision: number,
+  tell: (problem: string) => void,
+  note: (text: string) => void,
+): Promise<{ readonly check: ChainCheck } & Pick<Checked, "seals" | "elsewhere">> {
+  const check = new ChainCheck({ chain, secrets, tell });
+  const seals = new Map<number, string>();
+  const elsewhere: AuditFileRecord[] = [];
+  for (const record of files) {
+    const { file, problem } = await readRecorded(folder, chain, record);
+    if (record.newerThanStore === true)
+      note(
+        `chain ${chain}: the file ${record.file} is newer than the store, a backup that was restored: entries up to ${record.to} are known from it`,
+      );
+    if (file === null && record.server !== serverName) {
+      elsewhere.push(record);
+      note(`chain ${chain}: the file ${record.file} lies with the server ${record.server}: verify it there`);
+    } else {
+      if (problem !== null) tell(`chain ${chain}: ${problem}`);
+      if (record.from !== check.last + 1)
+        tell(`chain ${chain}: entries ${check.last + 1} to ${record.from - 1} are missing: the record of a file is gone`);
+      if (record.from !== 1 && record.previous !== check.head.hash) tell(`chain ${chain}: the file ${record.file} does not hold the seal before it`);
     }
-  }
-  if (seal !== null) tell(`chain ${chain}: entries ${last + 1} to ${seal.to} are sealed but missing`);
-  if (!live && last > sealedTo) tell(`chain ${chain}: entries ${sealedTo + 1} to ${last} have no seal although the chain has ended`);
-  return { entries, to: sealedTo, hash: previous };
-}
-
-function checkText({ chain, tell }: ChainInput, sequence: number, text: string): void {
-  try {
-    const event = JSON.parse(text) as { sequence?: unknown }; // looked at in the next line
-    if (event.sequence !== sequence) tell(`chain ${chain}: entry ${sequence} calls itself ${String(event.sequence)}: it was moved`);
-  } catch {
-    tell(`chain ${chain}: entry ${sequence} cannot be read`);
-  }
-}
-
-/** The first entry names the chain before and its last seal. */
-function checkStart({ chain, before, tell }: ChainInput, text: string): void {
-  let start: ChainStart | undefined;
-  try {
-    start = ChainStart.safeParse((JSON.parse(text) as { after?: unknown }).after).data; // checked by the schema
-  } catch {
-    // told by checkText
-  }
-  if (start === undefined || start.chain !== chain) tell(`chain ${chain}: its first entry does not begin it`);
-  else if (start.previousChain !== before.chain)
-    tell(
-      `chain ${chain} follows ${start.previousChain || "nothing"}, but ${before.chain || "nothing"} is there before it: a chain was taken out or added`,
-    );
-  else if (start.previousHash !== before.hash || start.previousTo !== before.to)
-    tell(`chain ${before.chain} does not end as it did when chain ${chain} began: its end was changed`);
-}
-
-function checkSeal({ chain, secrets, tell }: ChainInput, seal: AuditSeal, sealedTo: number, previous: string, hash: string): void {
-  const which = `chain ${chain}: the seal of entries ${seal.from} to ${seal.to}`;
-  if (seal.from !== sealedTo + 1) tell(`${which} does not follow the one before, which ends at ${sealedTo}`);
-  if (seal.previous !== previous) tell(`${which} does not hold the seal before it`);
-  if (seal.hash !== hash) tell(`${which} does not fit: one of them was changed, added, removed or moved`);
-  let proof = "";
-  try {
-    proof = secrets.open(seal.proof);
-  } catch {
-    // Not made with this server's key.
-  }
-  if (proof !== seal.hash) tell(`${which} was not made by this server`);
-}
-
-async function nextSeal(seals: AsyncGenerator<Entry>, tell: (problem: string) => void): Promise<AuditSeal | null> {
-  for (;;) {
-    const { value, done } = await seals.next();
-    if (done === true) return null;
-    try {
-      const seal = AuditSeal.parse(JSON.parse(value.value));
-      if (value.key.endsWith(String(seal.to).padStart(12, "0"))) return seal;
-    } catch {
-      // told below
+    if (file !== null && problem === null) {
+      for (const item of file.items) {
+        check.add(item);
+        if (item.kind === "seal") seals.set(item.seal.to, item.seal.hash);
+      }
+      if (check.head.to !== record.to || check.head.hash !== record.hash) tell(`chain ${chain}: the file ${record.file} does not end as it did`);
     }
-    tell(`the seal "${value.key}" cannot be read`);
+    // What one broken file holds is told once; the next one begins with the hash that is on record.
+    check.resume(record);
+    seals.set(record.to, record.hash);
   }
+  for await (const item of storedItems(store, chain, moved.to, revision)) {
+    check.add(item);
+    if (item.kind === "seal") seals.set(item.seal.to, item.seal.hash);
+  }
+  // Another server's chain may be growing; an earlier one of this server may not.
+  const { head } = await headOf(store, { chain, files, moved }, revision);
+  check.end(chain === live.chain || head.server !== serverName);
+  return { check, seals, elsewhere };
 }
 
-export async function* pages(store: Store, prefix: string, revision: number): AsyncGenerator<Entry, undefined> {
-  let after: string | undefined;
-  for (;;) {
-    const page = await store.range({ prefix, revision, ...(after === undefined ? {} : { after }) });
-    yield* page.entries;
-    after = page.entries.at(-1)?.key;
-    if (!page.more || after === undefined) return undefined;
-  }
+/** What chains say of each other must hold. What was lost with a store that a backup replaced is told, not held against the trail. */
+function checkTies(checked: ReadonlyMap<string, Checked>, tell: (problem: string) => void, note: (text: string) => void): void {
+  for (const teller of checked.values())
+    for (const known of teller.ties.flatMap(knownIn)) {
+      if (known.to === 0) continue;
+      const found = checked.get(known.chain);
+      if (found?.seals.get(known.to) === known.hash) continue;
+      if (found?.elsewhere.some(({ from, to }) => from <= known.to && known.to < to) === true) continue;
+      const text =
+        found === undefined
+          ? `chain ${known.chain}, which chain ${teller.chain} knows up to entry ${known.to}, is missing`
+          : `chain ${known.chain} is not as chain ${teller.chain} knows it: entry ${known.to} has another seal or none, its end was changed`;
+      if (lostByRestore(checked, teller.chain, known.chain, found)) note(`${text}; the backup that was restored did not have it`);
+      else tell(text);
+    }
 }
+
+const knownIn = (ties: ChainTies): { chain: string; to: number; hash: string }[] =>
+  ties.previousChain === "" ? ties.knows : [...ties.knows, { chain: ties.previousChain, to: ties.previousTo, hash: ties.previousHash }];
+
+/** Whether a chain that was begun on a restored store, after `teller` was, says that it found this chain as it is found now. */
+function lostByRestore(checked: ReadonlyMap<string, Checked>, teller: string, chain: string, found: Checked | undefined): boolean {
+  for (const later of checked.values()) {
+    if (later.chain <= teller) continue;
+    const begin = later.ties[0];
+    if (begin?.restoredFrom === undefined) continue;
+    const stood = begin.knows.find((known) => known.chain === chain);
+    if (stood === undefined ? found === undefined && chain > oldest(begin) : found?.to === stood.to && found.seals.get(stood.to) === stood.hash)
+      return true;
+  }
+  return false;
+}
+
+const oldest = (ties: ChainTies): string => ties.knows.reduce((least, { chain }) => (chain < least ? chain : least), "~");

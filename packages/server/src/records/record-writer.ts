@@ -119,6 +119,11 @@ export class RecordWriter {
           return planned.answer(outcome.revision);
         }
         planned.draft.abandon();
+        if (outcome.numberTaken) {
+          // Another server took this one for dead and filled the number.
+          await this.#giveBack(slot, fields, null);
+          slot = undefined;
+        }
         if (outcome.refusal !== null) throw outcome.refusal;
         if (tries >= triesLimit)
           throw new SheafError("conflict", "Others kept changing the same records.", { next: "Look at the record again, then repeat the request." });
@@ -138,7 +143,7 @@ export class RecordWriter {
     planned: Planned<T>,
     slot: AuditSlot,
     fields: AuditFields,
-  ): Promise<{ done: true; revision: number } | { done: false; revision: number; refusal: Error | null }> {
+  ): Promise<{ done: true; revision: number } | { done: false; revision: number; refusal: Error | null; numberTaken: boolean }> {
     const { draft } = planned;
     const text = this.#trail.text(slot, fields);
     const compare = draft.conditions.map((condition) => condition.compare);
@@ -158,7 +163,7 @@ export class RecordWriter {
       if (error instanceof StoreError && error.code === "uncertain") return await this.#settle(slot, fields, draft);
       if (error instanceof StoreError && error.code === "lease-expired") {
         this.#leases.renew();
-        return { done: false, revision: this.#context.cache.revision, refusal: null };
+        return { done: false, revision: this.#context.cache.revision, refusal: null, numberTaken: false };
       }
       draft.abandon();
       throw error;
@@ -167,7 +172,8 @@ export class RecordWriter {
       this.#trail.committed(slot, text);
       return { done: true, revision: result.revision };
     }
-    return { done: false, revision: result.revision, refusal: this.#refusal(asker, draft, result) };
+    const numberTaken = (result.current.get(slot.key) ?? null) !== null;
+    return { done: false, revision: result.revision, refusal: this.#refusal(asker, draft, result), numberTaken };
   }
 
   /** The store did not say what became of it. The audit entry's key tells: either it is there, or it is taken from the transaction for good. */

@@ -6,10 +6,13 @@ import { apiPrefix } from "@sheaf/contract";
 import { partKey, SheafError, type Kind } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import { openMemoryStore, type Entry, type Store } from "@sheaf/store";
+import { defaultAuditFileLimits, type AuditFileLimits } from "../audit/audit-archive.ts";
+import type { AuditFiles } from "../audit/audit-source.ts";
 import { createApi, type Api } from "../api/create-api.ts";
 import { createSecrets } from "../authority/secrets.ts";
 import { defaultLimits, type ImageLibrary, type Limits, type ServerContext } from "../context.ts";
 import { bootstrapAdmin } from "../identity/bootstrap.ts";
+import { MemoryFiles } from "./memory-files.ts";
 import { TestClock } from "./test-clock.ts";
 
 export interface Reply {
@@ -26,6 +29,16 @@ export interface RequestOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as it is instead of JSON. */
   readonly raw?: string | Uint8Array<ArrayBuffer>;
+}
+
+export interface FixtureOptions {
+  readonly store?: Store;
+  readonly limits?: Partial<Limits>;
+  readonly clock?: TestClock;
+  readonly secretKey?: Uint8Array;
+  readonly serverName?: string;
+  readonly auditFiles?: AuditFiles;
+  readonly auditLimits?: Partial<AuditFileLimits>;
 }
 
 export const adminPassword = "correct horse battery";
@@ -56,7 +69,7 @@ export class ApiFixture {
     this.url = parts.url;
   }
 
-  static async start(options: { store?: Store; limits?: Partial<Limits>; clock?: TestClock; secretKey?: Uint8Array } = {}): Promise<ApiFixture> {
+  static async start(options: FixtureOptions = {}): Promise<ApiFixture> {
     const clock = options.clock ?? new TestClock();
     const random = { bytes: (length: number) => new Uint8Array(randomBytes(length)) };
     const store = options.store ?? (await openMemoryStore({ clock, random }));
@@ -91,6 +104,12 @@ export class ApiFixture {
             ? Promise.resolve(`CERTIFICATE of ${hostId}`)
             : Promise.reject(new SheafError("invalid-input", "the request is broken")),
         revoke: async (host) => void revoked.push(host),
+      },
+      serverName: options.serverName ?? "local",
+      audit: {
+        files: options.auditFiles ?? new MemoryFiles(),
+        directory: "/audit",
+        limits: { ...defaultAuditFileLimits, ...options.auditLimits },
       },
       maintenance: {
         backup: () => Promise.resolve({ file: "backup-1.sqlite", bytes: 10, revision: cache.revision }),
@@ -224,7 +243,7 @@ export class ApiFixture {
   /** Everything that is stored, the audit trail and sessions aside: what a refused request must leave as it was. */
   async contents(): Promise<ReadonlyMap<string, string>> {
     const found = new Map<string, string>();
-    for (const entry of await entries(this.context.store)) if (!/^[as]\//.test(entry.key)) found.set(entry.key, entry.value);
+    for (const entry of await entries(this.context.store)) if (!/^(a|af|s)\//.test(entry.key)) found.set(entry.key, entry.value);
     return found;
   }
 }
