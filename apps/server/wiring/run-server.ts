@@ -16,6 +16,7 @@ import {
   defaultGatewaySettings,
   defaultLibraryLimits,
   defaultLimits,
+  RestoredSite,
   Revocations,
   serveConsoles,
   SiteAuthority,
@@ -78,7 +79,9 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   await files.writeAtomic(folder.authority, authority.certificate, { mode: 0o644 });
 
   const tasks = new TaskLogs(clock);
+  const restored = await RestoredSite.open({ store, cache, clock, logger: logger.child({ part: "restored-site" }) });
   const gateway = new AgentsGateway({
+    restored,
     store,
     cache,
     clock,
@@ -112,6 +115,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     tasks,
     settings: defaultControllerSettings,
     identity: hostname(),
+    heldBack: (record) => restored.heldBack(record),
   });
 
   const url = `https://${names[0]?.includes(":") ? `[${names[0]}]` : (names[0] ?? "localhost")}:${port}`;
@@ -185,6 +189,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       await listener.close();
       authority.stop();
       revocations.close();
+      restored.close();
       cache.close();
       await store.close();
       await files.remove(folder.facts);

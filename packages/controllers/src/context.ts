@@ -36,6 +36,8 @@ export interface ControllerContext {
   readonly agents: Agents;
   readonly tasks: TaskLog;
   readonly settings: ControllerSettings;
+  /** After a restore: whether this must not be given a host yet. Absent: never. */
+  readonly heldBack?: (record: { readonly createdAt: number }) => boolean;
   /** Conditions that hold only while this server leads: part of every transaction of a controller. */
   readonly leadership: () => readonly Compare[];
 }

@@ -57,6 +57,20 @@ test("what fits nowhere is told why, and is placed when capacity comes", async (
   await world.close();
 });
 
+test("on a restored site what had no host gets one only when every host was heard", async () => {
+  const world = await World.make();
+  world.heldBack = true;
+  const host = await world.addHost("h1");
+  const { vm, task, volume } = await world.addVm("web", { disk: "local" });
+  const from = world.clock.monotonic();
+  await world.until(() => world.clock.monotonic() >= from + 10_000, "ten seconds pass");
+  assert.deepEqual([world.vmOn(vm), world.cache.get("volume", volume ?? "")?.placement], [undefined, undefined]);
+  world.heldBack = false;
+  assert.equal(await world.taskEnds(task), "succeeded");
+  assert.equal(world.vmOn(vm), host);
+  await world.close();
+});
+
 test("machines never fill a host beyond what it has; the rest wait and follow as others go, the important first", async () => {
   const world = await World.make();
   await world.addHost("h1", { memoryBytes: 4 * gib });

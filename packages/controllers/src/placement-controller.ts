@@ -18,6 +18,8 @@ import { WaitingRoom } from "./waiting-room.ts";
 const batchSize = 512;
 /** Texts of waiting machines written in one look. */
 const textsPerLook = 512;
+/** Pause between looks at what is held back after a restore. */
+const heldBackAgainMs = 1000;
 
 type Placed = { readonly kind: "vm" | "volume"; readonly id: string };
 interface Candidate {
@@ -35,6 +37,8 @@ export function placementController(context: ControllerContext, index: SiteIndex
   const room = new WaitingRoom();
   /** Volumes whose home may have changed. */
   const volumesToLookAt = new Set<string>();
+  /** Something waits until the hosts of a restored site have been heard. */
+  let somethingIsHeldBack = false;
   let capacityChanged = true;
   let lastRetryAt = Number.NEGATIVE_INFINITY;
 
@@ -68,7 +72,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
         if (fresh.length === 0) break;
         await place(fresh);
       }
-      if (!capacityChanged || room.size === 0) return undefined;
+      if (!capacityChanged || room.size === 0) return somethingIsHeldBack ? heldBackAgainMs : undefined;
       const waitMs = lastRetryAt + settings.placementBatchMs - clock.monotonic();
       if (waitMs > 0) return waitMs;
       lastRetryAt = clock.monotonic();
@@ -115,15 +119,23 @@ export function placementController(context: ControllerContext, index: SiteIndex
   /** What has no host and was not refused as it stands. */
   function freshOnes(): Candidate[] {
     const found: Candidate[] = [];
+    somethingIsHeldBack = false;
+    const heldBack = (record: { readonly createdAt: number }): boolean => {
+      const held = context.heldBack?.(record) ?? false;
+      somethingIsHeldBack ||= held;
+      return held;
+    };
     for (const id of index.unplacedVolumes) {
       if (found.length >= batchSize) return found;
       const volume = cache.get("volume", id);
+      if (volume && heldBack(volume)) continue;
       const request = volume && volumeRequest(volume);
       if (request && room.get(id)?.specRevision !== volume.specRevision) found.push({ record: volume, request });
     }
     for (const id of index.unplacedVms) {
       if (found.length >= batchSize) return found;
       const vm = cache.get("vm", id);
+      if (vm && heldBack(vm)) continue;
       if (vm && room.get(id)?.specRevision !== vm.specRevision) found.push({ record: vm, request: snapshot.request(vm) });
     }
     return found;

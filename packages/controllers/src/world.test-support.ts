@@ -67,6 +67,8 @@ export class World {
   readonly clock = new SimulatedClock();
   readonly random = seededRandom(7);
   readonly ids = { project: this.id(), cluster: this.id(), local: this.id(), shared: this.id() };
+  /** The site was restored, and not every host has been heard yet. */
+  heldBack = false;
   readonly progress: Record<string, unknown>[] = [];
   store!: FaultyStore; // set by `make`
   /** What the tests and the agents read: never killed. */
@@ -111,6 +113,7 @@ export class World {
       tasks,
       settings: this.#settings,
       identity: "server",
+      heldBack: () => this.heldBack,
     });
     this.#server = Object.assign(server, { cache, controllers });
     await this.until(() => controllers.leads, "the server leads");

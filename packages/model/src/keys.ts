@@ -34,6 +34,8 @@ export const auditIncarnationKey = "a/incarnation";
 /** One key a sealed file: what is in it. `to` is the last sequence in the file. */
 export const auditFilesPrefix = "af/";
 export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
+/** The life of the store (its incarnation) in which every host has been heard. */
+export const restoredSiteKey = "o/settled";
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;

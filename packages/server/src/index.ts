@@ -10,6 +10,7 @@ export { defaultConsoleLimits, serveConsoles, type ConsoleDoor, type Consoles } 
 export { AgentsGateway, type HostPresence } from "./gateway/agents-gateway.ts";
 export type { AgentPeer, AgentSocket } from "./gateway/agent-session.ts";
 export { defaultGatewaySettings, type GatewayContext, type GatewaySettings, type RefusedAgentAttempt } from "./gateway/gateway-context.ts";
+export { RestoredSite } from "./gateway/restored-site.ts";
 export { TaskLogs } from "./gateway/task-logs.ts";
 export { createImageLibrary, type RunningImageLibrary } from "./library/image-library.ts";
 export { defaultLibraryLimits } from "./library/library-ports.ts";

@@ -202,6 +202,7 @@ export class AgentSession {
     try {
       // A machine that this server has not heard of yet must not be taken for one that is gone.
       await this.#owner.upToDate();
+      await this.#context.restored?.heard(this.hostId, hello.machines);
     } catch (error) {
       logger.warn({ host: this.hostId, error: String(error) }, "an agent cannot be welcomed while the store does not answer");
       return this.end(closeCodes.goingAway, "the store does not answer: try again");

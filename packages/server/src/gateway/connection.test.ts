@@ -49,6 +49,12 @@ describe("agents' connections", () => {
     ]);
   });
 
+  it("tells a restored site what the host holds, before the host is told anything", async () => {
+    const machine = { id: world.newId(), epoch: 2, incarnation: "another life" };
+    await world.agent(host, [machine]);
+    assert.deepEqual(world.heard.at(-1), { hostId: host, machines: [machine] });
+  });
+
   it("replaces a host's connection by its newer one, without calling it gone", async () => {
     const first = await world.agent(host);
     const events: unknown[] = [];

@@ -37,5 +37,7 @@ export interface GatewayContext {
     renewAgent(request: { certificateRequest: string; hostId: string; present: string; addresses: readonly string[] }): Promise<string>;
   };
   readonly revocations: { isRevoked(hostId: string, serial: string): boolean; onChange(listener: () => void): () => void };
+  /** Absent: the store is taken to know where everything is. */
+  readonly restored?: { heard(hostId: string, machines: readonly { id: string; epoch: number; incarnation: string }[]): Promise<void> };
   readonly refused: (attempt: RefusedAgentAttempt) => void;
 }

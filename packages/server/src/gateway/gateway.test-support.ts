@@ -123,6 +123,8 @@ export class World {
   readonly tasks: TaskLogs;
   readonly gateway: AgentsGateway;
   readonly refused: RefusedAgentAttempt[] = [];
+  /** What a restored site was told of hosts and what they hold. */
+  readonly heard: { readonly hostId: string; readonly machines: readonly unknown[] }[] = [];
   readonly revoked = new Set<string>();
   readonly renewals: { present: string; addresses: readonly string[] }[] = [];
   readonly #revocationListeners = new Set<() => void>();
@@ -151,6 +153,12 @@ export class World {
         onChange: (listener) => {
           this.#revocationListeners.add(listener);
           return () => this.#revocationListeners.delete(listener);
+        },
+      },
+      restored: {
+        heard: async (hostId, machines) => {
+          await Promise.resolve();
+          this.heard.push({ hostId, machines });
         },
       },
       refused: (attempt) => this.refused.push(attempt),
