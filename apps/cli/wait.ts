@@ -14,13 +14,14 @@ export async function follow(
   signal: AbortSignal = cli.interrupted,
 ): Promise<void> {
   const https = httpsTransport(await cli.connection());
-  let revision = fromRevision;
+  /** Where to go on after a break: the id names the life of the store too, which a revision does not. */
+  let lastEventId = "";
   let failures = 0;
   try {
     for (;;) {
       try {
-        const response = await https.stream(`${apiPrefix}/watch?${query}${revision === undefined ? "" : `&revision=${revision}`}`, {
-          headers: { accept: "text/event-stream" },
+        const response = await https.stream(`${apiPrefix}/watch?${query}${fromRevision === undefined ? "" : `&revision=${fromRevision}`}`, {
+          headers: { accept: "text/event-stream", ...(lastEventId === "" ? {} : { "last-event-id": lastEventId }) },
           signal,
         });
         if (response.statusCode !== 200) {
@@ -30,7 +31,7 @@ export async function follow(
         failures = 0;
         let done = false;
         const feed = eventStreamParser((event) => {
-          if (event.id !== "") revision = Number(event.id);
+          if (event.id !== "") lastEventId = event.id;
           if (event.event === "change" && !done) done = seen(JSON.parse(event.data) as WatchChange /* the contract's schema for this event */);
         });
         response.setEncoding("utf8");

@@ -42,7 +42,7 @@ function mountWatch(server: FastifyInstance, door: Door): void {
     if (id !== undefined && kind === undefined)
       throw new SheafError("invalid-input", "An id is watched together with its kind.", { errors: [{ at: "kind", message: "is needed with id" }] });
     const project = parsed.data.project === undefined ? undefined : records.references.scope(caller, parsed.data.project);
-    const revision = lastEventId(request) ?? parsed.data.revision;
+    const revision = lastEventId(request, context.store.incarnation) ?? parsed.data.revision;
     if (revision !== undefined) await context.cache.waitFor(revision, 10_000);
     const watched = id === undefined || kind === undefined ? undefined : records.references.target(caller, kind as Kind, id, parsed.data.project).id;
     hub.check(revision);
@@ -76,12 +76,20 @@ function mountWatch(server: FastifyInstance, door: Door): void {
   });
 }
 
-/** The revision a watcher has seen: browsers send it by themselves when they come back. */
-function lastEventId(request: FastifyRequest): number | undefined {
+/** The revision a watcher has seen: browsers send it by themselves when they come back. @throws SheafError `compacted` after a restore */
+function lastEventId(request: FastifyRequest, incarnation: string): number | undefined {
   const header = request.headers["last-event-id"];
   if (header === undefined || header === "") return undefined;
-  if (typeof header === "string" && /^\d{1,15}$/.test(header)) return Number(header);
-  throw new SheafError("invalid-input", "Last-Event-ID must be a revision.", { errors: [{ at: "Last-Event-ID", message: "is no revision" }] });
+  const [, revision, life] = (typeof header === "string" ? /^(\d{1,15})(?:\.([0-9a-f-]{36}))?$/.exec(header) : null) ?? [];
+  if (revision === undefined)
+    throw new SheafError("invalid-input", "Last-Event-ID must be the id of an event.", {
+      errors: [{ at: "Last-Event-ID", message: "is no event's id" }],
+    });
+  if (life !== undefined && life !== incarnation)
+    throw new SheafError("compacted", "The store was restored from a backup since that event.", {
+      next: "List again, then watch from the list's revision.",
+    });
+  return Number(revision);
 }
 
 function mountImageContent(server: FastifyInstance, door: Door): void {

@@ -4,6 +4,7 @@ import { after, before, test } from "node:test";
 import { allRoutes } from "@sheaf/contract";
 import { resetPassword } from "../identity/bootstrap.ts";
 import { adminPassword, ApiFixture, entries } from "../testing/api-fixture.ts";
+import { TestClock } from "../testing/test-clock.ts";
 
 let fixture: ApiFixture;
 let viewer = "";
@@ -137,6 +138,20 @@ test("an API token acts as its user with no more than it names, and is shown onc
   assert.equal((await fixture.get("/tokens/ci", { token: foreign })).status, 404);
   assert.equal((await fixture.request("DELETE", "/tokens/ci", undefined, { token: operator })).status, 202);
   assert.equal((await fixture.get(app, { token })).status, 401);
+});
+
+test("an API token ends when it was said to", async () => {
+  const clock = new TestClock();
+  const site = await ApiFixture.start({ clock });
+  try {
+    const made = await site.request("POST", "/tokens", { name: "short", validForMs: 3_600_000 });
+    const token = made.body.secret as string;
+    assert.equal((await site.get("/hosts", { token })).status, 200);
+    clock.advance(3_600_001);
+    assert.equal((await site.get("/hosts", { token })).status, 401);
+  } finally {
+    await site.stop();
+  }
 });
 
 test("a token with more than its user has is refused", async () => {

@@ -84,7 +84,15 @@ test("health, readiness and metrics", async () => {
   const metrics = await fixture.get("//metrics", { token: null });
   assert.match(metrics.text, /sheaf_http_requests_total\{route="vm.list",status="200"\} \d+/);
   assert.match(metrics.text, /sheaf_records\{kind="user"\} 1/);
-  assert.match(metrics.text, /sheaf_store_transactions\{result="done"\} \d+/);
+  assert.match(metrics.text, /sheaf_store_transactions_total\{result="done"\} \d+/);
+  assert.match(metrics.text, /sheaf_build_info\{version="0.1.0"\} 1/);
+  // Prometheus' conventions: counters end in _total, times are in seconds, everything has a help text.
+  for (const [, name = "", type = ""] of metrics.text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+    assert.equal(name.endsWith("_total"), type === "counter", name);
+    assert.doesNotMatch(name, /(milliseconds|_ms|minutes)$/);
+    if (type === "histogram") assert.match(name, /_(seconds|bytes)$/);
+    assert.ok(metrics.text.includes(`# HELP ${name} `), name);
+  }
 });
 
 test("version, backup and support bundle", async () => {

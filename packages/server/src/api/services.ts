@@ -68,7 +68,7 @@ export async function startServices(context: ServerContext): Promise<Services> {
     refused: new RefusedAttempts(context, trail),
     hub: new WatchHub(context, presenter),
     capacity: new Capacity(context, presenter),
-    metrics: new Metrics(context, writer),
+    metrics: new Metrics(context, writer, trail),
   };
   await audit.start();
   await records.numbers.start();

@@ -112,7 +112,7 @@ export class WatchHub {
       again,
     };
     const past = this.#framesFor(watcher, watcher.told);
-    sink.write(Buffer.from(`${past}${synced(cache.revision)}`));
+    sink.write(Buffer.from(`${past}${synced(cache.revision, this.#eventId(cache.revision))}`));
     watcher.told = Math.max(watcher.told, cache.revision);
     this.#watchers.add(watcher);
     return () => void this.#watchers.delete(watcher);
@@ -184,10 +184,15 @@ export class WatchHub {
       if (kept === undefined) break;
       const frames = kept.changes.flatMap((change) => this.#frame(watcher, kept.revision, change) ?? []);
       frames.forEach((frame, position) => {
-        text += position === frames.length - 1 ? `id: ${kept.revision}\n${frame}` : frame;
+        text += position === frames.length - 1 ? `id: ${this.#eventId(kept.revision)}\n${frame}` : frame;
       });
     }
     return text;
+  }
+
+  /** Revisions of different lives of the store say nothing about each other: an id names both. */
+  #eventId(revision: number): string {
+    return `${revision}.${this.#context.store.incarnation}`;
   }
 
   #firstAfter(revision: number): number {
@@ -226,7 +231,8 @@ export class WatchHub {
   /** Moves watchers on where nothing of theirs happened, and ends those who may not watch any more. */
   #beat(): void {
     this.#tell();
-    const beat = Buffer.from(`: alive\n\n${synced(this.#context.cache.revision)}`);
+    const { revision } = this.#context.cache;
+    const beat = Buffer.from(`: alive\n\n${synced(revision, this.#eventId(revision))}`);
     for (const watcher of this.#watchers) {
       try {
         watcher.caller = watcher.again();
@@ -239,4 +245,4 @@ export class WatchHub {
   }
 }
 
-const synced = (revision: number): string => `id: ${revision}\nevent: synced\ndata: {"revision":${revision}}\n\n`;
+const synced = (revision: number, id: string): string => `id: ${id}\nevent: synced\ndata: {"revision":${revision}}\n\n`;

@@ -108,11 +108,17 @@ test("a watcher hears of every change in order, with the state people see", asyn
     [...revisions].sort((left, right) => left - right),
   );
   assert.deepEqual(
-    watching.changes.map(({ id }) => Number(id)),
-    revisions,
+    watching.changes.map(({ id }) => id),
+    revisions.map((revision) => `${revision}.${fixture.context.store.incarnation}`),
   );
   assert.equal(watching.changes[0]?.data.id, made.id);
   assert.equal(watching.changes[0]?.data.record?.state, "pending");
+});
+
+test("an id of before a restore is told to list again", async () => {
+  const past = "7.01000000-0000-7000-8000-000000000000";
+  const reply = await fixture.get("/watch?kind=vm", { headers: { "last-event-id": past } });
+  assert.deepEqual([reply.status, reply.body.code], [410, "compacted"]);
 });
 
 test("whoever comes back with the last id he saw misses nothing and hears nothing twice", async () => {
@@ -129,7 +135,7 @@ test("whoever comes back with the last id he saw misses nothing and hears nothin
     second.changes.map(({ data }) => data.record?.name),
     ["resume-b", "resume-c"],
   );
-  const third = await watch(`?kind=vm&revision=${first.changes[0]?.id}`);
+  const third = await watch(`?kind=vm&revision=${first.changes[0]?.data.revision}`);
   await third.until(() => third.events.some(({ event }) => event === "synced"), "synced");
   assert.equal(third.changes.length, 2);
 });
