@@ -96,7 +96,7 @@ describe("the agents' port", () => {
       store,
       cache,
       tasks: new TaskLogs(clock),
-      settings: { ...defaultGatewaySettings, version: "1", heartbeatMs: 200 },
+      settings: { ...defaultGatewaySettings, version: "1", heartbeatMs: { default: 200, fast: 200 } },
       authority,
       refused: () => {},
     });

@@ -85,6 +85,21 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       if (options.wait && task !== undefined) await waitForTasks(cli, [task], "drained");
       else cli.terminal.note(`${id} is being drained${task === undefined ? "" : `, task ${task}`}`);
     });
+  for (const [name, verb, description] of [
+    ["fence", "fence", "have a lost host's power cut, so that its highly available machines start elsewhere"],
+    ["confirm-off", "confirmOff", "say that a lost host is off for certain: a wrong word here lets machines run twice"],
+  ] as const) {
+    host
+      .command(`${name} <name>`)
+      .description(description)
+      .option("--wait", "until it is known to be off")
+      .action(async (id: string, options: { wait?: boolean }) => {
+        const client = await cli.client();
+        const { task } = await client.host[verb]({ params: { id }, query: scoped(cli), body: {} });
+        if (options.wait && task !== undefined) await waitForTasks(cli, [task], "off");
+        else cli.terminal.note(`${id}: asked for${task === undefined ? "" : `, task ${task}`}`);
+      });
+  }
   host
     .command("remove <name>")
     .description("forget a host that holds no machines, and revoke its certificate")

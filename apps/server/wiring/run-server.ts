@@ -1,7 +1,7 @@
 /** Puts the server together from its parts and their real ports, in the order they need each other; takes it apart in the reverse. */
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { download, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
+import { download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
 import { toHex, type Logger } from "@sheaf/base";
 import { agentPaths } from "@sheaf/contract";
 import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
@@ -10,6 +10,7 @@ import {
   AgentsGateway,
   bootstrapAdmin,
   createApi,
+  createFencingDevices,
   createImageLibrary,
   createSecrets,
   defaultAuditFileLimits,
@@ -112,6 +113,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     random,
     logger: logger.child({ part: "controllers" }),
     agents: gateway,
+    fencing: createFencingDevices({ clock, secrets, programs: { run: runProgram }, callHttps: httpsCall }),
     tasks,
     settings: defaultControllerSettings,
     identity: hostname(),

@@ -2,6 +2,7 @@ export * from "./agent-listener.ts";
 export * from "./dial.ts";
 export * from "./files.ts";
 export * from "./http-download.ts";
+export * from "./https-call.ts";
 export * from "./message-socket.ts";
 export * from "./pino-logger.ts";
 export * from "./processes.ts";

@@ -42,6 +42,8 @@ export const hostRoutes = {
     z.strictObject({ maximumParallelMigrations: z.int().min(1).max(32).optional() }),
   ),
   activate: verb("activate", "Take machines again", Nothing),
+  fence: verb("fence", "Cut a lost host's power by its fencing methods, and start its highly available machines elsewhere", Nothing),
+  confirmOff: verb("confirm-off", "Say that a lost host is off for certain, so that its highly available machines may start elsewhere", Nothing),
   /** The secret is shown once. `command` is the line to run on the new host. */
   invite: route({
     name: "host.invite",

@@ -2,7 +2,7 @@
 import type { Clock, Logger, Random } from "@sheaf/base";
 import type { Kind, RecordOf } from "@sheaf/model";
 import type { Compare, Store } from "@sheaf/store";
-import type { Agents, TaskLog } from "./ports.ts";
+import type { Agents, FencingDevices, TaskLog } from "./ports.ts";
 import type { ControllerSettings } from "./settings.ts";
 
 /** One record that changed. `record` is absent when it is gone for good, `previous` when it is new. */
@@ -34,6 +34,7 @@ export interface ControllerContext {
   readonly random: Random;
   readonly logger: Logger;
   readonly agents: Agents;
+  readonly fencing: FencingDevices;
   readonly tasks: TaskLog;
   readonly settings: ControllerSettings;
   /** After a restore: whether this must not be given a host yet. Absent: never. */

@@ -12,7 +12,13 @@ test("no part has two writers, but placement, which migration moves on by compar
   const random = seededRandom(1);
   const store = await openMemoryStore({ clock, random });
   const cache = await RecordCache.open({ store, clock, logger: silentLogger });
-  const agents = { connected: () => false, lastHeardAt: () => null, call: () => Promise.reject(new Error("no agents")), subscribe: () => () => {} };
+  const agents = {
+    connected: () => false,
+    lastHeardAt: () => null,
+    jitterMs: () => 0,
+    call: () => Promise.reject(new Error("no agents")),
+    subscribe: () => () => {},
+  };
   const tasks = { append: () => {}, progress: () => {} };
   const set = createControllers({
     store,
@@ -21,6 +27,7 @@ test("no part has two writers, but placement, which migration moves on by compar
     random,
     logger: silentLogger,
     agents,
+    fencing: { off: () => Promise.reject(new Error("no devices")) },
     tasks,
     settings: defaultControllerSettings,
     leadership: () => [],

@@ -6,7 +6,10 @@ import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { deletionController } from "./deletion-controller.ts";
 import { drainController } from "./drain-controller.ts";
+import { failOverController } from "./fail-over-controller.ts";
+import { fencingController } from "./fencing-controller.ts";
 import { guestShutdownController } from "./guest-shutdown-controller.ts";
+import { Listening } from "./listening.ts";
 import { livenessController } from "./liveness-controller.ts";
 import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
@@ -26,6 +29,7 @@ export interface ControllerSet {
 export function createControllers(context: ControllerContext): ControllerSet {
   const { cache } = context;
   const index = new SiteIndex(cache);
+  const listening = new Listening(context.clock, context.logger);
   const snapshot = new SnapshotIndex();
   // From the cache, under its kind.
   for (const kind of kinds) for (const record of cache.all(kind)) snapshot.update({ type: "upsert", record: record as AnyRecord });
@@ -39,7 +43,9 @@ export function createControllers(context: ControllerContext): ControllerSet {
     placementController(context, index, snapshot),
     receiptsController(context, index),
     deletionController(context, index),
-    livenessController(context),
+    livenessController(context, listening),
+    fencingController(context, index, listening),
+    failOverController(context, index, snapshot),
     migrationController(context, index, snapshot),
     drainController(context, index, snapshot),
     baselineController(context),

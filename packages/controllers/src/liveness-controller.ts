@@ -7,10 +7,11 @@ import { planLiveness } from "@sheaf/planning";
 import { commit } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
+import { hostSilence } from "./host-silence.ts";
+import type { Listening } from "./listening.ts";
 
-export function livenessController(context: ControllerContext): Controller {
-  const { cache, agents, clock, settings, logger } = context;
-  let listeningSince = clock.monotonic();
+export function livenessController(context: ControllerContext, listening: Listening): Controller {
+  const { cache, agents, clock, logger } = context;
   return {
     name: "liveness",
     reads: ["host"],
@@ -18,8 +19,10 @@ export function livenessController(context: ControllerContext): Controller {
     initialKeys: () => [...cache.all("host")].map((host) => host.id),
     keysFor: ({ kind, id, record, previous }) => (kind === "host" && (record?.status !== previous?.status || !previous) ? [id] : []),
     begin(enqueue) {
-      listeningSince = clock.monotonic();
-      return agents.subscribe(({ hostId }) => enqueue(hostId));
+      const ends = [listening.begin(), agents.subscribe(({ hostId }) => enqueue(hostId))];
+      return () => {
+        for (const end of ends) end();
+      };
     },
     async reconcile(hostId) {
       const host = cache.get("host", hostId);
@@ -30,8 +33,8 @@ export function livenessController(context: ControllerContext): Controller {
         connected: agents.connected(hostId),
         lastHeardAt: agents.lastHeardAt(hostId),
         nowMonotonic: clock.monotonic(),
-        listeningSince,
-        graceMs: settings.unreachableAfterMs,
+        listeningSince: listening.since,
+        graceMs: hostSilence(host, context, listening).graceMs,
         now: clock.now(),
       });
       if (plan.write) {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { partKey } from "@sheaf/model";
+import { defaultControllerSettings } from "./settings.ts";
 import { gib, World } from "./world.test-support.ts";
 
 type Made = Awaited<ReturnType<World["addVm"]>>;
@@ -189,7 +190,7 @@ test("a host that is silent is unreachable after the grace, and ready when it is
   await world.taskEnds(task);
   const liveness = () => world.cache.get("host", host)?.status.liveness;
   world.agents.cut(host);
-  await world.clock.advance(14_000);
+  await world.clock.advance(defaultControllerSettings.unreachableAfterMs.default - 1000);
   assert.equal(liveness()?.state, "ready");
   await world.until(() => liveness()?.state === "unreachable", "it is unreachable");
   const stop = await world.addTask("stop", "vm", vm, { generation: 2 });
@@ -212,7 +213,7 @@ test("a server that starts anew calls no host unreachable before it has listened
   await world.startServer();
   const since = world.clock.monotonic();
   await world.until(() => world.cache.get("host", host)?.status.liveness?.state === "unreachable", "it is unreachable");
-  assert.ok(world.clock.monotonic() - since >= 14_000);
+  assert.ok(world.clock.monotonic() - since >= defaultControllerSettings.unreachableAfterMs.default - 1000);
   await world.close();
 });
 

@@ -36,6 +36,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     initialKeys: () => new Set([...index.migrating, ...[...cache.all("task")].filter(isOpen).map((task) => task.spec.target.id)]),
     *keysFor({ kind, id, record, previous }) {
       if (kind === "task" && record && isOpen(record as Task)) yield (record as Task).spec.target.id; // the kind says so
+      if (kind === "host" && (record as RecordOf<"host"> | undefined)?.status.fencing?.state === "fenced") hurry(id); // the kind says so
       if (kind !== "vm") return;
       const now = record as Vm | undefined; // the kind says so
       const before = previous as Vm | undefined;
@@ -46,11 +47,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
       enqueue = wake;
       leading = new AbortController();
       const end = agents.subscribe(({ hostId, connected }) => {
-        if (!connected) return;
-        for (const vmId of index.migrating) {
-          const moving = cache.get("vm", vmId)?.status.migration;
-          if (moving?.source === hostId || moving?.target === hostId) drives.get(vmId)?.hurry();
-        }
+        if (connected) hurry(hostId);
       });
       return () => {
         end();
@@ -75,6 +72,14 @@ export function migrationController(context: ControllerContext, index: SiteIndex
       return undefined;
     },
   };
+
+  /** That host answers again, or never will: what waits for it is tried now. */
+  function hurry(hostId: string): void {
+    for (const vmId of index.migrating) {
+      const moving = cache.get("vm", vmId)?.status.migration;
+      if (moving?.source === hostId || moving?.target === hostId) drives.get(vmId)?.hurry();
+    }
+  }
 
   function oldestTask(vmId: string): Task | undefined {
     return [...index.openTasks(vmId)]

@@ -6,6 +6,7 @@
 import { deadline, sleep } from "@sheaf/base";
 import { partKey, SheafError, type Placement, type TaskProgress } from "@sheaf/model";
 import {
+  lostOrFenced,
   migrationCanBeCancelled,
   migrationMessages,
   migrationTable,
@@ -148,13 +149,22 @@ export class MigrationDrive {
     } catch (error) {
       if (this.#stop.aborted) throw error;
       if (this.#cancelled) return { event: "cancel", learnt: { problem: this.#cancelProblem() } };
-      const { event, problem } = failureOf(error);
+      const { event: failure, problem } = failureOf(error);
+      const event = failure === "lost" ? lostOrFenced(record.phase, this.#fenced()) : failure;
       tasks.append(record.task, `${migrationMessages[record.phase]}: ${problem.detail}${problem.cause === undefined ? "" : ` (${problem.cause})`}`);
       // What went wrong on the way back is not why it went back.
       return { event, learnt: ownerOf(record.phase) === "source" && cancellable ? { problem } : {} };
     } finally {
       limit.done();
     }
+  }
+
+  /** The host of the step under way is off for certain. */
+  #fenced(): boolean {
+    const { act } = migrationTable[this.#record.phase];
+    if (act.does !== "call") return false;
+    const host = this.#context.cache.get("host", act.on === "source" ? this.#record.source : this.#record.target);
+    return host?.status.fencing?.state === "fenced";
   }
 
   #cancelProblem(): NonNullable<MigrationRecord["problem"]> {

@@ -1,5 +1,6 @@
 /** What controllers need of the server beyond store and cache. The server's gateway implements it; simulation and tests have their own. */
 import type { AgentCalls, AgentMethod } from "@sheaf/contract";
+import type { FencingMethod } from "@sheaf/model";
 
 export interface CallOptions {
   readonly timeoutMs: number;
@@ -12,6 +13,8 @@ export interface Agents {
   connected(hostId: string): boolean;
   /** Monotonic ms of the last message from that host's agent; `null` where this server has heard none. */
   lastHeardAt(hostId: string): number | null;
+  /** How uneven that agent's heartbeats have come lately, ms (mean deviation); 0 where nothing is known. */
+  jitterMs(hostId: string): number;
   /** @throws SheafError `host-unreachable`, `timed-out` (the work may have been done), `hypervisor-failed`, or what the agent answered */
   call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]>;
   /** @returns the function that ends the subscription. */
@@ -23,4 +26,13 @@ export interface TaskLog {
   append(taskId: string, text: string): void;
   /** Live figures (bytes moved, rate), shown with the task until it ends. */
   progress(taskId: string, fields: Record<string, unknown>): void;
+}
+
+/** Devices that cut hosts' power. Passwords in a method are as stored: whoever implements this opens them. */
+export interface FencingDevices {
+  /**
+   * Cuts the power and asks until the device says that it is off.
+   * @throws SheafError `fencing-failed` with the device's words; the power may be off all the same
+   */
+  off(method: FencingMethod, signal: AbortSignal): Promise<void>;
 }

@@ -1,7 +1,9 @@
 /** Times and limits of the controllers. All have defaults; `apps/server` may change them, tests make them short. */
 export interface ControllerSettings {
-  /** Silence of a host's agent that is put up with before it is called unreachable. */
-  readonly unreachableAfterMs: number;
+  /** Silence of a host's agent that is put up with before it is called unreachable, by its cluster's `detection`. Uneven heartbeats lengthen it. */
+  readonly unreachableAfterMs: Readonly<Record<"default" | "fast", number>>;
+  /** Machines that found no room after their host was lost are looked at again so often. */
+  readonly failOverAgainMs: number;
   /** Changes of capacity are gathered for this long before machines that wait are looked at again. */
   readonly placementBatchMs: number;
   /** A machine that waits is told new figures (not: a new reason) at most this often. */
@@ -21,7 +23,8 @@ export interface ControllerSettings {
 }
 
 export const defaultControllerSettings: ControllerSettings = {
-  unreachableAfterMs: 15_000,
+  unreachableAfterMs: { default: 10_000, fast: 4000 },
+  failOverAgainMs: 5000,
   placementBatchMs: 50,
   pendingTextMs: 10_000,
   receiptQuietMs: 2000,

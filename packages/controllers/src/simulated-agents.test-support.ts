@@ -19,6 +19,8 @@ interface Guest {
 interface SimulatedHost {
   readonly id: string;
   connected: boolean;
+  /** Dials: let in unless it is fenced. */
+  knocking: boolean;
   powered: boolean;
   lastHeardAt: number | null;
   bootId: number;
@@ -61,6 +63,7 @@ export class SimulatedAgents implements Agents {
       for (const { kind, id } of changes) {
         if (kind === "vm" || kind === "volume") this.#soon(kind, id);
         if (kind === "volume") this.#wakeOwner(id);
+        if (kind === "host") this.#fenceChanged(id);
       }
     });
   }
@@ -69,6 +72,7 @@ export class SimulatedAgents implements Agents {
     const host: SimulatedHost = {
       id,
       connected: true,
+      knocking: false,
       powered: true,
       lastHeardAt: this.#clock.monotonic(),
       bootId: 1,
@@ -80,12 +84,25 @@ export class SimulatedAgents implements Agents {
     return host;
   }
 
+  #fenceChanged(hostId: string): void {
+    const host = this.hosts.get(hostId);
+    if (!host) return;
+    if (host.connected && this.#cache.get("host", hostId)?.status.fencing?.state === "fenced") {
+      this.cut(hostId);
+      host.knocking = true;
+    }
+    this.#knock(host);
+  }
+
   connected(hostId: string): boolean {
     return this.hosts.get(hostId)?.connected === true;
   }
   lastHeardAt(hostId: string): number | null {
     const host = this.hosts.get(hostId);
     return host?.connected ? this.#clock.monotonic() : (host?.lastHeardAt ?? null);
+  }
+  jitterMs(): number {
+    return 0;
   }
   subscribe(listener: (event: { hostId: string; connected: boolean }) => void): () => void {
     this.#listeners.add(listener);
@@ -96,11 +113,29 @@ export class SimulatedAgents implements Agents {
     const host = this.#host(hostId);
     if (host.connected) host.lastHeardAt = this.#clock.monotonic();
     host.connected = false;
+    host.knocking = false;
     this.#tell(host);
   }
   heal(hostId: string): void {
     const host = this.#host(hostId);
+    host.knocking = true;
+    this.#knock(host);
+  }
+  /** As the gateway does it: the agent of a fenced host waits until its fence was taken away. */
+  #knock(host: SimulatedHost): void {
+    const record = this.#cache.get("host", host.id);
+    if (!host.knocking || host.connected || !record) return;
+    host.lastHeardAt = this.#clock.monotonic();
+    const bootId = String(host.bootId);
+    const tell = (then: Parameters<Store["transact"]>[0]["then"]) => void this.#store.transact({ compare: [], then }).catch(() => this.#knock(host));
+    if (record.status.fencing) {
+      if (record.status.return?.bootId !== bootId)
+        tell([{ put: partKey("host", host.id, "status/return"), value: JSON.stringify({ bootId, at: this.#clock.now() }) }]);
+      return;
+    }
     host.connected = true;
+    if (record.status.agent && record.status.agent.bootId !== bootId)
+      tell([{ put: partKey("host", host.id, "status/agent"), value: JSON.stringify({ ...record.status.agent, bootId }) }]);
     this.#tell(host);
     this.lookAtAll(host.id);
   }

@@ -23,6 +23,7 @@ import { makeFaulty, openMemoryStore, type FaultyStore, type Store } from "@shea
 import type { Agents } from "./ports.ts";
 import { defaultControllerSettings, type ControllerSettings } from "./settings.ts";
 import { SimulatedAgents } from "./simulated-agents.test-support.ts";
+import { SimulatedBmcs } from "./simulated-bmcs.test-support.ts";
 import { startControllers, type RunningControllers } from "./start-controllers.ts";
 
 export const gib = 2 ** 30;
@@ -74,6 +75,7 @@ export class World {
   /** What the tests and the agents read: never killed. */
   cache!: RecordCache; // set by `make`
   agents!: SimulatedAgents; // set by `make`
+  readonly bmcs = new SimulatedBmcs(this);
   #server: Server | null = null;
   #settings: ControllerSettings = defaultControllerSettings;
   #numbers = 100;
@@ -110,6 +112,7 @@ export class World {
       random: this.random,
       logger: testLogger,
       agents,
+      fencing: this.bmcs,
       tasks,
       settings: this.#settings,
       identity: "server",

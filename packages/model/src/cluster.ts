@@ -11,6 +11,18 @@ export const ClusterSpec = z.strictObject({
   cpuOvercommit: z.number().min(1).max(64).default(8),
   /** Memory promised ÷ memory offered. */
   memoryOvercommit: z.number().min(1).max(4).default(1),
+  highAvailability: z
+    .strictObject({
+      /** How soon a silent host counts as lost (reference: high availability). `fast` wants a quiet network. */
+      detection: z.enum(["default", "fast"]).default("default"),
+      /** When more than this share of the cluster's hosts is silent at once (and more than one), nothing is fenced without a person. */
+      wideOutagePercent: z.int().min(1).max(100).default(40),
+      /** Failures of hosts that the cluster is to survive: room for the machines of so many hosts is kept free. */
+      toleratedHostFailures: z.int().min(0).max(64).default(0),
+      /** Refuses new highly available machines that would use that room; otherwise it is only shown. */
+      enforceAdmission: z.boolean().default(false),
+    })
+    .prefault({}),
   migration: z
     .strictObject({
       /** Bytes/s a migration may use; 0: no limit. */

@@ -34,6 +34,12 @@ export const problems = {
   "image-refused": { status: 422, exit: 4, retry: "never", meaning: "The image is broken, refers to other files, or does not match its checksum." },
   "host-unreachable": { status: 503, exit: 6, retry: "later", meaning: "The host's agent is not connected; the change waits or was not made." },
   "hypervisor-failed": { status: 502, exit: 1, retry: "later", meaning: "libvirt or QEMU refused; the cause holds its words." },
+  "fencing-failed": {
+    status: 502,
+    exit: 1,
+    retry: "later",
+    meaning: "The device that cuts the host's power refused or could not be reached; the cause holds its words.",
+  },
   "timed-out": { status: 504, exit: 6, retry: "later", meaning: "No answer in time. The work may have been done: look before you repeat it." },
   uncertain: {
     status: 503,

@@ -1,8 +1,10 @@
 /**
  * A host: one server that runs machines.
- * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock` the agents' gateway.
+ * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock` and `status/return` the
+ * agents' gateway · `status/fencing` the fencing controller.
  */
 import { z } from "zod";
+import { FencingMethod, type HostFencing, type HostReturn } from "./fencing.ts";
 import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
 
 export const HostSpec = z.strictObject({
@@ -25,6 +27,8 @@ export const HostSpec = z.strictObject({
   storageInterface: InterfaceName.optional(),
   /** Migrations that may run from or to this host at once. */
   maximumParallelMigrations: z.int().min(1).max(32).default(2),
+  /** How its power is cut when it is lost, in this order. Empty: only a person can say that it is off. */
+  fencing: z.array(FencingMethod).max(4).default([]),
 });
 export type HostSpec = z.infer<typeof HostSpec>;
 
@@ -123,6 +127,8 @@ export interface HostStatus {
   readonly agent?: HostObservation;
   readonly liveness?: HostLiveness;
   readonly drain?: HostDrain;
+  readonly fencing?: HostFencing;
+  readonly return?: HostReturn;
 }
 
 /** The one table of what is allowed when. */
@@ -137,6 +143,17 @@ export type HostAction = keyof typeof allowed;
 export function hostRefusal(action: HostAction, spec: HostSpec): string | null {
   const answer = allowed[action][spec.schedulable];
   return answer === true ? null : answer;
+}
+
+export type FenceAction = "fence" | "confirm-off";
+
+/** @returns `null` where a person may have the host's power cut, or may say that it is off; else why not */
+export function fenceRefusal(action: FenceAction, status: HostStatus): string | null {
+  if (status.fencing?.state === "fenced") return `it is known to be off already: ${status.fencing.reason}`;
+  if (status.liveness?.state === "unreachable") return null;
+  return action === "fence"
+    ? "it is connected: drain it, then shut it down"
+    : "its agent is connected, so it is not off: its machines would run twice";
 }
 
 /** Memory and CPUs a host may promise, before overcommit. The default reserve: 5 % of memory, at least 512 MiB, at most a quarter. */

@@ -1,5 +1,6 @@
 export * from "./cluster.ts";
 export * from "./errors.ts";
+export * from "./fencing.ts";
 export * from "./fields.ts";
 export * from "./host.ts";
 export * from "./identity.ts";

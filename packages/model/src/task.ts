@@ -24,6 +24,9 @@ export const taskVerbs = [
   "import",
   "backup",
   "adopt",
+  "recover",
+  "fence",
+  "confirm-off",
 ] as const;
 
 export const TaskSpec = z.strictObject({

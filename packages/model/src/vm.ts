@@ -1,6 +1,7 @@
 /**
  * A machine. Parts and writers: `spec` users · `placement` the placement controller, and migration by compare-and-set ·
- * `status/placement` the placement controller · `status/agent` the agent of the host it is placed on · `status/migration` the migration controller.
+ * `status/placement` the placement controller · `status/agent` the agent of the host it is placed on · `status/migration` the migration controller ·
+ * `status/failover` the fail-over controller.
  */
 import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
@@ -236,7 +237,20 @@ export const VmMigrationStatus = z.looseObject({
   since: Timestamp,
 });
 
+/** What became of a highly available machine whose host was lost. Written by the fail-over controller alone. */
+export const VmFailover = z.looseObject({
+  state: z.enum(["waiting", "moved"]),
+  /** The host that was lost. */
+  from: z.string(),
+  to: z.string().optional(),
+  reason: z.string(),
+  since: Timestamp,
+  task: z.string().optional(),
+});
+export type VmFailover = z.infer<typeof VmFailover>;
+
 export interface VmStatus {
+  readonly failover?: VmFailover;
   readonly agent?: VmObservation;
   readonly placement?: z.infer<typeof VmPlacementStatus>;
   readonly migration?: z.infer<typeof VmMigrationStatus>;

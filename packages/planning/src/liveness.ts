@@ -28,6 +28,12 @@ export interface LivenessPlan {
   readonly lookAgainMs?: number;
 }
 
+/**
+ * Silence that is put up with: the cluster's, and more where heartbeats have come unevenly lately (four times their mean deviation, as in
+ * RFC 6298), at most twice as much. A slow link delays a verdict instead of bringing a false one.
+ */
+export const suspicionMs = (baseMs: number, jitterMs: number): number => baseMs + Math.min(baseMs, 4 * jitterMs);
+
 export function planLiveness(input: LivenessInput): LivenessPlan {
   const { previous, connected, reported, lastHeardAt, nowMonotonic, listeningSince, graceMs } = input;
   const heardOrBegan = Math.max(lastHeardAt ?? listeningSince, listeningSince);

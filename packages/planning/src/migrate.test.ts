@@ -102,8 +102,14 @@ function successors(world: World, maximumFaults: number): World[] {
   if (world.performing && world.source === "running" && world.target === "incoming")
     results.push({ ...faulty, source: "paused", target: "loaded", performing: false });
   // Power goes: whatever ran there is gone, a perform at work too.
-  results.push({ ...faulty, source: "gone", performing: false });
-  if (world.target !== "none") results.push({ ...faulty, target: "gone", performing: false });
+  const sourceOff: World = { ...faulty, source: "gone", performing: false };
+  results.push(sourceOff);
+  const targetOff: World = { ...faulty, target: "gone", performing: false };
+  if (world.target !== "none") results.push(targetOff);
+  // It is off for certain, and the step that belongs to it learns so.
+  const { act } = migrationTable[world.state];
+  if (migrationTable[world.state].on.fenced !== undefined && act.does === "call")
+    results.push(step(act.on === "source" ? sourceOff : targetOff, "fenced"));
   // An agent removes a copy that was prepared on it and is not placed there, once the migration is not its any more: covered by `ended`.
   return results;
 }

@@ -41,11 +41,12 @@ export type MigrationAct =
 /**
  * How a step ended. `done`: the answer says so. `failed`: the answer says it was not done. `unknown`: no answer in time, perhaps done.
  * `lost`: the host cannot be reached. `cancel`: a person or the deadline. `restarted`: the state was read back by a server that does not
- * know whether the step was begun. `never-ran`, `absent`, `waiting`: what the target says of the guest, see the rows.
+ * know whether the step was begun. `never-ran`, `absent`, `waiting`: what the target says of the guest, see the rows. `fenced`: the host
+ * that the step belongs to is off for certain, and whatever was there is gone.
  */
 export const migrationFaults = ["failed", "unknown", "lost", "cancel", "restarted"] as const;
 export type MigrationFault = (typeof migrationFaults)[number];
-export type MigrationEvent = "done" | "never-ran" | "absent" | "waiting" | MigrationFault;
+export type MigrationEvent = "done" | "never-ran" | "absent" | "waiting" | "fenced" | MigrationFault;
 
 export type MigrationNext =
   /** `placement` moves in the same transaction as the state. */
@@ -97,6 +98,8 @@ export const migrationTable: Readonly<Record<MigrationState, Row>> = {
       failed: to("settling"),
       unknown: to("settling"),
       lost: again,
+      // Whether it ran there for a moment nobody can say any more: it starts anew from its disks.
+      fenced: to("finished"),
       cancel: ignore,
       restarted: to("settling"),
     },
@@ -112,6 +115,7 @@ export const migrationTable: Readonly<Record<MigrationState, Row>> = {
       failed: again,
       unknown: again,
       lost: again,
+      fenced: to("finished"),
       cancel: ignore,
       restarted: again,
     },
@@ -143,7 +147,15 @@ export const migrationTable: Readonly<Record<MigrationState, Row>> = {
   // The source must answer: it may hold the guest paused. `failed` at last: nothing of the migration is left there, its agent starts it if need be.
   restoring: {
     act: { does: "call", method: "migrate.confirm", on: "source", cancelled: true },
-    on: { done: to("undone"), failed: { again: true, atMost: 3, then: "undone" }, unknown: again, lost: again, cancel: ignore, restarted: again },
+    on: {
+      done: to("undone"),
+      failed: { again: true, atMost: 3, then: "undone" },
+      unknown: again,
+      lost: again,
+      fenced: to("undone"),
+      cancel: ignore,
+      restarted: again,
+    },
   },
   undone: { act: { does: "end", outcome: "stayed" }, on: ended },
   refused: { act: { does: "end", outcome: "stayed" }, on: ended },
@@ -171,6 +183,10 @@ export function nextMigrationStep(state: MigrationState, event: MigrationEvent, 
   if (next.atMost !== undefined && next.then !== undefined && failedTries >= next.atMost) return { state: next.then, again: false, tries: 0 };
   return { state, again: true, tries: failedTries };
 }
+
+/** What a step that did not reach its host comes to when that host is off for certain. */
+export const lostOrFenced = (state: MigrationState, hostIsFenced: boolean): "lost" | "fenced" =>
+  hostIsFenced && migrationTable[state].on.fenced !== undefined ? "fenced" : "lost";
 
 /** Until when `cancel` has an effect: people are told, and the API refuses by it. */
 export const migrationCanBeCancelled = (state: MigrationState): boolean => !("ignore" in migrationTable[state].on.cancel);

@@ -46,6 +46,7 @@ const receiptVerbs = new Set<Task["spec"]["verb"]>([
   "resume",
   "import",
   "clone",
+  "recover",
 ]);
 
 export const isReceipt = (task: Task): boolean => receiptVerbs.has(task.spec.verb) && task.spec.host === undefined;

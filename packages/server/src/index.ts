@@ -7,6 +7,7 @@ export { SiteAuthority, type KeyFiles, type ServerIdentity, type SiteAuthorityOp
 export { Revocations } from "./authority/revocations.ts";
 export { createSecrets, secretKeyBytes } from "./authority/secrets.ts";
 export { defaultConsoleLimits, serveConsoles, type ConsoleDoor, type Consoles } from "./consoles/console-upgrades.ts";
+export { createFencingDevices } from "./fencing/fencing-devices.ts";
 export { AgentsGateway, type HostPresence } from "./gateway/agents-gateway.ts";
 export type { AgentPeer, AgentSocket } from "./gateway/agent-session.ts";
 export { defaultGatewaySettings, type GatewayContext, type GatewaySettings, type RefusedAgentAttempt } from "./gateway/gateway-context.ts";

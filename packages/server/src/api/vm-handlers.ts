@@ -1,6 +1,6 @@
 /** Handlers of the verbs of machines and hosts. */
 import { routes } from "@sheaf/contract";
-import { changeMaintenance } from "../records/host-verbs.ts";
+import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { json, on, written, type AnyHandler } from "./call.ts";
 
 const { vm, host } = routes;
@@ -39,5 +39,11 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
   ),
   on(host.activate, async (call) =>
     written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "activate")),
+  ),
+  on(host.fence, async (call) =>
+    written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "fence")),
+  ),
+  on(host.confirmOff, async (call) =>
+    written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "confirm-off")),
   ),
 ];

@@ -11,6 +11,8 @@ import type { Secrets } from "../context.ts";
 export function agentDocument(record: RecordOf<Kind>, hostId: string, secrets: Secrets, logger: Logger): AgentDocument {
   // The casts follow `kind`, which says what the record is.
   if (record.kind === "vm") return withSecrets(record as RecordOf<"vm">, secrets, logger) as AgentDocument;
+  // How its power is cut is no business of the host.
+  if (record.kind === "host") return { ...record, spec: { ...(record as RecordOf<"host">).spec, fencing: [] } } as AgentDocument;
   const status = record.status as Record<string, unknown>;
   const { hosts } = status;
   if (typeof hosts !== "object" || hosts === null) return record as AgentDocument;

@@ -46,6 +46,9 @@ export interface SessionOwner {
   readonly documents: HostDocuments;
   /** Before the hello is answered; resolves when the cache has seen all that the store has. */
   upToDate(): Promise<void>;
+  /** Resolves when the host is no longer fenced; its hello counts as a word from it. */
+  unfenced(session: AgentSession): Promise<void>;
+  heartbeatMs(hostId: string): number;
   /** From now on this is the host's connection. */
   ready(session: AgentSession): void;
   /** A heartbeat came. */
@@ -78,6 +81,11 @@ export class AgentSession {
   readonly since: number;
   agentVersion = "";
   bootId = "";
+  /** How often this agent is to say that it lives, as it was told. */
+  heartbeatMs = 0;
+  /** Mean deviation of its heartbeats from that, ms. */
+  jitterMs = 0;
+  #heartbeatAt = 0;
   lastRenewalAt = Number.NEGATIVE_INFINITY;
   readonly #context: GatewayContext;
   readonly #owner: SessionOwner;
@@ -170,6 +178,14 @@ export class AgentSession {
     this.lastHeardAt = this.#context.clock.monotonic();
   }
 
+  /** RFC 6298's mean deviation, of the time between heartbeats. */
+  #measureJitter(): void {
+    const now = this.#context.clock.monotonic();
+    const deviationMs = Math.abs(now - this.#heartbeatAt - this.heartbeatMs);
+    this.jitterMs += (deviationMs - this.jitterMs) / 4;
+    this.#heartbeatAt = now;
+  }
+
   #receive(text: string): void {
     if (this.#state === "closed") return;
     this.#heard();
@@ -200,6 +216,8 @@ export class AgentSession {
     this.agentVersion = hello.agentVersion;
     this.bootId = hello.bootId;
     try {
+      // A host that was cut off, or is being, is let in when whoever decides on it knows that it is back.
+      await this.#owner.unfenced(this);
       // A machine that this server has not heard of yet must not be taken for one that is gone.
       await this.#owner.upToDate();
       await this.#context.restored?.heard(this.hostId, hello.machines);
@@ -209,12 +227,14 @@ export class AgentSession {
     }
     if (this.isClosed) return;
     this.#state = "ready";
+    this.heartbeatMs = this.#owner.heartbeatMs(this.hostId);
+    this.#heartbeatAt = clock.monotonic();
     this.send({
       type: "welcome",
       wireVersion,
       serverVersion: settings.version,
       incarnation: store.incarnation,
-      heartbeatMs: settings.heartbeatMs,
+      heartbeatMs: this.heartbeatMs,
       leaseMs: settings.leaseMs,
       now: clock.now(),
     });
@@ -282,6 +302,7 @@ export class AgentSession {
     switch (message.type) {
       case "heartbeat": {
         this.skew.add(message.now - clock.now());
+        this.#measureJitter();
         if (message.load) {
           this.load = message.load;
           this.#owner.loaded(this, message.load);

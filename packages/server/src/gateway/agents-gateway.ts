@@ -6,11 +6,12 @@
 import type { Timer } from "@sheaf/base";
 import type { AgentCalls as CallTable, AgentMethod, HostLoad, ReportedPart } from "@sheaf/contract";
 import type { Agents, CallOptions } from "@sheaf/controllers";
-import { partKey, SheafError } from "@sheaf/model";
+import { partKey, SheafError, type RecordOf } from "@sheaf/model";
 import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
 import type { RecordChange } from "../context.ts";
 import { AgentSession, closeCodes, type AgentPeer, type AgentSocket, type SessionOwner } from "./agent-session.ts";
 import type { AgentStream, StreamHandlers } from "./agent-streams.ts";
+import { FenceGate } from "./fence-gate.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { HostDocuments, recordKey } from "./host-documents.ts";
 import { judgeReport } from "./report-rights.ts";
@@ -34,6 +35,12 @@ const parkedPerRecord = 4;
 /** Agents have one report of a few hundred parts under way; who sends this many without waiting is none. */
 const unansweredLimit = 4096;
 const connectionsPerHost = 4;
+/** O(connections), a comparison each. */
+const sweepMs = 500;
+/** After so much silence an agent is asked for a sign: it costs next to nothing, and half a cluster's silence is told from one host's. */
+const quietMs = 2000;
+/** A connection is not cut for less. */
+const shortestSilenceMs = 5000;
 const renewalsEveryMs = 60_000;
 
 export class AgentsGateway implements Agents, SessionOwner {
@@ -46,7 +53,9 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #open = new Set<AgentSession>();
   /** How many of them, by host. */
   readonly #openCounts = new Map<string, number>();
-  readonly #heard = new Map<string, number>();
+  /** Of hosts whose connection is gone, or waits to be let in. */
+  readonly #heard = new Map<string, { readonly at: number; readonly jitterMs: number }>();
+  readonly #gate: FenceGate;
   readonly #loads = new Map<string, Ring<LoadColumn>>();
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
   readonly #touched = new Set<AgentSession>();
@@ -57,6 +66,7 @@ export class AgentsGateway implements Agents, SessionOwner {
   constructor(context: GatewayContext) {
     this.#context = context;
     this.#reports = new ReportWriter(context);
+    this.#gate = new FenceGate(context);
     this.documents = new HostDocuments(context.cache, {
       changed: (hostId, key) => this.#enqueue(this.#sessions.get(hostId), key),
       changedForAll: (key) => {
@@ -97,7 +107,11 @@ export class AgentsGateway implements Agents, SessionOwner {
   }
 
   lastHeardAt(hostId: string): number | null {
-    return this.#sessions.get(hostId)?.lastHeardAt ?? this.#heard.get(hostId) ?? null;
+    return this.#sessions.get(hostId)?.lastHeardAt ?? this.#heard.get(hostId)?.at ?? null;
+  }
+
+  jitterMs(hostId: string): number {
+    return this.#sessions.get(hostId)?.jitterMs ?? this.#heard.get(hostId)?.jitterMs ?? 0;
   }
 
   async call<M extends AgentMethod>(hostId: string, method: M, parameters: CallTable[M]["in"], options: CallOptions): Promise<CallTable[M]["out"]> {
@@ -174,6 +188,19 @@ export class AgentsGateway implements Agents, SessionOwner {
     await cache.waitFor(await store.revision());
   }
 
+  async unfenced(session: AgentSession): Promise<void> {
+    this.#heard.set(session.hostId, { at: session.lastHeardAt, jitterMs: this.jitterMs(session.hostId) });
+    await this.#gate.passed(session);
+    this.#heard.set(session.hostId, { at: session.lastHeardAt, jitterMs: 0 });
+  }
+
+  heartbeatMs(hostId: string): number {
+    const { cache, settings } = this.#context;
+    const host = cache.get("host", hostId);
+    const cluster = host && (cache.get("cluster", host.spec.cluster) ?? cache.byName("cluster", "-", host.spec.cluster));
+    return settings.heartbeatMs[cluster?.spec.highAvailability.detection ?? "default"];
+  }
+
   ready(session: AgentSession): void {
     const { hostId } = session;
     const before = this.#sessions.get(hostId);
@@ -190,9 +217,10 @@ export class AgentsGateway implements Agents, SessionOwner {
     const left = (this.#openCounts.get(session.hostId) ?? 1) - 1;
     if (left > 0) this.#openCounts.set(session.hostId, left);
     else this.#openCounts.delete(session.hostId);
+    this.#gate.changed(session.hostId);
     if (this.#sessions.get(session.hostId) !== session) return;
     this.#sessions.delete(session.hostId);
-    this.#heard.set(session.hostId, session.lastHeardAt);
+    this.#heard.set(session.hostId, { at: session.lastHeardAt, jitterMs: session.jitterMs });
     this.#tell(session.hostId, false);
   }
 
@@ -282,6 +310,9 @@ export class AgentsGateway implements Agents, SessionOwner {
   #changed(changes: readonly RecordChange[]): void {
     for (const change of changes) {
       this.documents.apply(change);
+      this.#gate.apply(change);
+      if (change.kind === "host") this.#cutFenced(change.record as RecordOf<"host"> | undefined); // the kind says so
+      if (change.kind === "cluster") this.#renewHeartbeats(change.id);
       if (change.kind === "host" && (!change.record || change.record.deletedAt !== undefined)) this.#hostGone(change.id);
       if (change.record?.placement !== change.previous?.placement || change.kind === "vm") this.#unpark(change);
     }
@@ -315,6 +346,20 @@ export class AgentsGateway implements Agents, SessionOwner {
     for (const session of this.#open) if (session.hostId === hostId) session.end(closeCodes.revoked, "this host was removed from the site");
   }
 
+  /** A host that was cut off has no connection: what still seems to be one must knock. */
+  #cutFenced(host: RecordOf<"host"> | undefined): void {
+    if (host?.status.fencing?.state === "fenced") this.#sessions.get(host.id)?.cut("this host was cut off");
+  }
+
+  /** How often agents say that they live is told when they connect. */
+  #renewHeartbeats(clusterId: string): void {
+    for (const session of this.#sessions.values()) {
+      if (this.#context.cache.get("host", session.hostId)?.spec.cluster !== clusterId) continue;
+      if (session.heartbeatMs !== this.heartbeatMs(session.hostId))
+        session.end(closeCodes.goingAway, "the cluster's detection changed: connect again");
+    }
+  }
+
   #cutRevoked(): void {
     for (const session of this.#open) {
       if (!this.#context.revocations.isRevoked(session.hostId, session.peer.serial)) continue;
@@ -327,21 +372,22 @@ export class AgentsGateway implements Agents, SessionOwner {
   }
 
   #sweepLater(): void {
-    this.#sweep = this.#context.clock.setTimer(this.#context.settings.heartbeatMs / 2, () => {
+    this.#sweep = this.#context.clock.setTimer(sweepMs, () => {
       this.#lookAtAll();
       if (this.#sweep) this.#sweepLater();
     });
   }
 
-  /** Dead peers and ended certificates. Twice a heartbeat, whatever happens: not on events. A dead peer is cut off within three heartbeats. */
+  /** Dead peers and ended certificates, whatever happens: not on events. Who is quiet is pinged until something is heard. */
   #lookAtAll(): void {
-    const { clock, settings } = this.#context;
+    const { clock } = this.#context;
     const now = clock.monotonic();
     for (const session of this.#open) {
       const silentMs = now - session.lastHeardAt;
+      const { heartbeatMs } = session;
       if (session.peer.notAfter <= clock.now()) session.end(closeCodes.revoked, "its certificate has ended");
-      else if (silentMs >= 2.5 * settings.heartbeatMs) session.cut(`nothing was heard for ${Math.round(silentMs)} ms`);
-      else if (silentMs >= 1.5 * settings.heartbeatMs) session.ping();
+      else if (silentMs >= Math.max(2.5 * heartbeatMs, shortestSilenceMs)) session.cut(`nothing was heard for ${Math.round(silentMs)} ms`);
+      else if (silentMs >= Math.min(heartbeatMs, quietMs)) session.ping();
       if (session.isReady) this.#recordSkew(session);
     }
   }

@@ -6,15 +6,15 @@ import type { TaskLogs } from "./task-logs.ts";
 
 export interface GatewaySettings {
   readonly version: string;
-  /** Agents say every so often that they live; after three of these in silence a connection is dead. */
-  readonly heartbeatMs: number;
+  /** Agents say every so often that they live, by their cluster's `detection`; after three of these in silence (at least 5 s) a connection is dead. */
+  readonly heartbeatMs: Readonly<Record<"default" | "fast", number>>;
   /** Told to agents: highly available machines may run so long after the last `beat`. */
   readonly leaseMs: number;
   /** A host's clock that is further off than this is recorded with the host. */
   readonly skewToleratedMs: number;
 }
 
-export const defaultGatewaySettings = { heartbeatMs: 5000, leaseMs: 15_000, skewToleratedMs: 1000 } as const;
+export const defaultGatewaySettings = { heartbeatMs: { default: 5000, fast: 1000 }, leaseMs: 15_000, skewToleratedMs: 1000 } as const;
 
 /** An attempt of an agent to do what it may not; counted together in the audit trail. */
 export interface RefusedAgentAttempt {

@@ -141,7 +141,7 @@ export class World {
       logger: silentLogger,
       secrets: this.secrets,
       tasks: this.tasks,
-      settings: { ...defaultGatewaySettings, version: "1.0.0", heartbeatMs: 3000 },
+      settings: { ...defaultGatewaySettings, version: "1.0.0", heartbeatMs: { default: 3000, fast: 1000 } },
       authority: {
         renewAgent: async ({ present, addresses }) => {
           this.renewals.push({ present, addresses });

@@ -1,5 +1,5 @@
-/** Verbs of hosts: cordon, drain, activate. Called by the routes; what follows is the drain controller's. */
-import { hostRefusal, partKey, SheafError, type HostAction, type RecordOf } from "@sheaf/model";
+/** Verbs of hosts: cordon, drain, activate; fence and confirm-off. Called by the routes; what follows is the drain and the fencing controller's. */
+import { fenceRefusal, hostRefusal, partKey, SheafError, type FenceAction, type HostAction, type RecordOf } from "@sheaf/model";
 import { requireRevision, storedPart, type Written } from "./documents.ts";
 import { Draft } from "./draft.ts";
 import type { ChangeRequest, RecordServices, Work } from "./record-services.ts";
@@ -18,9 +18,7 @@ export function changeMaintenance(
   parameters: Readonly<Record<string, unknown>> = {},
 ): Promise<Written> {
   return services.writer.write(request.asker, () => {
-    const host = services.context.cache.get("host", id);
-    if (host === undefined) throw new SheafError("not-found", `There is no host ${id} any more.`);
-    if (host.deletedAt !== undefined) throw new SheafError("state-refused", `Host ${host.name} is being removed.`);
+    const host = presentHost(services, id);
     const refusal = hostRefusal(action, host.spec);
     if (refusal !== null) throw new SheafError("state-refused", `Host ${host.name} cannot do "${action}" now: ${refusal}.`);
     const draft = new Draft();
@@ -46,4 +44,33 @@ export function changeMaintenance(
       }),
     };
   });
+}
+
+/** What a person says of a lost host: its power is to be cut, or is off. A task; the fencing controller acts on it. */
+export function askToFence(services: RecordServices, request: ChangeRequest, id: string, action: FenceAction): Promise<Written> {
+  return services.writer.write(request.asker, () => {
+    const host = presentHost(services, id);
+    const refusal = fenceRefusal(action, host.status);
+    if (refusal !== null) throw new SheafError("state-refused", `Host ${host.name} cannot do "${action}" now: ${refusal}.`);
+    const draft = new Draft();
+    requireRevision(draft, request, host);
+    draft.unchanged(host);
+    const work: Work = { services, request, draft, id: host.id, name: host.name, projectId: "", now: services.context.clock.now() };
+    const task = addTask(work, { verb: action, target: { kind: "host", id: host.id, name: host.name } });
+    return {
+      draft,
+      target: `host/${host.id}`,
+      before: JSON.stringify(host.status.liveness ?? null),
+      after: JSON.stringify({ [action]: request.caller.userName }),
+      receipt: { kind: "host", id: host.id, task },
+      answer: (): Written => ({ id: host.id, specRevision: host.specRevision, record: services.presenter.text(host), task }),
+    };
+  });
+}
+
+function presentHost(services: RecordServices, id: string): RecordOf<"host"> {
+  const host = services.context.cache.get("host", id);
+  if (host === undefined) throw new SheafError("not-found", `There is no host ${id} any more.`);
+  if (host.deletedAt !== undefined) throw new SheafError("state-refused", `Host ${host.name} is being removed.`);
+  return host;
 }

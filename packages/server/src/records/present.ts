@@ -72,6 +72,11 @@ export function blankedSpec(kind: string, spec: unknown): unknown {
     for (const name of ["userData", "password"]) if (hidden[name] !== undefined) hidden[name] = secretText;
     return { ...fields, cloudInit: hidden };
   }
+  if (kind === "host") {
+    const methods = fields["fencing"] as readonly Record<string, unknown>[] | undefined; // the schema of hosts says so
+    if (!methods?.some((method) => method["password"] !== undefined)) return spec;
+    return { ...fields, fencing: methods.map((method) => (method["password"] === undefined ? method : { ...method, password: secretText })) };
+  }
   if (kind === "user" && fields["passwordHash"] !== undefined) return { ...fields, passwordHash: secretText };
   if (kind === "token" && fields["secretHash"] !== undefined) return { ...fields, secretHash: secretText };
   return spec;
@@ -80,5 +85,6 @@ export function blankedSpec(kind: string, spec: unknown): unknown {
 /** Paths that no filter, sort or field selection may look at: answers would tell the secret bit by bit. */
 export const isSecretPath = (kind: Kind, path: string): boolean =>
   (kind === "vm" && /^spec\.cloudInit\.(userData|password)(\.|$)/.test(path)) ||
+  (kind === "host" && /^spec\.fencing(\.|$)/.test(path)) ||
   (kind === "user" && /^spec\.passwordHash(\.|$)/.test(path)) ||
   (kind === "token" && /^spec\.secretHash(\.|$)/.test(path));

@@ -1,7 +1,8 @@
 /** Rules for clusters, hosts and pools: what stands above projects. */
-import { SheafError } from "@sheaf/model";
+import { fencingMethodName, SheafError, type FencingMethod } from "@sheaf/model";
 import type { KindRules } from "./kind-rules.ts";
-import { fixed } from "./refusals.ts";
+import { secretText } from "./present.ts";
+import { fixed, invalid } from "./refusals.ts";
 import type { Work } from "./record-services.ts";
 
 export const clusterRules: KindRules<"cluster"> = {
@@ -31,7 +32,7 @@ export const hostRules: KindRules<"host"> = {
         });
       work.draft.unchanged(cluster);
     }
-    return { spec: { ...spec, cluster: cluster.id } };
+    return { spec: { ...spec, cluster: cluster.id, fencing: sealedFencing(work, spec.fencing, before.spec.fencing) } };
   },
 };
 
@@ -48,6 +49,19 @@ export const poolRules: KindRules<"pool"> = {
     return { spec: { ...spec, ...hostIds(work, spec.hosts) } };
   },
 };
+
+/** Passwords are encrypted. `(secret)` keeps the one of the method at the same place, where that is of the same kind and asks the same device. */
+function sealedFencing(work: Work, methods: readonly FencingMethod[], before: readonly FencingMethod[]): FencingMethod[] {
+  return methods.map((method, index) => {
+    if (method.password === undefined) return method;
+    if (method.password !== secretText) return { ...method, password: work.services.context.secrets.seal(method.password) };
+    const kept = before[index];
+    // A password must not be sent to another device than the one that it was given for.
+    if (kept?.password === undefined || fencingMethodName(kept) !== fencingMethodName(method))
+      throw invalid(`/spec/fencing/${index}/password`, `is "${secretText}", which stands for the password of the same device; give it again`);
+    return { ...method, password: kept.password };
+  });
+}
 
 /** Names and ids of hosts as ids, each once. */
 export function hostIds(work: Work, hosts: readonly string[] | undefined): { hosts?: string[] } {

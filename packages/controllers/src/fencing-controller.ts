@@ -1,0 +1,193 @@
+/**
+ * Makes sure that a lost host runs nothing, by its fencing devices or a person's word. Sole writer of the hosts' part `status/fencing`
+ * (and of its removal together with `status/return`), and of the tasks with verb fence and confirm-off. Asks planning/fence what to do.
+ * Woken by hosts, by machines that come to need it, by such tasks, and by the time between tries.
+ */
+import { fencingMethodName, partKey, SheafError, type FencingAttempt, type HostFencing, type RecordOf, type TaskProgress } from "@sheaf/model";
+import { afterAttempt, hasEnded, planFence, wantsFailOver, type FenceInput } from "@sheaf/planning";
+import { deadline } from "@sheaf/base";
+import type { Compare, Operation } from "@sheaf/store";
+import { commit, Overtaken } from "./commit.ts";
+import type { ControllerContext } from "./context.ts";
+import type { Controller } from "./controller.ts";
+import { hostSilence } from "./host-silence.ts";
+import type { Listening } from "./listening.ts";
+import { put } from "./packed-commit.ts";
+import { clusterOf } from "./records.ts";
+import type { SiteIndex } from "./site-index.ts";
+
+type Host = RecordOf<"host">;
+type Task = RecordOf<"task">;
+
+export function fencingController(context: ControllerContext, index: SiteIndex, listening: Listening): Controller {
+  const { cache, clock, fencing: devices, logger } = context;
+  return {
+    name: "fencing",
+    reads: ["host", "vm", "cluster", "task"],
+    writes: ["host/status/fencing", "host/status/return (removal)", "task/status/controller (fence, confirm-off)"],
+    // Devices are slow, and a rack is lost at once.
+    concurrency: 32,
+    initialKeys: () => [...cache.all("host")].filter((host) => host.status.fencing !== undefined || isLost(host)).map((host) => host.id),
+    *keysFor({ kind, id, record, previous }) {
+      if (kind === "host") {
+        const host = record as Host | undefined; // the kind says so
+        if (host && (host.status !== previous?.status || host.spec !== previous.spec) && (isLost(host) || host.status.fencing)) yield id;
+      } else if (kind === "vm") {
+        const vm = record as RecordOf<"vm"> | undefined; // the kind says so
+        const host = vm?.placement && cache.get("host", vm.placement.host);
+        if (vm && host && isLost(host) && vm.spec !== previous?.spec) yield host.id;
+      } else if (kind === "task" && record && isWish(record as Task)) yield (record as Task).spec.target.id; // the kind says so
+    },
+    begin: () => listening.begin(),
+    async reconcile(hostId, signal) {
+      const host = cache.get("host", hostId);
+      const wishes = [...index.openTasks(hostId)].flatMap((id) => cache.get("task", id) ?? []).filter(isWish);
+      if (!host) return endWishes(wishes, "cancelled", "the host was removed");
+      const { silentMs, graceMs } = hostSilence(host, context, listening);
+      // What was concluded before this server listened, or before the agent knocked, is no reason to begin anything.
+      if (isLost(host) && !host.status.fencing && silentMs < graceMs && wishes.length === 0) return graceMs - silentMs;
+      const input = inputOf(host, wishes);
+      const plan = planFence(input);
+      switch (plan.do) {
+        case "nothing":
+          if (host.status.liveness?.state === "ready") await endWishes(wishes, "failed", `${host.name} is connected and at work`);
+          else if (host.status.fencing?.state === "fenced") await endWishes(wishes, "succeeded", `${host.name} is off`);
+          return plan.lookAgainMs;
+        case "enter":
+          await enter(host, plan.fencing, wishes);
+          return 0;
+        case "release":
+          await release(host, plan.why, plan.broken);
+          return undefined;
+        case "try": {
+          const attempt = await tryMethod(host, plan.method, signal);
+          await enter(host, afterAttempt(input, attempt), wishes);
+          return 0;
+        }
+      }
+    },
+  };
+
+  function inputOf(host: Host, wishes: readonly Task[]): FenceInput {
+    const { fencing, liveness, return: returned, agent } = host.status;
+    const [wish] = wishes;
+    return {
+      liveness,
+      fencing,
+      returned,
+      bootId: agent?.bootId,
+      methods: host.spec.fencing.map(fencingMethodName),
+      needed: isNeeded(host),
+      // The schema of the verbs' tasks: these two.
+      wish: wish ? { verb: wish.spec.verb as "fence" | "confirm-off", by: wish.spec.requestedBy } : undefined,
+      outage: outageOf(host),
+      now: clock.now(),
+    };
+  }
+
+  function isNeeded(host: Host): boolean {
+    for (const id of index.vmsOnHost(host.id)) {
+      const vm = cache.get("vm", id);
+      if (vm && wantsFailOver(vm)) return true;
+    }
+    return false;
+  }
+
+  /** O(hosts), while a host is lost. A rack goes at once, but its hosts are not found lost at once: those half-way there count too. */
+  function outageOf(host: Host): FenceInput["outage"] {
+    const cluster = clusterOf(host, cache);
+    let hosts = 0;
+    let silent = 0;
+    for (const other of cache.all("host")) {
+      // Those that were cut off are accounted for.
+      if (other.spec.cluster !== host.spec.cluster || other.status.liveness === undefined || other.status.fencing?.state === "fenced") continue;
+      hosts += 1;
+      const { silentMs, graceMs } = hostSilence(other, context, listening);
+      if (isLost(other) || silentMs * 2 >= graceMs) silent += 1;
+    }
+    return { hosts, silent, wideOutagePercent: cluster?.spec.highAvailability.wideOutagePercent ?? 40 };
+  }
+
+  async function tryMethod(host: Host, position: number, signal: AbortSignal): Promise<FencingAttempt> {
+    const method = host.spec.fencing[position];
+    if (!method) throw new Overtaken(`host ${host.name} lost a fencing method meanwhile`);
+    const name = fencingMethodName(method);
+    const limit = deadline(clock, method.timeoutMs, () => new SheafError("timed-out", `no answer within ${method.timeoutMs} ms`), signal);
+    logger.warn({ host: host.name, method: name }, "a lost host's power is being cut");
+    try {
+      await Promise.race([devices.off(method, limit.signal), aborted(limit.signal)]);
+      return { method: name, at: clock.now(), outcome: "off", detail: "" };
+    } catch (error) {
+      signal.throwIfAborted();
+      const detail = error instanceof SheafError ? [error.message, error.extra.cause].filter(Boolean).join(": ") : String(error);
+      logger.warn({ host: host.name, method: name, detail }, "a fencing method failed");
+      return { method: name, at: clock.now(), outcome: "failed", detail };
+    } finally {
+      limit.done();
+    }
+  }
+
+  /** An agent that knocked meanwhile decides otherwise: it is part of the condition. */
+  async function enter(host: Host, fencing: HostFencing, wishes: readonly Task[]): Promise<void> {
+    const key = partKey("host", host.id, "status/fencing");
+    const ends = fencing.state === "fenced" || fencing.state === "asking";
+    const [state, message] =
+      fencing.state === "fenced" ? (["succeeded", `${host.name} is off: ${fencing.reason}`] as const) : (["failed", fencing.reason] as const);
+    const result = await commit(context, {
+      compare: [
+        { key: partKey("host", host.id, "spec"), modRevision: host.specRevision },
+        await unchanged(key, host.status.fencing),
+        { key: partKey("host", host.id, "status/return"), modRevision: 0 },
+      ],
+      then: [put(key, fencing), ...(ends ? wishes.map((task) => ended(task, state, message)) : [])],
+    });
+    if (!result.succeeded) throw new Overtaken(`host ${host.name} changed meanwhile`);
+    logger.warn({ host: host.name, from: host.status.fencing?.state ?? "none", to: fencing.state, why: fencing.reason }, "a host's fence changed");
+  }
+
+  async function release(host: Host, why: string, broken: boolean): Promise<void> {
+    const key = partKey("host", host.id, "status/fencing");
+    const result = await commit(context, {
+      compare: [await unchanged(key, host.status.fencing)],
+      then: [{ delete: key }, { delete: partKey("host", host.id, "status/return") }],
+    });
+    if (!result.succeeded) throw new Overtaken(`host ${host.name} changed meanwhile`);
+    const fields = { host: host.name, was: host.status.fencing?.state, why };
+    if (broken) logger.error(fields, "a fencing device said that a host was off, and it was not: do not trust that device");
+    else logger.info(fields, "a host is let in again");
+  }
+
+  async function endWishes(wishes: readonly Task[], state: TaskProgress["state"], message: string): Promise<undefined> {
+    if (wishes.length > 0)
+      await commit(context, {
+        compare: wishes.map((task) => ({ key: partKey("task", task.id, "spec"), modRevision: task.specRevision })),
+        then: wishes.map((task) => ended(task, state, message)),
+      });
+    return undefined;
+  }
+
+  function ended(task: Task, state: TaskProgress["state"], message: string): Operation {
+    return put(partKey("task", task.id, "status/controller"), {
+      state,
+      message,
+      startedAt: task.status.controller?.startedAt ?? task.createdAt,
+      endedAt: clock.now(),
+      ...(state === "failed" ? { problem: { code: "fencing-failed", detail: message } } : {}),
+    });
+  }
+
+  /** The part as it was looked at: by its text, because the record does not hold its revision. */
+  async function unchanged(key: string, seen: HostFencing | undefined): Promise<Compare> {
+    return seen === undefined ? { key, modRevision: 0 } : { key, value: JSON.stringify(seen) };
+  }
+}
+
+const isLost = (host: Host): boolean => host.status.liveness?.state === "unreachable";
+const isWish = (task: Task): boolean => (task.spec.verb === "fence" || task.spec.verb === "confirm-off") && !hasEnded(task);
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

@@ -1,0 +1,36 @@
+/**
+ * Which machines of a fenced host start elsewhere, and why others do not: (machine, its host's fence, the site) → a refusal or none. Where
+ * each goes is the scheduler's. Called by the fail-over controller. Pure.
+ */
+import type { RecordOf } from "@sheaf/model";
+
+export interface FailOverInput {
+  readonly vm: RecordOf<"vm">;
+  /** The store's present life. */
+  readonly incarnation: string;
+  readonly volumes: readonly RecordOf<"volume">[];
+  readonly pool: (id: string) => RecordOf<"pool"> | undefined;
+}
+
+/** It runs only where it was lost, and people want it to run: its loss is worth cutting off a host. */
+export const wantsFailOver = (vm: RecordOf<"vm">): boolean =>
+  vm.spec.highlyAvailable && vm.spec.power !== "stopped" && vm.deletedAt === undefined && !(vm.status.agent?.stoppedBy === "guest" && hasStopped(vm));
+
+const hasStopped = (vm: RecordOf<"vm">): boolean =>
+  vm.status.agent?.state === "stopped" && vm.status.agent.epoch === vm.placement?.epoch && vm.status.agent.startRequestSeen >= vm.spec.startRequest;
+
+/** @returns why it cannot start on another host, whatever room there is; `null`: it can */
+export function failOverRefusal({ vm, incarnation, volumes, pool }: FailOverInput): string | null {
+  if (vm.status.migration !== undefined) return "its migration is being ended first";
+  if (vm.placement !== undefined && vm.placement.incarnation !== incarnation)
+    return "the store was restored from a backup since it was placed: it may run on another host than the one on record. Start it by hand when it certainly does not";
+  const local = volumes.filter((volume) => pool(volume.spec.pool)?.spec.type !== "shared").map((volume) => volume.name);
+  if (local.length > 0)
+    return `its disk${local.length === 1 ? "" : "s"} ${local.join(", ")} lie${local.length === 1 ? "s" : ""} on the lost host alone`;
+  if (vm.spec.placement.host !== undefined) return "it is bound to the lost host (placement.host)";
+  return null;
+}
+
+/** The most important first; of equals the ones that were made first. */
+export const byRestartOrder = (a: RecordOf<"vm">, b: RecordOf<"vm">): number =>
+  b.spec.priority - a.spec.priority || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);

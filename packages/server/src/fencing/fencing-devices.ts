@@ -1,0 +1,50 @@
+/** The fencing devices behind the controllers' port: one way to cut and make sure, whatever the kind of switch. */
+import { sleep, type Clock } from "@sheaf/base";
+import type { FencingDevices } from "@sheaf/controllers";
+import { SheafError, type FencingMethod } from "@sheaf/model";
+import type { Secrets } from "../context.ts";
+import { commandSwitch } from "./command-switch.ts";
+import type { CallHttps, FencingPrograms } from "./fencing-ports.ts";
+import { ipmiSwitch } from "./ipmi-switch.ts";
+import type { PowerSwitch } from "./power-switch.ts";
+import { redfishSwitch } from "./redfish-switch.ts";
+
+/** A device takes a moment to cut the power. */
+const askAgainMs = 250;
+
+export interface FencingDeviceOptions {
+  readonly clock: Clock;
+  readonly secrets: Pick<Secrets, "open">;
+  readonly programs: FencingPrograms;
+  readonly callHttps: CallHttps;
+}
+
+export function createFencingDevices({ clock, secrets, programs, callHttps }: FencingDeviceOptions): FencingDevices {
+  const switchOf = (method: FencingMethod): PowerSwitch => {
+    switch (method.type) {
+      case "ipmi":
+        return ipmiSwitch(method, secrets.open(method.password), programs);
+      case "redfish":
+        return redfishSwitch(method, secrets.open(method.password), callHttps);
+      case "command":
+        return commandSwitch(method, method.password === undefined ? undefined : secrets.open(method.password), programs);
+    }
+  };
+  return {
+    async off(method, signal) {
+      const device = switchOf(method);
+      try {
+        // An order to a host that is off already is an error to some devices.
+        if ((await device.status(signal)) === "off") return;
+        await device.cut(signal);
+        // What it says of its own order is not enough: a device that took it and did nothing answers "on" now, for as long as it is asked.
+        while ((await device.status(signal)) !== "off") await sleep(clock, askAgainMs, signal);
+      } catch (error) {
+        if (error instanceof SheafError) throw error;
+        throw new SheafError("fencing-failed", "The fencing device could not be asked", {
+          cause: error instanceof Error ? error.message : String(error),
+        });
+      }
+    },
+  };
+}
