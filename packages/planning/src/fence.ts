@@ -66,8 +66,8 @@ export function planFence(input: FenceInput): FencePlan {
       return { do: "nothing", lookAgainMs: heldLookMs };
     case "asking": {
       const waitMs = fencing.since + fenceAgainMs - now;
-      if (wish || (waitMs <= 0 && input.methods.length > 0)) return begin(input);
-      return input.methods.length === 0 ? { do: "nothing" } : { do: "nothing", lookAgainMs: waitMs };
+      if (wish || (waitMs <= 0 && input.methods.length > 0 && !isWide(input.outage))) return begin(input);
+      return input.methods.length === 0 ? { do: "nothing" } : { do: "nothing", lookAgainMs: Math.max(waitMs, heldLookMs) };
     }
     case "fencing": {
       const tried = triesOfThisRound(fencing);
