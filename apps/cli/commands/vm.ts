@@ -22,6 +22,7 @@ interface CreateOptions {
   on?: string;
   wait?: boolean;
   stopped?: boolean;
+  highlyAvailable?: boolean;
   password?: string;
   number?: number;
   dryRun?: boolean;
@@ -60,6 +61,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--password <password>", "password of the guest's first user")
     .option("--user-data <file>", "cloud-init user data")
     .option("--on <host>", "this host and no other")
+    .option("--highly-available", "start elsewhere when its host is lost; wants disks in a shared pool")
     .option("--stopped", "do not start")
     .option("--dry-run", "show what would be, change nothing")
     .option("--wait", "until they run")
@@ -239,6 +241,7 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
         ...(options.userData === undefined ? {} : { userData: await cli.readFile(options.userData) }),
       },
       placement: options.on === undefined ? {} : { host: options.on },
+      ...(options.highlyAvailable ? { highlyAvailable: true } : {}),
     },
   };
 }

@@ -30,7 +30,7 @@ export class Presenter {
     if (known.deletedAt !== undefined) return "deleting";
     switch (known.kind) {
       case "host":
-        return known.status.liveness?.state ?? "joining";
+        return known.status.fencing?.state === "fenced" ? "fenced" : (known.status.liveness?.state ?? "joining");
       case "image":
         return known.status.library?.state ?? "waiting";
       case "volume":

@@ -1,0 +1,218 @@
+/**
+ * High availability on real hosts: power that is really cut, real guests that answer again elsewhere, management controllers that speak
+ * IPMI and Redfish and fail as such things do.
+ */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { bmcPassword, bmcUser, IpmiBmc, PowerControl, RedfishBmc } from "@sheaf/lab";
+import { until } from "../apps/server/deployment/processes.ts";
+import { askGuest, guestAnswers } from "./guest.ts";
+import { openSite, type Site } from "./site.ts";
+
+interface Bmc {
+  readonly ipmi: IpmiBmc;
+  readonly ipmiPower: PowerControl;
+  readonly redfish: RedfishBmc;
+  readonly redfishPower: PowerControl;
+}
+interface Machine {
+  readonly id: string;
+  readonly name: string;
+  readonly spec: { readonly nics: readonly { readonly addresses: readonly string[] }[] };
+  readonly placement?: { readonly host: string; readonly epoch: number };
+  readonly status: { readonly failover?: { readonly state: string; readonly reason: string; readonly task?: string } };
+}
+interface Host {
+  readonly id: string;
+  readonly name: string;
+  readonly status: {
+    readonly liveness?: { readonly state: string };
+    readonly fencing?: {
+      readonly state: string;
+      readonly reason: string;
+      readonly attempts: readonly { method: string; outcome: string; detail: string }[];
+    };
+  };
+}
+
+let site: Site;
+const bmcs = new Map<string, Bmc>();
+/** Doubled copies that were ever seen, looked for all the time on the QEMU processes of all hosts. */
+const doubles: string[] = [];
+let watching = true;
+let watcher: Promise<void>;
+
+before(
+  async () => {
+    site = await openSite({ hosts: 3, port: 17_643 });
+    for (const [name, { host }] of site.deployment.hosts) {
+      const on = () => site.deployment.powerOn(name);
+      const [ipmiPower, redfishPower] = [new PowerControl({ host, on }), new PowerControl({ host, on })];
+      bmcs.set(name, { ipmiPower, redfishPower, ipmi: await IpmiBmc.start(ipmiPower), redfish: await RedfishBmc.start(redfishPower) });
+      await configure(name);
+    }
+    watcher = watch();
+  },
+  { timeout: 240_000 },
+);
+after(
+  async () => {
+    watching = false;
+    await watcher;
+    for (const { ipmi, redfish } of bmcs.values()) await Promise.all([ipmi.stop(), redfish.stop()]);
+    await site?.close();
+  },
+  { timeout: 120_000 },
+);
+
+async function configure(name: string): Promise<void> {
+  const { ipmi, redfish } = bmc(name);
+  const login = { address: "127.0.0.1", user: bmcUser, password: bmcPassword };
+  await site.deployment.client.host.change({
+    params: { id: name },
+    body: {
+      spec: {
+        fencing: [
+          { type: "ipmi", ...login, port: ipmi.port, cipherSuite: 3, timeoutMs: 5000 },
+          { type: "redfish", ...login, port: redfish.port, certificateFingerprint: redfish.fingerprint, timeoutMs: 5000 },
+        ],
+      },
+    },
+  });
+}
+
+function bmc(name: string): Bmc {
+  const found = bmcs.get(name);
+  if (!found) throw new Error(`host ${name} has no management controller`);
+  return found;
+}
+
+async function copies(): Promise<Map<string, string[]>> {
+  const found = new Map<string, string[]>();
+  for (const { host } of site.deployment.hosts.values())
+    for (const { uuid } of await host.qemuProcesses()) found.set(uuid, [...(found.get(uuid) ?? []), host.name]);
+  return found;
+}
+
+async function watch(): Promise<void> {
+  while (watching) {
+    for (const [uuid, hosts] of await copies()) if (hosts.length > 1) doubles.push(`${uuid} on ${hosts.join(" and ")}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+// The API's records.
+const machine = async (name: string): Promise<Machine> => JSON.parse(await site.must("-o", "json", "vm", "show", name)) as Machine;
+const hosts = async (): Promise<Host[]> => JSON.parse(await site.must("-o", "json", "host", "list")) as Host[];
+const hostOf = async (of: Machine): Promise<string> => (await hosts()).find((host) => host.id === of.placement?.host)?.name ?? "";
+const hostNamed = async (name: string): Promise<Host | undefined> => (await hosts()).find((host) => host.name === name);
+const addressOf = (of: Machine): string => of.spec.nics[0]?.addresses[0] ?? "none";
+
+async function create(name: string, ...words: string[]): Promise<{ machine: Machine; host: string; bootId: string }> {
+  await site.must("vm", "create", name, "--image", "mini", "--memory", "128MiB", "--pool", "shared", "--highly-available", ...words, "--wait");
+  const made = await machine(name);
+  return { machine: made, host: await hostOf(made), bootId: (await guestAnswers(addressOf(made))).bootId };
+}
+
+/** @returns ms until it answers with another boot */
+async function answersAnew(of: Machine, bootId: string, since: number): Promise<number> {
+  await until(`${of.name} to answer anew`, 90_000, async () => {
+    const answer = await askGuest(addressOf(of));
+    return answer !== undefined && answer.bootId !== bootId ? true : undefined;
+  });
+  return performance.now() - since;
+}
+
+async function back(name: string): Promise<void> {
+  await site.deployment.powerOn(name);
+  await until(`host ${name} to be ready`, 60_000, async () => {
+    const host = await hostNamed(name);
+    return host?.status.liveness?.state === "ready" && host.status.fencing === undefined ? true : undefined;
+  });
+}
+
+test(
+  "a host loses its power: its machine answers again elsewhere, once; the host comes back and starts nothing that was moved",
+  { timeout: 240_000 },
+  async () => {
+    const { machine: web, host, bootId } = await create("web");
+    const cutAt = performance.now();
+    await site.deployment.hosts.get(host)?.host.kill();
+    const outageMs = await answersAnew(web, bootId, cutAt);
+    const moved = await machine("web");
+    assert.notEqual(await hostOf(moved), host);
+    assert.equal(moved.placement?.epoch, (web.placement?.epoch ?? 0) + 1);
+    assert.equal(moved.status.failover?.state, "moved");
+    const task = JSON.parse(await site.must("-o", "json", "task", "show", moved.status.failover?.task ?? "")) as {
+      state: string;
+      spec: { verb: string };
+    };
+    assert.deepEqual([task.spec.verb, task.state], ["recover", "succeeded"]);
+    assert.equal((await hostNamed(host))?.status.fencing?.state, "fenced");
+    process.stdout.write(`the outage took ${Math.round(outageMs)} ms, the guest's boot included\n`);
+    await back(host);
+    assert.deepEqual((await copies()).get(web.id), [await hostOf(moved)]);
+    await site.must("vm", "delete", "web", "--wait");
+  },
+);
+
+test("a frozen host is cut off by the second method when the first one hangs", { timeout: 240_000 }, async () => {
+  const { machine: shop, host, bootId } = await create("shop");
+  bmc(host).ipmi.hang();
+  await site.deployment.hosts.get(host)?.host.freeze();
+  await answersAnew(shop, bootId, performance.now());
+  const fencing = (await hostNamed(host))?.status.fencing;
+  assert.equal(fencing?.state, "fenced");
+  assert.deepEqual(
+    fencing.attempts.map(({ method, outcome }) => [method, outcome]),
+    [
+      ["ipmi 127.0.0.1", "failed"],
+      ["redfish 127.0.0.1", "off"],
+    ],
+  );
+  assert.equal(await site.deployment.hosts.get(host)?.host.state(), "off", "it is really off");
+  bmc(host).ipmi.goOn();
+  await back(host);
+  await site.must("vm", "delete", "shop", "--wait");
+});
+
+test("controllers that do nothing are not believed: the machine waits, and a person's word lets it go", { timeout: 240_000 }, async () => {
+  const { machine: bank, host, bootId } = await create("bank");
+  const { ipmiPower, redfishPower } = bmc(host);
+  ipmiPower.fault = "idle";
+  redfishPower.fault = "idle";
+  // The network is cut, the guest runs on.
+  await site.deployment.hosts.get(host)?.host.cut();
+  const asking = await until("a person to be asked", 60_000, async () => {
+    const fencing = (await hostNamed(host))?.status.fencing;
+    return fencing?.state === "asking" ? fencing : undefined;
+  });
+  assert.match(asking.reason, /no method could make sure that it is off/);
+  assert.deepEqual((await copies()).get(bank.id), [host], "it runs where it was, and nowhere else");
+  const refused = await site.sheaf("host", "confirm-off", (await hosts()).find(({ name }) => name !== host)?.name ?? "");
+  assert.equal(refused.code, 4);
+  assert.match(refused.error, /its agent is connected, so it is not off/);
+  // Somebody goes there and pulls the plug.
+  await site.deployment.hosts.get(host)?.host.kill();
+  await site.must("host", "confirm-off", host, "--wait");
+  await answersAnew(bank, bootId, performance.now());
+  ipmiPower.fault = undefined;
+  redfishPower.fault = undefined;
+  await site.deployment.hosts.get(host)?.host.join();
+  await back(host);
+  await site.must("vm", "delete", "bank", "--wait");
+});
+
+test("a server that is killed while a host is lost finishes the fail-over when it is back", { timeout: 240_000 }, async () => {
+  const { machine: mail, host, bootId } = await create("mail");
+  await site.deployment.hosts.get(host)?.host.kill();
+  await until("the loss to be noticed", 60_000, async () => ((await hostNamed(host))?.status.liveness?.state === "unreachable" ? true : undefined));
+  await site.deployment.server.kill();
+  await site.deployment.startServer();
+  await site.signIn();
+  await answersAnew(mail, bootId, performance.now());
+  await back(host);
+  await site.must("vm", "delete", "mail", "--wait");
+});
+
+test("at no moment did a machine run twice", () => assert.deepEqual(doubles, []));
