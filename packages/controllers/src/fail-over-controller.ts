@@ -50,9 +50,12 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         .toSorted(byRestartOrder);
       const waiting: Decision<Vm>[] = [];
       let left = 0;
+      let heldBack = false;
       const movable: Vm[] = [];
       for (const vm of lost) {
-        const refusal = failOverRefusal({ vm, incarnation: store.incarnation, volumes: volumesOf(vm, cache), pool: (id) => cache.get("pool", id) });
+        const held = context.heldBack?.(vm) ?? false;
+        heldBack ||= held;
+        const refusal = failOverRefusal({ vm, heldBack: held, volumes: volumesOf(vm, cache), pool: (id) => cache.get("pool", id) });
         if (refusal === null) movable.push(vm);
         else waiting.push(...waits(vm, host, refusal));
       }
@@ -62,7 +65,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         waiting.push(...refused.flatMap(({ vm, reason }) => waits(vm, host, reason)));
       }
       await commitAll(context, waiting);
-      return left > 0 ? settings.failOverAgainMs : undefined;
+      return left > 0 || heldBack ? settings.failOverAgainMs : undefined;
     },
   };
 

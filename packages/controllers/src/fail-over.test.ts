@@ -215,6 +215,20 @@ test("what lies on the lost host alone waits and says so; what finds no room wai
   await end(full);
 });
 
+test("after a restore nothing of a lost host starts elsewhere until every host has been heard", async () => {
+  const it = await scene();
+  const { world, lost, vms } = it;
+  world.heldBack = true;
+  world.agents.powerOff(lost);
+  await world.until(() => world.cache.get("vm", vms[0] ?? "")?.status.failover !== undefined, "it waits");
+  assert.match(world.cache.get("vm", vms[0] ?? "")?.status.failover?.reason ?? "", /restored from a backup/);
+  await world.clock.advance(60_000);
+  assert.ok(vms.every((vm) => world.vmOn(vm) === lost));
+  world.heldBack = false;
+  await world.until(() => elsewhere(it), "all run elsewhere");
+  await end(it);
+});
+
 test("machines that are not highly available stay, and nothing is cut off for them", async () => {
   const it = await scene();
   const { world, lost, vms } = it;

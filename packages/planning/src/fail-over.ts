@@ -6,8 +6,8 @@ import type { RecordOf } from "@sheaf/model";
 
 export interface FailOverInput {
   readonly vm: RecordOf<"vm">;
-  /** The store's present life. */
-  readonly incarnation: string;
+  /** The store was restored, and not every host has said what it holds: this machine may be elsewhere than on record. */
+  readonly heldBack: boolean;
   readonly volumes: readonly RecordOf<"volume">[];
   readonly pool: (id: string) => RecordOf<"pool"> | undefined;
 }
@@ -20,10 +20,10 @@ const hasStopped = (vm: RecordOf<"vm">): boolean =>
   vm.status.agent?.state === "stopped" && vm.status.agent.epoch === vm.placement?.epoch && vm.status.agent.startRequestSeen >= vm.spec.startRequest;
 
 /** @returns why it cannot start on another host, whatever room there is; `null`: it can */
-export function failOverRefusal({ vm, incarnation, volumes, pool }: FailOverInput): string | null {
+export function failOverRefusal({ vm, heldBack, volumes, pool }: FailOverInput): string | null {
   if (vm.status.migration !== undefined) return "its migration is being ended first";
-  if (vm.placement !== undefined && vm.placement.incarnation !== incarnation)
-    return "the store was restored from a backup since it was placed: it may run on another host than the one on record. Start it by hand when it certainly does not";
+  if (heldBack)
+    return "the store was restored from a backup, and not every host has been heard since: it may run on another host than the one on record";
   const local = volumes.filter((volume) => pool(volume.spec.pool)?.spec.type !== "shared").map((volume) => volume.name);
   if (local.length > 0)
     return `its disk${local.length === 1 ? "" : "s"} ${local.join(", ")} lie${local.length === 1 ? "s" : ""} on the lost host alone`;

@@ -1,22 +1,16 @@
 /** The agent of a host that was cut off waits until its fence was taken away, and learns then what became of its machines. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { partKey } from "@sheaf/model";
 import { FakeAgent, settle, until, World } from "./gateway.test-support.ts";
 
-const fence = (state: "fencing" | "fenced") => JSON.stringify({ state, since: 1, reason: "test", bootId: "old", attempts: [] });
-
-async function setFence(world: World, host: string, value: string | null): Promise<void> {
-  const key = partKey("host", host, "status/fencing");
-  const { revision } = await world.store.transact({ compare: [], then: [value === null ? { delete: key } : { put: key, value }] });
-  await world.cache.waitFor(revision);
-}
+const setFence = (world: World, host: string, state: "fencing" | "fenced" | null): Promise<void> =>
+  world.putPart("host", host, "status/fencing", state === null ? null : { state, since: 1, reason: "test", bootId: "old", attempts: [] });
 
 for (const state of ["fencing", "fenced"] as const) {
   test(`the agent of a host that is ${state} knocks and waits; it is let in when the fence is away`, async () => {
     const world = await World.open();
     const host = await world.host();
-    await setFence(world, host, fence(state));
+    await setFence(world, host, state);
     const agent = new FakeAgent(host);
     await world.clock.advance(1000);
     world.gateway.accept(agent, world.peer(host));
@@ -36,7 +30,7 @@ test("a connection that still stands when its host was cut off is cut too; who g
   const world = await World.open();
   const host = await world.host();
   const before = await world.agent(host);
-  await setFence(world, host, fence("fenced"));
+  await setFence(world, host, "fenced");
   await until("the cut", () => before.closed !== null);
   assert.equal(world.gateway.connected(host), false);
   const waiting = new FakeAgent(host);

@@ -48,6 +48,17 @@ describe("a restored site", () => {
     site.close();
   });
 
+  it("waits no more for a host that was cut off since; one that was off in the backup may be on", async () => {
+    const fenced = (since: number) => world.putPart("host", b, "status/fencing", { state: "fenced", since, reason: "", attempts: [] });
+    await fenced(0);
+    const site = await open();
+    await site.heard(a, []);
+    assert.equal(site.settled, false);
+    await fenced(world.clock.now() + 1);
+    await until("the site is settled", () => site.settled);
+    site.close();
+  });
+
   it("a machine that the backup did not place is where the newest memory of it is", async () => {
     const vm = await world.put("vm", vmWith(), beforeRestore);
     const site = await open();

@@ -96,7 +96,12 @@ export class RestoredSite {
 
   #missing(): RecordOf<"host">[] {
     return [...this.#context.cache.all("host")].filter(
-      ({ id, createdAt, deletedAt }) => createdAt < this.#beganAt && deletedAt === undefined && !this.#heard.has(id),
+      // One that was cut off in the store's present life holds nothing any more.
+      ({ id, createdAt, deletedAt, status: { fencing } }) =>
+        createdAt < this.#beganAt &&
+        deletedAt === undefined &&
+        !this.#heard.has(id) &&
+        !(fencing?.state === "fenced" && fencing.since >= this.#beganAt),
     );
   }
 
