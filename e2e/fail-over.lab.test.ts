@@ -39,7 +39,7 @@ let site: Site;
 const bmcs = new Map<string, Bmc>();
 /** Doubled copies that were ever seen, looked for all the time on the QEMU processes of all hosts. */
 const doubles: string[] = [];
-let watching = true;
+const watching = new AbortController();
 let watcher: Promise<void>;
 
 before(
@@ -57,7 +57,7 @@ before(
 );
 after(
   async () => {
-    watching = false;
+    watching.abort();
     await watcher;
     for (const { ipmi, redfish } of bmcs.values()) await Promise.all([ipmi.stop(), redfish.stop()]);
     await site?.close();
@@ -95,8 +95,8 @@ async function copies(): Promise<Map<string, string[]>> {
 }
 
 async function watch(): Promise<void> {
-  while (watching) {
-    for (const [uuid, hosts] of await copies()) if (hosts.length > 1) doubles.push(`${uuid} on ${hosts.join(" and ")}`);
+  while (!watching.signal.aborted) {
+    for (const [uuid, places] of await copies()) if (places.length > 1) doubles.push(`${uuid} on ${places.join(" and ")}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
