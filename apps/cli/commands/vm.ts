@@ -204,12 +204,18 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .action((id: string) => openConsole(cli, id));
 
   vm.command("adopt <host> <uuid> <name>")
-    .description("take over a domain that Sheaf did not make, without stopping it")
+    .description("take over a domain that Sheaf did not make, without stopping it (`sheaf host show` lists them)")
+    .option("--accept-losses", "take it although it has parts that Sheaf cannot carry; without this they are named and nothing is changed")
     .option("--wait", "until it is done")
-    .action(async (host: string, uuid: string, name: string, options: { wait?: boolean }) => {
+    .action(async (host: string, uuid: string, name: string, options: { acceptLosses?: boolean; wait?: boolean }) => {
       const client = await cli.client();
-      const { task } = await client.vm.adopt({ params: { id: host, uuid }, query: scoped(cli), body: { name } });
+      const { task } = await client.vm.adopt({
+        params: { id: host, uuid },
+        query: scoped(cli),
+        body: { name, acceptLosses: options.acceptLosses === true },
+      });
       if (options.wait) await waitForTasks(cli, [task], "adopted");
+      else cli.terminal.note(`${name} is being adopted, task ${task}`);
     });
 }
 

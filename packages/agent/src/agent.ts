@@ -5,8 +5,9 @@
  */
 import type { AgentMessage } from "@sheaf/contract";
 import { deadline } from "@sheaf/base";
-import { parseDomain, toVmSpec } from "@sheaf/domain-xml";
+import { parseDomain } from "@sheaf/domain-xml";
 import { type Kind, SheafError } from "@sheaf/model";
+import { adoptionAnswer } from "./adoption.ts";
 import { CallDispatch, type CallHandlers } from "./call-dispatch.ts";
 import { haveMigrationCertificates, writeMigrationCertificates } from "./certificates.ts";
 import { CertificateKeeper } from "./certificate-keeper.ts";
@@ -142,10 +143,11 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     exclusively: withMachine,
     document: (machineId, signal) => intake.machine(machineId, signal),
     makeReady: (vm, disks, signal) => equipment.makeReady(vm, disks, signal),
-    giveUp: (vm, machineId, copied) => equipment.giveUp(vm, machineId, copied),
+    giveUp: (vm, machineId, sharedStorage) => equipment.giveUp(vm, machineId, sharedStorage),
     arrived: (vm, epoch) => equipment.arrived(vm, epoch),
     movedAway: (vm, machineId, shared) => equipment.movedAway(vm, machineId, shared),
     localDisks: (vm) => equipment.localDisks(vm),
+    volumePath: (volumeId) => equipment.volumePath(volumeId),
     certificateReady: () => haveMigrationCertificates(files, options.migrationCertificateDirectory),
     progress: (task, fields) => link.send({ type: "progress", task, fields }),
     log: (task, text) => link.send({ type: "log", task, at: clock.now(), text }),
@@ -162,6 +164,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       reports.forget("vm", id);
       touch("host-inventory", "-");
     },
+    takenOver: () => touch("host-inventory", "-"),
   });
   const tasks = new TaskRunner({
     hostId,
@@ -320,10 +323,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         await consoles.open(vmId, stream, type, signal);
         return {};
       },
-      "vm.adopt": async ({ uuid }) => {
-        const networkOf = (bridge: string): string | null => kept.documents("network").find((network) => network.spec.bridge === bridge)?.id ?? null;
-        return { spec: toVmSpec(parseDomain(await hypervisor.xml(uuid, "live")), { networkOf, cgroupVersion: host.rendering?.cgroupVersion ?? 2 }) };
-      },
+      "vm.adopt": (question) => adoptionAnswer(question, { hypervisor, processes, cgroupVersion: host.rendering?.cgroupVersion ?? 2 }),
       "host.logs": async ({ lines }) => ({ lines: ring.lines(lines) }),
     };
   }

@@ -3,7 +3,7 @@ import type { RecordOf } from "@sheaf/model";
 import { SheafError } from "@sheaf/model";
 
 export function volumePath(pool: RecordOf<"pool">, volume: RecordOf<"volume">): string {
-  return `${pool.spec.path}/volumes/${volume.id}.${volume.spec.format}`;
+  return `${pool.spec.path}/${volume.spec.file ?? `volumes/${volume.id}.${volume.spec.format}`}`;
 }
 
 /** @throws SheafError `state-refused` while the library has not prepared it */

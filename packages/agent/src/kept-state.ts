@@ -4,7 +4,7 @@
  * A file that cannot be read is set aside, never guessed at; the next sync from the server brings its content anew.
  */
 import type { AgentDocument } from "@sheaf/contract";
-import type { Kind, RecordOf } from "@sheaf/model";
+import { idPattern, type Kind, type RecordOf } from "@sheaf/model";
 import type { Logger } from "@sheaf/base";
 import type { Files } from "./ports.ts";
 import { type MachineMemory, readMachineMemory } from "./machine-memory.ts";
@@ -27,8 +27,6 @@ export interface KeptStateOptions {
   readonly logger: Logger;
   readonly directory: string;
 }
-
-const idPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export class KeptState {
   readonly #files: Files;

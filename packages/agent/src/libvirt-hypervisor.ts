@@ -197,6 +197,7 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
           act,
         ),
       ),
+    setAutostart: (uuid, autostart) => use((to) => to.domains.setAutostart({ uuid }, autostart, act)),
     guestFacts: (uuid) =>
       use(async (to) => {
         try {

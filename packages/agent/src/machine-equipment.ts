@@ -50,6 +50,7 @@ type CdromState = { readonly path: string } | { readonly waiting: string } | { r
 /** A fetch that failed is tried again by the first look after this. */
 const fetchAgainMs = 20_000;
 
+const incomingNote = (volumeId: string): string => `incoming-${volumeId}`;
 const releaseNote = (id: string): string => `release-${id}`;
 
 export class MachineEquipment {
@@ -73,12 +74,24 @@ export class MachineEquipment {
 
   /** Disks of the machine that lie on this host alone, by path. */
   localDisks(vm: Vm): string[] {
+    return this.#localVolumes(vm).map(({ path }) => path);
+  }
+
+  #localVolumes(vm: Vm): { volume: RecordOf<"volume">; path: string }[] {
     const { kept } = this.#options;
     return vm.spec.disks.flatMap((disk) => {
       const volume = disk.volume === undefined ? undefined : kept.document("volume", disk.volume);
       const pool = volume && kept.document("pool", volume.spec.pool);
-      return volume && pool?.spec.type === "local" ? [volumePath(pool, volume)] : [];
+      return volume && pool?.spec.type === "local" ? [{ volume, path: volumePath(pool, volume) }] : [];
     });
+  }
+
+  /** Where a volume lies, or is to lie, on this host. */
+  volumePath(volumeId: string): string | undefined {
+    const { kept } = this.#options;
+    const volume = kept.document("volume", volumeId);
+    const pool = volume && kept.document("pool", volume.spec.pool);
+    return volume && pool && volumePath(pool, volume);
   }
 
   /** For a machine that comes by migration. @throws SheafError for what this host cannot give it */
@@ -97,6 +110,7 @@ export class MachineEquipment {
       await images.ensure(image, pool.spec.path, signal);
     }
     for (const disk of disks) await this.#emptyDisk(disk, signal);
+    if (vm.spec.cloudInit.seed === false) return;
     const networkDocuments = new Map(kept.documents("network").map((network) => [network.id, network]));
     const seed = seedContent(vm, networkDocuments);
     await writeSeed(files, seedPath(dataDirectory, vm.id), seed);
@@ -105,11 +119,16 @@ export class MachineEquipment {
   }
 
   /** A migration to this host came to nothing. */
-  async giveUp(vm: Vm | undefined, machineId: string, copied: readonly string[]): Promise<void> {
-    const { files, hostId, dataDirectory } = this.#options;
+  async giveUp(vm: Vm | undefined, machineId: string, sharedStorage: boolean): Promise<void> {
+    const { files, kept, hostId, dataDirectory } = this.#options;
+    const copied = vm && !sharedStorage ? this.#localVolumes(vm) : [];
     // Placed here means that the machine is this host's: nothing of it is thrown away.
     if (vm?.placement?.host === hostId) return;
-    for (const path of copied) await files.remove(path);
+    for (const { volume, path } of copied) {
+      if (volume.spec.file !== undefined && kept.note(incomingNote(volume.id)) === undefined) continue;
+      await files.remove(path);
+      await kept.removeNote(incomingNote(volume.id));
+    }
     await files.remove(seedPath(dataDirectory, machineId));
   }
 
@@ -118,7 +137,9 @@ export class MachineEquipment {
     for (const disk of vm?.spec.disks ?? []) {
       const volume = disk.volume === undefined ? undefined : kept.document("volume", disk.volume);
       const pool = volume && kept.document("pool", volume.spec.pool);
-      if (volume && pool) await volumes.arrived(volume, pool, volume.spec.sizeBytes, epoch);
+      if (!volume || !pool) continue;
+      await volumes.arrived(volume, pool, volume.spec.sizeBytes, epoch);
+      await kept.removeNote(incomingNote(volume.id));
     }
   }
 
@@ -189,9 +210,14 @@ export class MachineEquipment {
     if (!volume || !pool) throw notReady(`its volume ${disk.volumeId} or its pool is not known here`);
     const format = volume.spec.format;
     const path = volumePath(pool, volume);
+    // An adopted disk has a name that others may have used here before. The note says that what is there is of an earlier try.
+    const ours = volume.spec.file === undefined || kept.note(incomingNote(volume.id)) !== undefined;
+    if (!ours && (await files.facts(path)) !== null)
+      throw notReady(`its disk is to be copied to ${path}, where another file is: move that away, or choose another host`);
+    if (volume.spec.file !== undefined) await kept.putNote(incomingNote(volume.id), { path });
     // What an earlier try left, or a copy from before the machine moved away the last time.
     await files.remove(path);
-    await files.makeDirectory(`${pool.spec.path}/volumes`, 0o755);
+    await files.makeDirectory(path.slice(0, path.lastIndexOf("/")), 0o755);
     const image = disk.image === undefined ? undefined : kept.document("image", disk.image);
     if (disk.image !== undefined && !image) throw notReady(`the image ${disk.image} that its disk is based on is not known here`);
     const maker = new VolumeFiles(files, processes);

@@ -65,7 +65,7 @@ function build(vm: Vm, options: MachineInputOptions): DomainInput {
       return { disk, path, format };
     }),
     cdroms: spec.cdroms.map((cdrom) => ({ cdrom, path: cdrom.image === null ? null : cdromFile(cdrom.image, vm.id, options) })),
-    seedPath: seedPath(dataDirectory, vm.id),
+    seedPath: vm.spec.cloudInit.seed === false ? null : seedPath(dataDirectory, vm.id),
     nics: spec.nics.map((nic) => {
       const { bridge, mtu } = bridgeOf(nic.network, options);
       return { nic, bridge, mtu, tapName: tapDeviceName(nic.mac ?? "") };

@@ -34,6 +34,8 @@ export interface MachineReconcilerOptions {
   readonly migrating: (machineId: string) => boolean;
   readonly report: (machineId: string, value: VmObservation) => void;
   readonly forgotten: (machineId: string) => void;
+  /** A domain that was nobody's is Sheaf's now. */
+  readonly takenOver: () => void;
 }
 
 /** One look may lead to another, as many times as a life has stages; more is a defect and is left to the next look. */
@@ -108,9 +110,9 @@ export class MachineReconciler {
     const active = domain !== null && (domain.state === "running" || domain.state === "paused");
     if (!active) liveChanges.forget(id);
     const difference = running && wanted && input && vm ? liveChanges.compare(id, running, wanted, input.host, vm.generation, now) : noDifference;
-    const seed = vm && managed ? this.#seed(vm) : null;
+    const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seed(vm) : null;
     const seedThere =
-      seed !== null && memory?.seedDigest === seedDigest(seed) && (active || (await files.facts(seedPath(dataDirectory, id))) !== null);
+      seed === null || (memory?.seedDigest === seedDigest(seed) && (active || (await files.facts(seedPath(dataDirectory, id))) !== null));
     return {
       vm,
       wanted,
@@ -188,6 +190,8 @@ export class MachineReconciler {
         return;
       case "mark":
         return this.#mark(id, look);
+      case "take-over":
+        return this.#takeOver(id, look);
       case "seed": {
         if (!look.seed) return;
         await writeSeed(files, seedPath(dataDirectory, id), look.seed);
@@ -231,6 +235,20 @@ export class MachineReconciler {
     const active = domain.state !== "stopped";
     const mark = { ...domain.mark, epoch: placement.epoch, incarnation: placement.incarnation };
     await this.#options.hypervisor.setMark(id, mark, { live: active, config: domain.persistent });
+  }
+
+  /** A domain found here becomes Sheaf's. It is not changed but for who may start it, and the mark: that comes last, so that all else is done by then. */
+  async #takeOver(id: string, look: Look): Promise<void> {
+    const { hypervisor } = this.#options;
+    const { domain, vm } = look.situation;
+    if (!domain || !vm?.placement) return;
+    // Nothing starts before the server was heard: libvirtd must not do it by itself.
+    await hypervisor.setAutostart(id, false);
+    const { epoch, incarnation } = vm.placement;
+    const { cpu, bootOrder } = vm.spec;
+    const mark = { id, epoch, incarnation, generation: vm.generation, cpu: cpu.model, boot: bootOrder };
+    await hypervisor.setMark(id, mark, { live: domain.state !== "stopped" && domain.state !== "crashed", config: domain.persistent });
+    this.#options.takenOver();
   }
 
   async #remember(id: string, memory: MachineMemory): Promise<void> {

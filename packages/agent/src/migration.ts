@@ -28,13 +28,15 @@ export interface MigrationsOptions {
   /** Makes all that the guest needs at the target but its disks' content: images, empty disks, seed, CDs. */
   readonly makeReady: (vm: Vm, disks: AgentCalls["migrate.prepare"]["in"]["copyVolumes"], signal: AbortSignal) => Promise<void>;
   /** Removes what `makeReady` made for a migration that was given up. */
-  readonly giveUp: (vm: Vm | undefined, machineId: string, copied: readonly string[]) => Promise<void>;
+  readonly giveUp: (vm: Vm | undefined, machineId: string, sharedStorage: boolean) => Promise<void>;
   /** The disks have come with the guest, under this placement. */
   readonly arrived: (vm: Vm | undefined, epoch: { readonly epoch: number; readonly incarnation: string }) => Promise<void>;
   /** The guest is gone from here: local files of its disks and its seed are the past. */
   readonly movedAway: (vm: Vm | undefined, machineId: string, sharedStorage: boolean) => Promise<void>;
   /** Disks of the machine that lie on this host alone, by path. */
   readonly localDisks: (vm: Vm) => readonly string[];
+  /** Where a volume lies, or is to lie, on this host. */
+  readonly volumePath: (volumeId: string) => string | undefined;
   readonly certificateReady: () => Promise<boolean>;
   readonly progress: (taskId: string, fields: Record<string, unknown>) => void;
   readonly log: (taskId: string, text: string) => void;
@@ -109,7 +111,7 @@ export class Migrations {
   }
 
   async prepare(call: AgentCalls["migrate.prepare"]["in"], context: CallContext): Promise<AgentCalls["migrate.prepare"]["out"]> {
-    const { document, makeReady, exclusively, certificateReady, hypervisor } = this.#options;
+    const { document, makeReady, exclusively, certificateReady, hypervisor, volumePath } = this.#options;
     const vm = await document(call.vmId, context.signal);
     return exclusively(call.vmId, async () => {
       const known = this.#side(call);
@@ -125,7 +127,7 @@ export class Migrations {
         ? []
         : targetsOf(
             call.xml,
-            call.copyVolumes.map(({ volumeId }) => volumeId),
+            call.copyVolumes.map(({ volumeId }) => volumePath(volumeId)),
           );
       const uri = `tcp://${bracketed(call.targetAddress)}${call.ports.migration === undefined ? "" : `:${call.ports.migration}`}`;
       const options = {
@@ -321,10 +323,10 @@ export class Migrations {
   }
 
   async #giveUp(call: MigrationCall): Promise<void> {
-    const { kept, giveUp, localDisks } = this.#options;
+    const { kept, giveUp } = this.#options;
     const vm = kept.document("vm", call.vmId);
     this.#end(call.vmId);
-    await giveUp(vm, call.vmId, vm && !call.sharedStorage ? localDisks(vm) : []);
+    await giveUp(vm, call.vmId, call.sharedStorage);
     await kept.removeMachine(call.vmId);
   }
 
@@ -436,9 +438,9 @@ async function hypervisorStep<T>(side: Side, step: () => Promise<T>): Promise<T>
   return step();
 }
 
-function targetsOf(xml: string, volumeIds: readonly string[]): string[] {
+function targetsOf(xml: string, paths: readonly (string | undefined)[]): string[] {
   return parseDomain(xml)
-    .disks.filter((disk) => volumeIds.some((id) => disk.path.includes(id)))
+    .disks.filter((disk) => paths.includes(disk.path))
     .map((disk) => disk.target);
 }
 

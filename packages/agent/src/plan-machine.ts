@@ -12,6 +12,8 @@ import type { Domain } from "./ports.ts";
 export type Step =
   | { readonly do: "define" }
   | { readonly do: "mark" }
+  /** A domain that was here before Sheaf gets Sheaf's mark; nothing of it is changed. */
+  | { readonly do: "take-over" }
   | { readonly do: "seed" }
   | { readonly do: "start"; readonly paused: boolean }
   | { readonly do: "press-power" }
@@ -77,8 +79,8 @@ const nothing: Plan = { steps: [], memory: null, report: false };
 
 export function planMachine(it: Situation): Plan {
   const { vm, domain } = it;
-  // A domain of this very UUID that does not carry Sheaf's mark is somebody else's.
-  if (domain && !domain.mark) return vm && isOurs(it) ? foreign(it) : nothing;
+  // A domain of this very UUID that does not carry Sheaf's mark is somebody else's, unless the server says that it was adopted here.
+  if (domain && !domain.mark) return !vm || !isOurs(it) ? nothing : vm.placement?.adoption === undefined ? foreign(it) : takeOver(it, vm, domain);
   if (handsOff(it)) return onTheMove(it);
   if (domain && it.memory?.migration?.role === "target" && !it.memory.migration.mayHaveRun && !isOurs(it)) {
     // A copy that came to nothing: its CPUs never started here, and the machine is elsewhere.
@@ -113,6 +115,15 @@ function foreign(it: Situation): Plan {
   const problem =
     "the hypervisor has a domain with this machine's id that Sheaf did not make: rename or remove it, then change the machine to try again";
   return { steps: [], memory: { ...entered(it.memory ?? newMachineMemory(it.now), "failed", it.now), problem }, report: true };
+}
+
+/** Looked at again with the mark: only then is anything done with it. Not told before, so that its report means that it is done. */
+function takeOver(it: Situation, vm: Vm, domain: Domain): Plan {
+  const memory = takeHold(it, vm, it.memory ?? newMachineMemory(it.now));
+  if (!holds(it, vm, memory)) return { ...nothing, memory: it.memory ?? null };
+  // A guest that shut itself down after it was looked at is not fought.
+  const stoppedBy = domain.state === "stopped" && domain.reason === "shutdown" ? "guest" : memory.stoppedBy;
+  return { steps: [{ do: "take-over" }], memory: { ...memory, stoppedBy }, report: false };
 }
 
 /**

@@ -261,6 +261,8 @@ export interface Hypervisor {
   setDiskLimits(uuid: string, target: string, parameters: Readonly<Record<string, number>>, scope: Scope): Promise<void>;
   setScheduler(uuid: string, parameters: Readonly<Record<string, number>>, scope: Scope): Promise<void>;
   setMark(uuid: string, mark: DomainMark, scope: Scope): Promise<void>;
+  /** Whether libvirtd starts it by itself when the host boots. */
+  setAutostart(uuid: string, autostart: boolean): Promise<void>;
   /** @returns `null` when no guest agent answers. */
   guestFacts(uuid: string): Promise<GuestFacts | null>;
   /** Of all running domains; those whose monitor hangs are left out. */

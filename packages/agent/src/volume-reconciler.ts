@@ -134,7 +134,7 @@ export class VolumeReconciler {
     const facts = await files.facts(path);
     const held = { epoch: placement.epoch, incarnation: placement.incarnation, local: pool.spec.type === "local", path };
     if (!facts) {
-      if (note || volume.status.agent?.state === "ready") {
+      if (note || volume.status.agent?.state === "ready" || spec.file !== undefined) {
         throw new SheafError(
           "state-refused",
           `its file ${path} is not on this host any more; it is not made anew, so that nothing is lost: put the file back, or delete the volume`,

@@ -84,7 +84,13 @@ export const adoptVm = route({
   kind: "vm",
   params: z.strictObject({ id: Reference, uuid: z.uuid() }),
   query: OneQuery,
-  body: z.strictObject({ name: Name }),
+  body: z.strictObject({
+    name: Name,
+    acceptLosses: z
+      .boolean()
+      .default(false)
+      .describe("take it although it has parts that Sheaf cannot carry: media are ejected at once, the rest is gone after the next start"),
+  }),
   output: z.object({ task: z.string() }),
   status: 202,
   errors: ["not-found", "state-refused", "host-unreachable", "name-taken"],

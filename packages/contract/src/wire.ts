@@ -5,7 +5,7 @@
  * Order of things: agent `hello` → server `welcome` → server `sync` (all that concerns this host) → afterwards `upsert`, `remove`.
  * Only after `welcome` since its boot may an agent start machines. `report` carries parts that the agent alone writes.
  */
-import type { AnyRecord, Kind } from "@sheaf/model";
+import type { AdoptableDomain, AnyRecord, Kind } from "@sheaf/model";
 
 export const wireVersion = 1;
 
@@ -149,11 +149,18 @@ export interface AgentCalls {
   "vm.probe": { in: { vmId: string }; out: { state: "absent" | "stopped" | "paused" | "running" | "incoming"; migrating: boolean } };
   "vm.screenshot": { in: { vmId: string }; out: { mime: string; base64: string } };
   "console.open": { in: { vmId: string; stream: number; type: "serial" | "vnc" }; out: Record<string, never> };
-  "vm.adopt": { in: { uuid: string }; out: { spec: unknown } };
+  /** What a domain that Sheaf did not make would be as a machine, or why it cannot be one. Changes nothing. */
+  "vm.adopt": { in: AdoptionQuestion; out: AdoptableDomain };
   "host.logs": { in: { lines: number }; out: { lines: readonly string[] } };
 }
 export type AgentMethod = keyof AgentCalls;
 
+export interface AdoptionQuestion {
+  readonly uuid: string;
+  /** Networks that may be used, by their bridge. */
+  readonly networks: Readonly<Record<string, string>>;
+  readonly acceptLosses: boolean;
+}
 export interface MigrationCall {
   readonly vmId: string;
   readonly taskId: string;

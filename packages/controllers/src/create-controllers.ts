@@ -1,6 +1,7 @@
 /** All controllers of the main flow, with what they share: the index of back references and the scheduler's snapshot, both fed by the cache's changes. */
 import { kinds, type AnyRecord } from "@sheaf/model";
 import { SnapshotIndex } from "@sheaf/scheduling";
+import { adoptionController } from "./adoption-controller.ts";
 import { baselineController } from "./baseline-controller.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -51,6 +52,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     baselineController(context),
     guestShutdownController(context),
     taskSweepController(context),
+    adoptionController(context),
   ];
   return { controllers, snapshot, close };
 }

@@ -221,9 +221,10 @@ export function migrationController(context: ControllerContext, index: SiteIndex
       const before = JSON.parse(entry.value) as Placement; // written by this package alone
       if (before.host !== source.id) continue;
       compare.push({ key, modRevision: entry.modRevision });
+      const { adoption: _adoption, ...kept } = before;
       then.push(
         put(key, {
-          ...before,
+          ...kept,
           host: target.id,
           epoch: before.epoch + 1,
           incarnation: store.incarnation,

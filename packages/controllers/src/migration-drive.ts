@@ -235,8 +235,9 @@ export class MigrationDrive {
         continue;
       }
       compare.push({ key, modRevision: entry.modRevision });
+      const { adoption: _adoption, ...kept } = before;
       const after: Placement = {
-        ...before,
+        ...kept,
         host: to,
         epoch: before.epoch + 1,
         incarnation: store.incarnation,

@@ -20,6 +20,9 @@ export interface ControllerSettings {
   readonly migrationRetryMs: readonly [first: number, last: number];
   /** After a failed move a draining host tries that machine again. */
   readonly drainRetryMs: number;
+  /** A host that does not answer is asked again about the domain to adopt this often, and for this long. */
+  readonly adoptionRetryMs: number;
+  readonly adoptionPatienceMs: number;
 }
 
 export const defaultControllerSettings: ControllerSettings = {
@@ -34,4 +37,6 @@ export const defaultControllerSettings: ControllerSettings = {
   migrationCallMs: 60_000,
   migrationRetryMs: [500, 15_000],
   drainRetryMs: 30_000,
+  adoptionRetryMs: 2000,
+  adoptionPatienceMs: 60_000,
 };

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "@sheaf/base";
 import type { AgentCalls, AgentMethod, MigrationCall } from "@sheaf/contract";
-import { partKey, SheafError, type RecordOf, type VmObservation } from "@sheaf/model";
+import { partKey, SheafError, type AdoptableDomain, type RecordOf, type VmObservation } from "@sheaf/model";
 import type { Store } from "@sheaf/store";
 import type { RecordCache } from "./context.ts";
 import type { Agents, CallOptions } from "./ports.ts";
@@ -25,6 +25,8 @@ interface SimulatedHost {
   lastHeardAt: number | null;
   bootId: number;
   readonly guests: Map<string, Guest>;
+  /** Domains that Sheaf did not make. */
+  readonly foreign: Map<string, AdoptableDomain>;
   /** Tasks whose Finish3 was noted on the host's disk. */
   readonly noted: Set<string>;
 }
@@ -39,6 +41,8 @@ export class SimulatedAgents implements Agents {
   readonly hosts = new Map<string, SimulatedHost>();
   readonly violations: string[] = [];
   readonly calls: CallRecord[] = [];
+  /** Domains that were adopted, each time an agent took one over. */
+  readonly takenOver: string[] = [];
   /** Machines whose start fails, with why. */
   readonly broken = new Map<string, string>();
   /** Whether machines and volumes are taken care of; off: nothing is reported until it is on again. */
@@ -77,6 +81,7 @@ export class SimulatedAgents implements Agents {
       lastHeardAt: this.#clock.monotonic(),
       bootId: 1,
       guests: new Map(),
+      foreign: new Map(),
       noted: new Set(),
     };
     this.hosts.set(id, host);
@@ -212,6 +217,12 @@ export class SimulatedAgents implements Agents {
       host.guests.delete(id);
       return;
     }
+    if (host.foreign.has(id)) {
+      if (vm.placement.adoption === undefined) return this.#observe(host, vm, "failed", { problem: "a domain that Sheaf did not make" });
+      host.foreign.delete(id);
+      this.takenOver.push(id);
+      if (vm.spec.power !== "stopped") host.guests.set(id, { state: vm.spec.power });
+    }
     if (vm.deletedAt !== undefined) {
       host.guests.delete(id);
       return this.#observe(host, vm, "gone");
@@ -294,6 +305,11 @@ export class SimulatedAgents implements Agents {
   }
 
   #work(host: SimulatedHost, method: AgentMethod, parameters: unknown): unknown {
+    if (method === "vm.adopt") {
+      const found = host.foreign.get((parameters as AgentCalls["vm.adopt"]["in"]).uuid); // as the method says
+      if (!found) throw new SheafError("not-found", "This host has no such domain.", { next: "Look at the host." });
+      return found;
+    }
     const { vmId, taskId, targetHost, cancelled } = parameters as MigrationCall & { cancelled?: boolean }; // asked for by the migration alone
     const guest = host.guests.get(vmId);
     const refuse = (why: string): never => {

@@ -56,9 +56,11 @@ function compareFixed(now: DomainDescription, then: DomainDescription): string[]
     ["the use of huge pages", ({ memory }) => yes(memory.hugepages)],
     ["the boot order", ({ boot }) => boot.join(", ")],
     ["graphics", ({ graphics }) => graphics],
+    ["VNC's place", (domain) => (domain.vncOnNetwork === true ? "a network port" : "a unix socket that only the agent reaches")],
     ["the guest agent's channel", ({ guestAgent }) => yes(guestAgent)],
   ];
-  return fixed.flatMap(([what, of]) => (of(now) === of(then) ? [] : [atNextStart(what, of(then), of(now))]));
+  const compared = now.graphics === "vnc" && then.graphics === "vnc" ? fixed : fixed.filter(([what]) => what !== "VNC's place");
+  return compared.flatMap(([what, of]) => (of(now) === of(then) ? [] : [atNextStart(what, of(then), of(now))]));
 }
 
 const cpuName = ({ cpu }: DomainDescription): string => cpu.model ?? cpu.mode;

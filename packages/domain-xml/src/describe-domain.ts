@@ -56,8 +56,9 @@ export function describeDomain(input: DomainInput, previous?: DomainDescription)
     vcpus: { current: spec.cpu.count, maximum: spec.cpu.maximum ?? spec.cpu.count },
     cpu: describeCpu(spec, host),
     tune: describeTune(spec, host),
-    machineType,
-    firmware: describeFirmware(spec, host, input.paths.nvram),
+    // The version with it: another one is another motherboard to the guest.
+    machineType: kept?.machineType ?? machineType,
+    firmware: describeFirmware(spec, host, previous?.firmware.variables ?? input.paths.nvram),
     tpm: spec.firmware.tpm ? (spec.firmware.type === "uefi" ? "tpm-crb" : "tpm-tis") : null,
     boot,
     ...booted,
@@ -97,6 +98,7 @@ function describeTune(spec: VmSpec, host: DomainHost): CpuTune {
   };
 }
 
+/** @param nvram where the variables lie: an adopted machine's stay where they were, with its boot entries and keys */
 function describeFirmware(spec: VmSpec, host: DomainHost, nvram: string): FirmwareDescription {
   const { type, secureBoot } = spec.firmware;
   if (type === "bios") return { type, secureBoot: false };

@@ -41,6 +41,8 @@ export interface DomainDescription {
   /** Pty behind the serial console. */
   readonly serialPath?: string;
   readonly vncSocket?: string;
+  /** Its VNC server listens on a port, where Sheaf's own is on a unix socket. */
+  readonly vncOnNetwork?: true;
   /** Devices and settings that Sheaf does not know and would lose by rewriting, in words. */
   readonly foreign: readonly string[];
 }

@@ -57,6 +57,7 @@ export function parseDomain(xml: string): DomainDescription {
     ...(id === undefined || id < 0 ? {} : { id }),
     ...(serialPath === undefined ? {} : { serialPath }),
     ...(vncSocket === undefined ? {} : { vncSocket }),
+    ...(isVncOnNetwork(domain) ? { vncOnNetwork: true } : {}),
     foreign: foreignParts(domain),
   };
 }
@@ -245,6 +246,15 @@ function vncSocketOf(domain: XmlNode): string | undefined {
   const graphics = domain.all("devices/graphics").find((node) => node.attributes["type"] === "vnc");
   const listen = graphics?.all("listen").find((node) => node.attributes["type"] === "socket");
   return listen?.attributes["socket"] ?? graphics?.attributes["socket"];
+}
+
+function isVncOnNetwork(domain: XmlNode): boolean {
+  const graphics = domain.all("devices/graphics").find((node) => node.attributes["type"] === "vnc");
+  return (
+    graphics !== undefined &&
+    graphics.attributes["socket"] === undefined &&
+    !graphics.all("listen").some((node) => node.attributes["type"] === "socket")
+  );
 }
 
 function oneOf<T extends string>(text: string | undefined, known: readonly T[], otherwise: T): T {

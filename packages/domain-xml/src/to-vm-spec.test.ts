@@ -20,7 +20,7 @@ const foreign = (devices = "", name = "Alte Maschine_1"): string => `<?xml versi
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/var/lib/libvirt/images/alt.qcow2'/><target dev='vda' bus='virtio'/>
       <iotune><total_bytes_sec>1000000</total_bytes_sec></iotune></disk>
-    <disk type='file' device='cdrom'><source file='/iso/x.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
+    <disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>
     <controller type='usb' index='0' model='qemu-xhci'/>
     <interface type='bridge'><mac address='52:54:00:aa:bb:cc'/><source bridge='br0'/><target dev='vnet0'/><model type='virtio'/></interface>
     <serial type='pty'><source path='/dev/pts/7'/></serial>
@@ -54,7 +54,8 @@ test("a domain of virt-install becomes a spec", () => {
   assert.deepEqual(spec.nics, [
     { name: "eth0", network: "lan", mac: "52:54:00:aa:bb:cc", addresses: [], model: "virtio", queues: 1, connected: true },
   ]);
-  assert.deepEqual(notes, ["the medium /iso/x.iso is taken out of CD drive sda"]);
+  assert.deepEqual(notes, ["the balloon leaves 1 GiB of 2 GiB memory, which is what it has from now on"]);
+  assert.equal(spec.cloudInit.seed, false, "its cloud-init would take a seed for a new machine");
 });
 
 test("an adopted machine needs Sheaf's mark and nothing else while it runs", () => {
@@ -67,10 +68,10 @@ test("an adopted machine needs Sheaf's mark and nothing else while it runs", () 
   assert.equal(wanted.name, "Alte Maschine_1");
   assert.equal(wanted.uuid, domain.uuid, "libvirt would refuse another UUID under the same name");
   const { live, restart } = compareDomains(domain, wanted, { cgroupVersion: 1 });
-  assert.deepEqual(restart, []);
+  assert.deepEqual(restart, ["VNC's place becomes a unix socket that only the agent reaches at the next start (now a network port)"]);
   assert.deepEqual(
     live.map(({ kind }) => kind),
-    ["medium", "metadata"],
+    ["metadata"],
   );
 });
 
@@ -79,7 +80,35 @@ test("what the next start would lose is refused, by name, unless the loss is acc
     "<hostdev mode='subsystem' type='pci'/><disk type='block' device='disk'><source dev='/dev/sdb'/><target dev='vdb' bus='virtio'/></disk>",
   );
   assert.equal(refused(xml), "The domain Alte Maschine_1 has parts that Sheaf cannot carry: passed-through host device, disk vdb of type block.");
-  assert.equal(toVmSpec(parseDomain(xml), { ...options, loseForeignParts: true }).notes[0], "passed-through host device: gone after the next start");
+  assert.equal(toVmSpec(parseDomain(xml), { ...options, acceptLosses: true }).notes[0], "passed-through host device: gone after the next start");
+  const withMedium = foreign().replace("<target dev='sda'", "<source file='/iso/x.iso'/><target dev='sda'");
+  assert.match(refused(withMedium), /cannot carry: the medium \/iso\/x.iso in CD drive sda/);
+  assert.equal(toVmSpec(parseDomain(withMedium), { ...options, acceptLosses: true }).notes[0], "the medium /iso/x.iso in CD drive sda is ejected");
+});
+
+test("settings that rewriting would lose are named", () => {
+  const named = (xml: string): string => refused(xml).replace(/^.*cannot carry: (.*)\.$/, "$1");
+  const inDisk = (text: string): string => named(foreign().replace("<target dev='vda'", `${text}<target dev='vda'`));
+  const inNic = (text: string): string => named(foreign().replace("<source bridge='br0'/>", `<source bridge='br0'/>${text}`));
+  const inDomain = (text: string): string => named(foreign().replace("<os>", `${text}<os>`));
+  assert.equal(inDisk("<shareable/>"), "sharing with other machines of disk vda");
+  assert.equal(inDisk("<encryption format='luks'/>"), "encryption of disk vda");
+  assert.equal(inNic("<virtualport type='openvswitch'/>"), "virtual port of network interface 52:54:00:aa:bb:cc");
+  assert.equal(inNic("<filterref filter='clean-traffic'/>"), "packet filter of network interface 52:54:00:aa:bb:cc");
+  assert.equal(inDomain("<clock offset='localtime'/>"), "clock offset localtime");
+  assert.equal(inDomain("<iothreads>2</iothreads>"), "I/O threads");
+  assert.equal(inDomain("<sysinfo type='smbios'/>"), "SMBIOS data");
+  assert.equal(named(foreign().replace("type='vnc'", "type='vnc' passwd='x'")), "VNC password");
+  const features = "<cpu mode='custom'><feature policy='require' name='vmx'/></cpu>";
+  assert.equal(
+    named(
+      foreign()
+        .replace(/<cpu [^>]*>/, features)
+        .replace("id='4' ", ""),
+    ),
+    "CPU features",
+  );
+  assert.equal(refused(foreign().replace(/<cpu [^>]*>/, features)), "adopted", "in a running domain libvirt adds what the model became");
 });
 
 test("a bridge without a network, a foreign disk format and Sheaf's own domains are refused", () => {

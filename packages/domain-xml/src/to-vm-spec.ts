@@ -1,4 +1,5 @@
 /** A domain that Sheaf did not make, as the spec it would have: what `vm adopt` stores. Called by the agent; changes nothing. */
+import { formatBytes } from "@sheaf/base";
 import { Name, SheafError, VmSpec } from "@sheaf/model";
 import { machineFamily, normalShares } from "./describe-domain.ts";
 import type { CpuDescription, DomainDescription } from "./domain-description.ts";
@@ -8,8 +9,8 @@ export interface AdoptionOptions {
   /** The Sheaf network with that bridge; `null`: none. */
   readonly networkOf: (bridge: string) => string | null;
   readonly cgroupVersion: DomainHost["cgroupVersion"];
-  /** Take it although it has parts that its next start would lose. Default false. */
-  readonly loseForeignParts?: boolean;
+  /** Take it although it has parts that adoption or its next start would lose. Default false. */
+  readonly acceptLosses?: boolean;
 }
 
 export interface AdoptedMachine {
@@ -26,14 +27,15 @@ export interface AdoptedMachine {
 /** @throws SheafError `state-refused` with what would have to change first */
 export function toVmSpec(domain: DomainDescription, options: AdoptionOptions): AdoptedMachine {
   if (domain.machine !== null) throw refusal(domain, "is Sheaf's already", "Look for its record: sheaf vm list.");
-  if (domain.foreign.length > 0 && options.loseForeignParts !== true) {
+  const media = domain.cdroms.flatMap(({ path, target }) => (path === null ? [] : [`the medium ${path} in CD drive ${target}`]));
+  if (domain.foreign.length + media.length > 0 && options.acceptLosses !== true) {
     throw refusal(
       domain,
-      `has parts that Sheaf cannot carry: ${domain.foreign.join(", ")}`,
-      "Remove them from the domain, or accept that its next start loses them.",
+      `has parts that Sheaf cannot carry: ${[...domain.foreign, ...media].join(", ")}`,
+      "Remove them from the domain, or accept the loss (acceptLosses; sheaf vm adopt --accept-losses): media are ejected at once, the rest is gone after the next start.",
     );
   }
-  const notes = domain.foreign.map((part) => `${part}: gone after the next start`);
+  const notes = [...domain.foreign.map((part) => `${part}: gone after the next start`), ...media.map((medium) => `${medium} is ejected`)];
   const nics = domain.nics.map((nic, index) => {
     const network = options.networkOf(nic.bridge);
     if (network === null)
@@ -47,8 +49,11 @@ export function toVmSpec(domain: DomainDescription, options: AdoptionOptions): A
       throw refusal(domain, `has the disk ${path} in format ${format}`, "Convert it to qcow2 or raw first.");
   }
   const cdroms = domain.cdroms.map((cdrom) => ({ name: ownName(cdrom, "ua-cdrom-") ?? cdrom.target, image: null, bus: cdrom.bus }));
-  for (const { path, target } of domain.cdroms) if (path !== null) notes.push(`the medium ${path} is taken out of CD drive ${target}`);
   const mib = 2 ** 20;
+  if (domain.memory.currentBytes < domain.memory.bytes)
+    notes.push(
+      `the balloon leaves ${formatBytes(domain.memory.currentBytes)} of ${formatBytes(domain.memory.bytes)} memory, which is what it has from now on`,
+    );
   const wholeMib = (bytes: number): number => Math.max(16 * mib, Math.floor(bytes / mib) * mib);
   const bytes = wholeMib(domain.memory.currentBytes);
   const maximumBytes = domain.memory.maximumBytes === undefined ? undefined : wholeMib(domain.memory.maximumBytes);
@@ -76,11 +81,16 @@ export function toVmSpec(domain: DomainDescription, options: AdoptionOptions): A
     }),
     cdroms,
     nics,
+    cloudInit: { seed: false },
     graphics: domain.graphics,
     guestAgent: domain.guestAgent,
   });
   if (!spec.success)
-    throw refusal(domain, `does not fit Sheaf's limits: ${spec.error.issues[0]?.message ?? ""}`, "Change the domain, then adopt it.");
+    throw refusal(
+      domain,
+      `does not fit Sheaf's limits: ${spec.error.issues.map(({ path: at, message }) => `${at.join(".")} ${message}`).join("; ")}`,
+      "Change the domain, then adopt it.",
+    );
   return { name: label(domain.name), spec: spec.data, disks, notes };
 }
 

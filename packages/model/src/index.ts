@@ -1,3 +1,4 @@
+export * from "./adoption.ts";
 export * from "./cluster.ts";
 export * from "./errors.ts";
 export * from "./fencing.ts";
@@ -5,6 +6,7 @@ export * from "./fields.ts";
 export * from "./host.ts";
 export * from "./identity.ts";
 export * from "./image.ts";
+export * from "./ip-address.ts";
 export * from "./keys.ts";
 export * from "./network.ts";
 export * from "./nouns.ts";

@@ -17,6 +17,8 @@ export function parsePartKey(key: string): { kind: Kind; id: string; part: strin
 /** `scope` is the project's id, or `-` for kinds above projects. */
 export const nameKey = (kind: Kind, scope: string, name: string): string => `u/name/${kind}/${scope}/${name}`;
 export const numberKey = (kind: "vm" | "image", number: number): string => `u/number/${kind}/${number}`;
+/** A volume's file that was there before Sheaf (`spec.file`): no two volumes are one file. */
+export const fileKey = (poolId: string, file: string): string => `u/file/${poolId}/${file}`;
 export const macKey = (mac: string): string => `u/mac/${mac}`;
 export const addressKey = (networkId: string, address: string): string => `u/address/${networkId}/${address}`;
 

@@ -62,6 +62,11 @@ export const Placement = z.looseObject({
   epoch: z.int().min(1),
   /** The store's incarnation in which the epoch was given; a restored store starts a new one. */
   incarnation: z.string(),
+  /**
+   * The task by which the machine was adopted, while it is where it was found: its host's agent takes the domain of this UUID over although it
+   * does not carry Sheaf's mark yet. A later placement does not have it.
+   */
+  adoption: RecordId.optional(),
   /** Reasons for the choice, for people. */
   reason: z.string().optional(),
   at: Timestamp,

@@ -139,6 +139,8 @@ export const VmSpec = z.strictObject({
   /** Told to the guest by a NoCloud seed. */
   cloudInit: z
     .strictObject({
+      /** False: the guest is shown no seed. So it is with adopted machines, whose cloud-init would take a new seed for a new machine. */
+      seed: z.boolean().optional(),
       hostname: Name.optional(),
       /** Kept encrypted; never shown again. At most 16 KiB. */
       userData: z.string().max(16_384).optional(),

@@ -19,11 +19,19 @@ export const VolumeSpec = z.strictObject({
       z.strictObject({ volume: Reference }),
     ])
     .optional(),
+  /**
+   * Where its file lies within the pool's directory, of a disk that was there before Sheaf: `images/old.qcow2`. Such a file is never made, only
+   * found. Absent: Sheaf's own place. Set by adoption alone.
+   */
+  file: z.string().max(512).optional(),
   /** Host to keep it on; only for local pools and volumes of no machine. */
   host: Reference.optional(),
   protected: z.boolean().default(false),
 });
 export type VolumeSpec = z.infer<typeof VolumeSpec>;
+
+/** What must be released before a volume's record goes. */
+export const volumeFinalizers = ["file"] as const;
 
 export const VolumeObservation = z.looseObject({
   state: z.enum(["creating", "ready", "failed", "gone"]),

@@ -2,7 +2,7 @@
  * How a record that is being deleted goes: (record, what refers to it) → wait (and for what), mark others, or remove it with everything that
  * is taken in its name. Called by the deletion controller. Pure; keys are model/keys', the transaction is the controller's.
  */
-import { addressKey, macKey, nameKey, numberKey, recordPrefix, type AnyRecord, type RecordOf } from "@sheaf/model";
+import { addressKey, fileKey, macKey, nameKey, numberKey, recordPrefix, type AnyRecord, type RecordOf } from "@sheaf/model";
 
 export interface DeletionInput {
   readonly record: AnyRecord;
@@ -69,6 +69,7 @@ function planVm({ volumes, hostExists }: DeletionInput, vm: RecordOf<"vm"> & { r
 function remove(record: AnyRecord): DeletionPlan {
   const keys = record.kind === "task" ? [] : [nameKey(record.kind, record.project ?? "-", record.name)];
   if ((record.kind === "vm" || record.kind === "image") && record.number !== undefined) keys.push(numberKey(record.kind, record.number));
+  if (record.kind === "volume" && record.spec.file !== undefined) keys.push(fileKey(record.spec.pool, record.spec.file));
   if (record.kind === "vm")
     for (const nic of record.spec.nics) {
       if (nic.mac !== undefined) keys.push(macKey(nic.mac));

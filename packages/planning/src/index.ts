@@ -1,3 +1,4 @@
+export * from "./adopt.ts";
 export * from "./baseline.ts";
 export * from "./deletion.ts";
 export * from "./drain.ts";

@@ -50,7 +50,7 @@ const receiptVerbs = new Set<Task["spec"]["verb"]>([
 ]);
 
 export const isReceipt = (task: Task): boolean => receiptVerbs.has(task.spec.verb) && task.spec.host === undefined;
-/** Work of an agent (reboot, force-off, adopt): its agent ends it; here it is ended only when that agent never will. */
+/** Work of an agent (reboot, force-off): its agent ends it; here it is ended only when that agent never will. */
 export const isAgentWork = (task: Task): boolean => task.spec.host !== undefined;
 export const hasEnded = (task: Task): boolean => {
   const state = taskProgress(task.status)?.state;
@@ -92,7 +92,7 @@ export function planReceipt(input: ReceiptInput): ReceiptPlan {
 
 function judgeAgentWork({ task, target, hostExists }: ReceiptInput): Verdict | null {
   const { name } = task.spec.target;
-  if (target === undefined) return task.spec.verb === "adopt" ? null : { state: "cancelled", message: `${name} was deleted meanwhile` };
+  if (target === undefined) return { state: "cancelled", message: `${name} was deleted meanwhile` };
   if (target.deletedAt !== undefined) return { state: "cancelled", message: `${name} is being deleted` };
   if (!hostExists) return { state: "failed", code: "host-unreachable", message: "its host was removed" };
   const at = target.kind === "vm" ? target.placement?.host : undefined;

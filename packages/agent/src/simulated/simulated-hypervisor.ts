@@ -45,6 +45,8 @@ export class SimulatedHypervisor implements Hypervisor {
   readonly hung = new Set<string>();
   /** Steps that are refused, with the daemon's words: `start`. */
   readonly refusals = new Map<string, string>();
+  /** What libvirtd would start by itself. */
+  readonly autostarted = new Set<string>();
   connected = true;
   /** Guests that do not listen to the power button. */
   readonly deaf = new Set<string>();
@@ -194,6 +196,13 @@ export class SimulatedHypervisor implements Hypervisor {
 
   setMark(uuid: string, mark: NonNullable<Domain["mark"]>, scope: Scope): Promise<void> {
     return this.#change("mark", uuid, scope, (domain) => ({ ...domain, machine: mark }));
+  }
+
+  async setAutostart(uuid: string, autostart: boolean): Promise<void> {
+    await this.#begin(autostart ? "autostart" : "no-autostart", uuid);
+    await this.#find(uuid);
+    if (autostart) this.autostarted.add(uuid);
+    else this.autostarted.delete(uuid);
   }
 
   async guestFacts(uuid: string) {

@@ -66,7 +66,14 @@ export class SimulatedProcesses implements Processes {
       case "info": {
         const disk = this.#disk(plain[0] ?? "");
         return disk
-          ? done(JSON.stringify({ "virtual-size": disk.sizeBytes, "actual-size": 200_704 }))
+          ? done(
+              JSON.stringify({
+                format: disk.format,
+                "virtual-size": disk.sizeBytes,
+                "actual-size": 200_704,
+                ...(disk.backing === null ? {} : { "backing-filename": disk.backing }),
+              }),
+            )
           : failed(`qemu-img: Could not open '${plain[0]}'`);
       }
       default:

@@ -421,6 +421,20 @@ const cases: readonly Case[] = [
   { what: "activating an open host", do: () => ["POST", "/hosts/h1/activate", {}], status: 409, code: "state-refused" },
   { what: "making a host by hand", do: () => ["POST", "/hosts", { name: "h9", spec: {} }], status: 405, code: "method-not-allowed" },
   {
+    what: "a volume that names a file of the host",
+    do: () => ["POST", "/volumes", { name: "mine", spec: { pool: "local", sizeBytes: 2 ** 20, file: "../../etc/shadow" } }],
+    status: 400,
+    code: "invalid-input",
+    at: "/spec/file",
+  },
+  {
+    what: "adopting under no name",
+    do: () => ["POST", "/hosts/h1/unmanaged/11111111-1111-4111-8111-111111111111/adopt", { acceptLosses: true }],
+    status: 400,
+    code: "invalid-input",
+    at: "/name",
+  },
+  {
     what: "adopting a domain that is not there",
     do: () => ["POST", "/hosts/h1/unmanaged/22222222-2222-4222-8222-222222222222/adopt", { name: "mine" }],
     status: 404,

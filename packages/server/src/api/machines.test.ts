@@ -333,3 +333,23 @@ test("a screenshot comes from the host's agent", async () => {
   assert.deepEqual([shot.status, shot.headers.get("content-type"), shot.text], [200, "image/png", "picture"]);
   fixture.connected.delete(host.id);
 });
+
+test("adoption is a task about the host, with a number drawn for the machine to be; nothing else is written", async () => {
+  const uuid = "11111111-1111-4111-8111-111111111111";
+  assert.deepEqual((await fixture.get("/hosts/h1")).body.status.agent.unmanaged, [{ uuid, name: "old", state: "running" }]);
+  const before = await keys("r/");
+  const next = (await fixture.make("/vms", { name: "counts", spec: { nics: [] } })).number;
+  const reply = await fixture.request("POST", `/hosts/h1/unmanaged/${uuid}/adopt`, { name: "adopted" });
+  assert.equal(reply.status, 202, reply.text);
+  const { spec } = (await fixture.get(`/tasks/${reply.body.task}`)).body;
+  assert.deepEqual(spec.target, { kind: "host", id: host.id, name: "h1" });
+  assert.equal(spec.host, undefined, "no agent's work: a controller does it");
+  const { project, ...parameters } = spec.parameters;
+  assert.deepEqual(parameters, { uuid, name: "adopted", number: next + 1, acceptLosses: false });
+  assert.match(project, /^[0-9a-f-]{36}$/);
+  assert.equal((await fixture.make("/vms", { name: "goes-on", spec: { nics: [] } })).number, next + 2);
+  const added = (await keys("r/")).filter((key) => !before.includes(key)).map((key) => key.split("/")[1]);
+  assert.deepEqual(added.toSorted(), ["task", "task", "task", "vm", "vm"]);
+  const taken = await fixture.request("POST", `/hosts/h1/unmanaged/${uuid}/adopt`, { name: "counts" });
+  assert.deepEqual([taken.status, taken.body.code], [409, "name-taken"]);
+});

@@ -29,7 +29,7 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
     const found = call.target("host", call.params.id, undefined, "host.view");
     const project = references.project(call.caller, call.query.project);
     call.everywhere("vm.adopt");
-    return json({ task: await call.services.vmVerbs.adopt(call.change(), found, project, call.params.uuid, call.body.name) });
+    return json({ task: await call.services.vmVerbs.adopt(call.change(), found, project, call.params.uuid, call.body) });
   }),
   on(host.cordon, async (call) =>
     written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "cordon")),

@@ -2,9 +2,8 @@
  * Hands out addresses of networks' ranges. Each range has a pointer that only moves up and a list of what was released below it, so that a
  * choice costs the same in a full range as in an empty one. In memory: what is really taken is said by the store's keys; a clash costs a retry.
  */
-import { SheafError, addressKey, type RecordOf } from "@sheaf/model";
+import { SheafError, addressKey, formatIp, isInside, isReserved, normalIp, parseIp, type IpFamily, type RecordOf } from "@sheaf/model";
 import type { Draft } from "./draft.ts";
-import { formatIp, isInside, isReserved, normalIp, parseIp, type IpFamily } from "./ip-address.ts";
 import type { SiteIndex } from "./site-index.ts";
 
 type Network = RecordOf<"network">;

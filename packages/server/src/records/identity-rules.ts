@@ -1,8 +1,7 @@
 /** Rules for projects, users, roles, tokens and tasks. */
-import { builtInRoles, quotaUsageKey, SheafError, type Privilege, type RecordOf, type SpecOf } from "@sheaf/model";
+import { builtInRoles, hasLimits, quotaUsageKey, SheafError, type Privilege, type RecordOf, type SpecOf } from "@sheaf/model";
 import { isBuiltInRole } from "../identity/rights.ts";
 import type { KindRules } from "./kind-rules.ts";
-import { hasLimits } from "./quota.ts";
 import type { Work } from "./record-services.ts";
 import { defaultName } from "./references.ts";
 

@@ -1,6 +1,5 @@
 /** Rules for networks: subnets that make sense, and no address taken from under a machine. */
-import type { RecordOf, SpecOf } from "@sheaf/model";
-import { isInside, parseIp } from "./ip-address.ts";
+import { isInside, parseIp, type RecordOf, type SpecOf } from "@sheaf/model";
 import type { KindRules } from "./kind-rules.ts";
 import { fixed, invalid } from "./refusals.ts";
 import { hostIds } from "./site-rules.ts";

@@ -34,12 +34,18 @@ export class Numbers {
       draft.claim(numberKey(kind, wanted), id, { refusal: () => numberTaken(kind, wanted) });
       return wanted;
     }
+    const next = this.draw(draft, kind);
+    draft.claim(numberKey(kind, next), id, {});
+    return next;
+  }
+
+  /** A number for a record that is made later, if at all: it is not given to another. */
+  draw(draft: Draft, kind: NumberedKind): number {
     let next = this.#next[kind];
     while (this.#index.numbered(kind, next) !== undefined) next += 1; // somebody's own choice
     if (next > highestNumber)
       throw new SheafError("no-capacity", `Every number up to ${highestNumber} was given.`, { next: "Ask for a number that is free again." });
     this.#next[kind] = next + 1;
-    draft.claim(numberKey(kind, next), id, {});
     draft.putText(markKey(kind), String(next));
     return next;
   }

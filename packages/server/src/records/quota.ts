@@ -2,15 +2,10 @@
  * Quotas: what a project may use, checked in the transaction that uses it. Changes of one project with limits go one after the other,
  * each seeing the one before in the cache; other servers are kept out by the usage key's revision.
  */
-import { formatBytes } from "@sheaf/base";
-import { addUsage, quotaUsageKey, SheafError, type Quota, type QuotaUsage, type RecordOf } from "@sheaf/model";
+import { addUsage, hasLimits, quotaRefusal, quotaUsageKey, type QuotaUsage, type RecordOf } from "@sheaf/model";
 import type { ServerContext } from "../context.ts";
 import type { Draft } from "./draft.ts";
 import type { SiteIndex } from "./site-index.ts";
-
-const words: Record<keyof Quota, string> = { vms: "machines", vcpus: "vCPUs", memoryBytes: "memory", diskBytes: "disk space", images: "images" };
-
-export const hasLimits = (project: RecordOf<"project">): boolean => Object.values(project.spec.quota).some((limit) => limit !== undefined);
 
 export class Quotas {
   readonly #context: Pick<ServerContext, "store" | "cache">;
@@ -49,16 +44,8 @@ export class Quotas {
     await this.#context.cache.waitFor(Math.max(stored?.modRevision ?? 0, project.specRevision));
     const used = this.#index.usage(project.id);
     const after = less === undefined ? addUsage(used, more) : addUsage(addUsage(used, more), less, -1);
-    for (const [name, limit] of Object.entries(project.spec.quota)) {
-      const field = name as keyof Quota; // the schema has no other members
-      if (limit === undefined || after[field] <= limit || after[field] <= used[field]) continue;
-      const show = (amount: number): string => (field.endsWith("Bytes") ? formatBytes(amount) : String(amount));
-      throw new SheafError(
-        "quota-exceeded",
-        `Project ${project.name} may use ${show(limit)} ${words[field]} and uses ${show(used[field])}; this needs ${show(after[field] - used[field])} more.`,
-        { next: "Remove something, ask for less, or ask an administrator for a larger quota." },
-      );
-    }
+    const refusal = quotaRefusal(project, used, after);
+    if (refusal !== null) throw refusal;
     draft.require({ compare: { key, modRevision: stored?.modRevision ?? 0 } });
     draft.put(key, after);
   }

@@ -2,12 +2,11 @@
  * Finds the record that a name or id in a request means. By id: wherever the caller may use it. By name: in the request's project, then
  * the public one of project `default`. Called by the record rules and the routes; answers from memory.
  */
-import { isProjectKind, type Kind, type ProjectKind, type RecordOf, SheafError } from "@sheaf/model";
+import { idPattern, isProjectKind, type Kind, type ProjectKind, type RecordOf, SheafError } from "@sheaf/model";
 import type { RecordCache } from "../context.ts";
 import { maySee, type Caller } from "../identity/rights.ts";
 import type { SiteIndex } from "./site-index.ts";
 
-const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 export const aboveProjects = "-";
 export const defaultName = "default";
 /** Label of the pool that is taken where none is named. */

@@ -3,10 +3,10 @@
  * matched by name (or volume): the same document can be applied again. A disk taken out of the document is detached; its volume stays.
  */
 import { toHex } from "@sheaf/base";
-import { addUsage, noUsage, partKey, SheafError, VolumeSpec, type QuotaUsage, type RecordOf, type VmDisk } from "@sheaf/model";
+import { addUsage, noUsage, partKey, SheafError, volumeFinalizers, VolumeSpec, type QuotaUsage, type RecordOf, type VmDisk } from "@sheaf/model";
 import type { Work } from "./record-services.ts";
 import { fixed, invalid } from "./refusals.ts";
-import { checkGrowth, touchVolume, useImage, usePool, volumeFinalizers } from "./volume-rules.ts";
+import { checkGrowth, touchVolume, useImage, usePool } from "./volume-rules.ts";
 
 type Stored = VmDisk & { readonly volume: string };
 

@@ -1,6 +1,5 @@
 /** Network cards of machines: MAC and addresses are claimed with the machine and given back when a card is taken out. Cards are matched by name on a change. */
-import { macKey, type RecordOf, type VmNic } from "@sheaf/model";
-import { normalIp } from "./ip-address.ts";
+import { macKey, normalIp, type RecordOf, type VmNic } from "@sheaf/model";
 import type { Work } from "./record-services.ts";
 import { defaultName } from "./references.ts";
 import { invalid, sameJson } from "./refusals.ts";

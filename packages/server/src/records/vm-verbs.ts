@@ -198,7 +198,7 @@ export class VmVerbs {
         throw new SheafError("state-refused", `Disk ${disk.name} of machine ${vm.name} has no volume yet.`, { next: "Wait until it is made." });
       touchVolume(work, volume, {});
       uses = addUsage(uses, quotaUsageOf("volume", volume.spec));
-      const { host: _host, source: _source, ...spec } = volume.spec;
+      const { host: _host, source: _source, file: _file, ...spec } = volume.spec;
       const { image: _image, ...rest } = disk;
       return { ...rest, clone: "full" as const, volume: addVolume(work, `${name}-${disk.name}`, { ...spec, source: { volume: volume.id } }) };
     });
@@ -240,9 +240,16 @@ export class VmVerbs {
     return { planned, uses: addUsage(uses, quotaUsageOf("vm", spec)) };
   }
 
-  /** Takes over a domain that Sheaf did not make. The agent looks at it; the record follows when it has. */
-  adopt(request: ChangeRequest, host: RecordOf<"host">, project: RecordOf<"project">, uuid: string, name: string): Promise<string> {
+  /** Takes over a domain that Sheaf did not make. The adoption controller does it, with the host's agent; the machine's record is made there. */
+  adopt(
+    request: ChangeRequest,
+    host: RecordOf<"host">,
+    project: RecordOf<"project">,
+    domainId: string,
+    { name, acceptLosses }: { readonly name: string; readonly acceptLosses: boolean },
+  ): Promise<string> {
     const { cache } = this.#services.context;
+    const uuid = domainId.toLowerCase();
     return this.#services.writer.write(request.asker, () => {
       if (!this.#services.presenter.hostReachable(host.id))
         throw new SheafError("host-unreachable", `Host ${host.name} is not connected.`, { next: "Wait until it is back." });
@@ -256,8 +263,7 @@ export class VmVerbs {
       const task = addTask(work, {
         verb: "adopt",
         target: { kind: "host", id: host.id, name: host.name },
-        host: host.id,
-        parameters: { uuid, name, project: project.id },
+        parameters: { uuid, name, project: project.id, number: this.#services.numbers.draw(draft, "vm"), acceptLosses },
       });
       return {
         draft,

@@ -1,17 +1,16 @@
 /** Rules for volumes, those of machines included: where they may lie, what they may be made of, how they grow. */
 import { formatBytes } from "@sheaf/base";
-import { noUsage, partKey, SheafError, vmRefusal, type RecordOf, type SpecOf, type VolumeSpec } from "@sheaf/model";
+import { noUsage, partKey, SheafError, vmRefusal, volumeFinalizers, type RecordOf, type SpecOf, type VolumeSpec } from "@sheaf/model";
 import type { KindRules } from "./kind-rules.ts";
 import type { Work } from "./record-services.ts";
 import { fixed, invalid, sameJson } from "./refusals.ts";
-
-export const volumeFinalizers = ["file"] as const;
 
 export const volumeRules: KindRules<"volume"> = {
   finalizers: volumeFinalizers,
   verbs: { create: "create", change: "change", delete: "delete" },
   referred: true,
   create(work, spec) {
+    if (spec.file !== undefined) throw invalid("/spec/file", "is set by adoption alone: a volume of your own lies where Sheaf puts it");
     const pool = work.services.references.above("pool", spec.pool, "/spec/pool");
     usePool(work, pool, spec.sizeBytes);
     const host = spec.host === undefined ? undefined : work.services.references.above("host", spec.host, "/spec/host");
@@ -25,6 +24,7 @@ export const volumeRules: KindRules<"volume"> = {
     if (references.above("pool", spec.pool, "/spec/pool").id !== before.spec.pool)
       throw fixed("/spec/pool", "The pool of a volume", "Make a new volume there.");
     if (spec.format !== before.spec.format) throw fixed("/spec/format", "The format of a volume", "Make a new volume.");
+    if (spec.file !== before.spec.file) throw fixed("/spec/file", "The file of a volume", "Make a new volume.");
     if (!sameSource(work, before, spec)) throw fixed("/spec/source", "The source of a volume", "Make a new volume.");
     const host = spec.host === undefined ? undefined : references.above("host", spec.host, "/spec/host").id;
     if (host !== before.spec.host) throw fixed("/spec/host", "The host of a volume", "Make a new volume there.");
