@@ -123,7 +123,8 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
       const client = await cli.client();
       const tasks: string[] = [];
       const spec = {
-        ...(options.cpus === undefined ? {} : { cpu: { count: options.cpus } }),
+        // One socket with all of them, whatever shape it had for another number.
+        ...(options.cpus === undefined ? {} : { cpu: { count: options.cpus, topology: null } }),
         ...(options.memory === undefined ? {} : { memory: { bytes: options.memory } }),
       };
       if (Object.keys(spec).length > 0)

@@ -456,3 +456,16 @@ test("mayDestroy: the table", () => {
   assert.equal(mayDestroy(own, "i2", { epoch: 1, incarnation: "i2" }), true);
   assert.equal(mayDestroy(own, "i3", { epoch: 9, incarnation: "i2" }), false);
 });
+
+test("an unmarked domain is taken over where its placement was given by an adoption, and a present one, and nowhere else", () => {
+  const { mark: _mark, ...unmarked } = domain("running");
+  const plan = (given: object, over: Partial<Situation> = {}) =>
+    planMachine(situation({ vm: machine({}, { placement: { ...placement, ...given } }), domain: unmarked, ...over }));
+  const steps = (given: object, over: Partial<Situation> = {}) => plan(given, over).steps.map((step) => step.do);
+  assert.deepEqual(steps({ adoption: sampleId(7) }), ["take-over"]);
+  assert.equal(plan({ adoption: sampleId(7) }).report, false, "told when it is done");
+  assert.deepEqual(steps({}), []);
+  assert.deepEqual(steps({ adoption: sampleId(7), host: other }), []);
+  assert.deepEqual(steps({ adoption: sampleId(7), incarnation: "of a backup" }), []);
+  assert.deepEqual(steps({ adoption: sampleId(7) }, { domain: domain("running"), memory: ran() }), []);
+});
