@@ -66,6 +66,18 @@ test("a domain is described without a change", async () => {
   await host.stop();
 });
 
+test("what is not Sheaf's is shown with the state it has now", async () => {
+  const host = await hostWith(xml(), "stopped");
+  assert.equal(unmanaged(host)?.[0]?.state, "stopped");
+  await host.hypervisor.start(uuid, { paused: false });
+  await host.settle();
+  assert.equal(unmanaged(host)?.[0]?.state, "running");
+  host.hypervisor.pause(uuid, "user");
+  await host.settle();
+  assert.equal(unmanaged(host)?.[0]?.state, "paused");
+  await host.stop();
+});
+
 test("what cannot be a machine as it stands is refused with why, and nothing is done to it", async () => {
   const cases: readonly (readonly [RegExp, Partial<AdoptionQuestion>, string?, (string | null)?])[] = [
     [/is of machine type microvm/, {}, xml((text) => text.replace("pc-q35-6.2", "microvm"))],

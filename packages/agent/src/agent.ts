@@ -295,10 +295,13 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         return touch("host-inventory", "-");
       case "guest-agent":
         return touch("guest", event.uuid);
-      case "lifecycle":
-        if (event.event === "defined" || event.event === "undefined" || event.event === "stopped") touch("host-inventory", "-");
-        if (kept.document("vm", event.uuid) || kept.machine(event.uuid)) touch("vm", event.uuid);
+      case "lifecycle": {
+        const ours = kept.document("vm", event.uuid) !== undefined || kept.machine(event.uuid) !== undefined;
+        // What is not Sheaf's is shown with its state.
+        if (!ours || event.event === "defined" || event.event === "undefined" || event.event === "stopped") touch("host-inventory", "-");
+        if (ours) touch("vm", event.uuid);
         return;
+      }
       default:
         if (kept.document("vm", event.uuid)) touch("vm", event.uuid);
     }
