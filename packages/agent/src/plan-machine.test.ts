@@ -465,6 +465,7 @@ test("an unmarked domain is taken over where its placement was given by an adopt
   assert.deepEqual(steps({ adoption: sampleId(7) }), ["take-over"]);
   assert.equal(plan({ adoption: sampleId(7) }).report, false, "told when it is done");
   assert.deepEqual(steps({}), []);
+  assert.deepEqual(steps({ adoption: sampleId(7), epoch: 2 }), []);
   assert.deepEqual(steps({ adoption: sampleId(7), host: other }), []);
   assert.deepEqual(steps({ adoption: sampleId(7), incarnation: "of a backup" }), []);
   assert.deepEqual(steps({ adoption: sampleId(7) }, { domain: domain("running"), memory: ran() }), []);

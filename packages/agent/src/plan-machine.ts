@@ -80,7 +80,7 @@ const nothing: Plan = { steps: [], memory: null, report: false };
 export function planMachine(it: Situation): Plan {
   const { vm, domain } = it;
   // A domain of this very UUID that does not carry Sheaf's mark is somebody else's, unless the server says that it was adopted here.
-  if (domain && !domain.mark) return !vm || !isOurs(it) ? nothing : vm.placement?.adoption === undefined ? foreign(it) : takeOver(it, vm, domain);
+  if (domain && !domain.mark) return !vm || !isOurs(it) ? nothing : isAdoptedHere(vm) ? takeOver(it, vm, domain) : foreign(it);
   if (handsOff(it)) return onTheMove(it);
   if (domain && it.memory?.migration?.role === "target" && !it.memory.migration.mayHaveRun && !isOurs(it)) {
     // A copy that came to nothing: its CPUs never started here, and the machine is elsewhere.
@@ -116,6 +116,9 @@ function foreign(it: Situation): Plan {
     "the hypervisor has a domain with this machine's id that Sheaf did not make: rename or remove it, then change the machine to try again";
   return { steps: [], memory: { ...entered(it.memory ?? newMachineMemory(it.now), "failed", it.now), problem }, report: true };
 }
+
+/** An adoption gives the first placement; no later one is of that host's domain, whatever it says. */
+const isAdoptedHere = ({ placement }: Vm): boolean => placement?.adoption !== undefined && placement.epoch === 1;
 
 /** Looked at again with the mark: only then is anything done with it. Not told before, so that its report means that it is done. */
 function takeOver(it: Situation, vm: Vm, domain: Domain): Plan {
