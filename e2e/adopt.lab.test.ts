@@ -118,7 +118,7 @@ test("a domain of plain libvirt is shown as unmanaged", { timeout: 180_000 }, as
   await makeDisks();
   const disks = `
     <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='${disk}'/><target dev='vda' bus='virtio'/></disk>
-    <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/mnt/local/sheaf/old/seed.raw'/><target dev='vdb' bus='virtio'/><readonly/></disk>`;
+    <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/mnt/local/sheaf/old/seed.raw'/><target dev='vdb' bus='virtio'/></disk>`;
   await defineDomain("Legacy_1", uuid, disks);
   await inside("h1", "virsh", "-q", "autostart", uuid);
   await inside("h1", "virsh", "-q", "start", uuid);
