@@ -16,7 +16,8 @@ import {
 } from "@sheaf/model";
 import { type AdoptionInput, networksByBridge, planAdoption } from "./adopt.ts";
 import { planDeletion } from "./deletion.ts";
-import { ids, record } from "./record.test-support.ts";
+import { failOverRefusal } from "./fail-over.ts";
+import { ids, placedOn, record, seen, vm } from "./record.test-support.ts";
 
 const uuid = "3f2b1c5e-0d4a-4c9b-8e77-5a1d2c3b4a59";
 const mac = "52:54:00:ab:cd:ef";
@@ -139,4 +140,12 @@ test("a bridge is the project's own network before a public one; networks of oth
 test("volumes' names give way to those that are there", () => {
   const plan = planAdoption(input({ volumeNamed: (name) => name === "web-vda" }));
   assert.equal(part(plan, partKey("volume", ids.volume, "spec"))["name"], `web-vda-${ids.volume.slice(-12)}`);
+});
+
+test("what its host has not taken over yet is not started elsewhere: libvirtd may start it there", () => {
+  const placement = { ...placedOn(ids.host), adoption: ids.task };
+  const refused = (status: RecordOf<"vm">["status"]) =>
+    failOverRefusal({ vm: vm({ highlyAvailable: true }, { placement, status }), heldBack: false, volumes: [], pool: () => undefined });
+  assert.match(refused({}) ?? "", /had not taken its domain over yet/);
+  assert.equal(refused({ agent: seen("running") }), null);
 });

@@ -24,6 +24,8 @@ export function failOverRefusal({ vm, heldBack, volumes, pool }: FailOverInput):
   if (vm.status.migration !== undefined) return "its migration is being ended first";
   if (heldBack)
     return "the store was restored from a backup, and not every host has been heard since: it may run on another host than the one on record";
+  if (vm.placement?.adoption !== undefined && vm.status.agent === undefined)
+    return "the lost host had not taken its domain over yet: libvirtd there may still start it by itself";
   const local = volumes.filter((volume) => pool(volume.spec.pool)?.spec.type !== "shared").map((volume) => volume.name);
   if (local.length > 0)
     return `its disk${local.length === 1 ? "" : "s"} ${local.join(", ")} lie${local.length === 1 ? "s" : ""} on the lost host alone`;
