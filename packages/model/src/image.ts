@@ -4,9 +4,15 @@ import { Bytes, Timestamp } from "./fields.ts";
 
 export const imageFormats = ["qcow2", "raw", "vmdk", "vdi", "vhdx", "iso"] as const;
 
+/** Everybody who may see the image sees it, so it holds no user and password. */
+const ImageUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(2048)
+  .refine((url) => !/^https?:\/\/[^/?#]*@/i.test(url), "must not hold a user or password: give an address that works without, or upload the file");
+
 export const ImageSpec = z.strictObject({
   source: z.union([
-    z.strictObject({ url: z.url({ protocol: /^https?$/ }).max(2048) }),
+    z.strictObject({ url: ImageUrl }),
     /** Bytes come by `PUT /images/:id/content`, resumable. */
     z.strictObject({ upload: z.literal(true) }),
   ]),

@@ -2,6 +2,7 @@
  * The HTTP API: mounts every route of the contract's table, checks who asks and what for, and turns whatever happens into an answer or a
  * problem. Called by the start-up code, which listens and closes. Knows HTTP; knows nothing of records.
  */
+import type { Duplex } from "node:stream";
 import { allRoutes, apiPrefix, type Route } from "@sheaf/contract";
 import { problems, SheafError, type Kind, type Privilege, type RecordOf } from "@sheaf/model";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
@@ -108,6 +109,7 @@ function newServer(context: ServerContext, { tls }: ApiOptions): FastifyInstance
       const answer = toSheafError(error);
       (reply as FastifyReply).code(problems[answer.code].status).type(problemType).send(problemText(answer, ""));
     },
+    clientErrorHandler: answerUnreadable,
   } as const;
   if (tls === undefined) return fastify({ ...common, http: { maxHeaderSize: limits.headerBytes } }) as FastifyInstance;
   // The types tell HTTP/2 and HTTP/1 servers apart; the routes do not.
@@ -118,10 +120,29 @@ function newServer(context: ServerContext, { tls }: ApiOptions): FastifyInstance
   }) as unknown as FastifyInstance;
 }
 
+/** What is no HTTP request at all, or one with too long a head: there is no request yet to answer, only a socket. */
+function answerUnreadable(error: Error & { readonly code?: string }, socket: Duplex): void {
+  if (error.code === "ECONNRESET" || socket.destroyed) return;
+  const answer =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? new SheafError("too-large", "The request's headers are larger than the server takes.", {
+          next: "Send fewer or shorter ones; long input goes into the body.",
+        })
+      : new SheafError("invalid-input", "This is no HTTP request that can be read.", { next: "Speak HTTP/1.1 or HTTP/2." });
+  const text = problemText(answer, "");
+  const { status } = problems[answer.code];
+  if (!socket.writable) return void socket.destroy(error);
+  socket.end(
+    `HTTP/1.1 ${status} ${answer.code}\r\ncontent-type: ${problemType}\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
+    () => socket.destroy(error),
+  );
+}
+
 function readBodies(server: FastifyInstance, depth: number): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser<Buffer>(["application/json", "application/merge-patch+json"], { parseAs: "buffer" }, (request, bytes, done) => {
     try {
+      refuseEncoded(request);
       request.sheaf.rawBody = bytes;
       done(null, parseBody(bytes, depth));
     } catch (error) {
@@ -129,7 +150,24 @@ function readBodies(server: FastifyInstance, depth: number): void {
     }
   });
   // The bytes of an image: read by their route alone, as a stream.
-  server.addContentTypeParser("application/octet-stream", (_request, payload, done) => done(null, payload));
+  server.addContentTypeParser("application/octet-stream", (request, payload, done) => {
+    try {
+      refuseEncoded(request);
+      done(null, payload);
+    } catch (error) {
+      done(error as SheafError); // refuseEncoded throws nothing else
+    }
+  });
+}
+
+/** Bytes are taken as they come and texts are UTF-8: what says that it is otherwise would be misread. */
+function refuseEncoded({ headers }: FastifyRequest): void {
+  const encoding = headers["content-encoding"] ?? "identity";
+  if (encoding !== "identity")
+    throw new SheafError("unsupported-media", `The body is sent as ${encoding.slice(0, 50)}.`, { next: "Send it unpacked." });
+  const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(headers["content-type"] ?? "")?.[1] ?? "utf-8";
+  if (!/^utf-?8$/i.test(charset))
+    throw new SheafError("unsupported-media", `The body is sent in ${charset.slice(0, 50)}.`, { next: "Send JSON in UTF-8." });
 }
 
 function mount(server: FastifyInstance, door: Door, route: Route, handler: AnyHandler): void {

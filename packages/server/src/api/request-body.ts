@@ -12,9 +12,10 @@ const refusedKeys = new Set(["__proto__", "constructor", "prototype"]);
 export function parseBody(bytes: Buffer, depthLimit: number): unknown {
   if (bytes.length === 0) return undefined;
   if (!isUtf8(bytes)) throw new SheafError("invalid-input", "The body is not UTF-8.", { next: "Send JSON in UTF-8." });
+  const text = bytes.toString("utf8");
   let value: unknown;
   try {
-    value = JSON.parse(bytes.toString("utf8"));
+    value = JSON.parse(text);
   } catch (error) {
     throw new SheafError("invalid-input", "The body is no JSON.", {
       next: "Send one JSON document.",
@@ -22,7 +23,46 @@ export function parseBody(bytes: Buffer, depthLimit: number): unknown {
     });
   }
   check(value, "", depthLimit);
+  const twice = repeatedMember(text);
+  if (twice !== null) throw refused(`the member ${JSON.stringify(twice)}`, "stands twice in one object");
   return value;
+}
+
+/**
+ * The name of a member that an object has twice. JSON.parse keeps the last one in silence, so that whoever wrote the first is not obeyed.
+ * @param text JSON that was parsed already
+ */
+function repeatedMember(text: string): string | null {
+  const objects: (Set<string> | null)[] = [];
+  let last = "";
+  for (let at = 0; at < text.length; at += 1) {
+    switch (text[at]) {
+      case '"': {
+        const start = at;
+        at += 1;
+        while (text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
+        last = text.slice(start, at + 1);
+        break;
+      }
+      case "{":
+        objects.push(new Set());
+        break;
+      case "[":
+        objects.push(null);
+        break;
+      case "}":
+      case "]":
+        objects.pop();
+        break;
+      case ":": {
+        const name = JSON.parse(last) as string; // what stands before a colon is a string
+        const names = objects.at(-1);
+        if (names?.has(name)) return name;
+        names?.add(name);
+      }
+    }
+  }
+  return null;
 }
 
 function check(value: unknown, at: string, left: number): void {
