@@ -8,11 +8,12 @@ import { SheafError } from "@sheaf/model";
 import type { Command } from "commander";
 import type { Cli, GlobalOptions } from "./cli.ts";
 import { numberedNames } from "./commands/arguments.ts";
-import { wordsByPath } from "./commands/completion.ts";
 import { chooseConnection, readConfig, writeConfig } from "./config-file.ts";
 import { difference } from "./difference.ts";
 import { width } from "./output.ts";
+import { reportProblem } from "./problem-report.ts";
 import { buildProgram } from "./program.ts";
+import { progressLine } from "./terminal.ts";
 
 /** Runs one command line against scripted answers; what it sent and wrote comes back. */
 async function run(argv: string[], answer: (request: HttpRequest) => unknown, files: Record<string, string> = {}) {
@@ -41,7 +42,7 @@ async function run(argv: string[], answer: (request: HttpRequest) => unknown, fi
           },
         }),
       ),
-    readFile: async (path) => files[path] ?? Promise.reject(new Error(`no ${path}`)),
+    readFile: async (path) => files[path] ?? Promise.reject(new SheafError("invalid-input", `no ${path}`)),
     environment: {},
     newKey: () => "key",
     interrupted: new AbortController().signal,
@@ -122,15 +123,89 @@ test("a broken document is refused before anything is sent", async () => {
     "- 1",
     "{",
     "kind: vm\nkind: vm\nname: a\nspec: {}",
+    "kind: vm\nname: a\ncolor: red\nspec: {}",
+    "kind: vm\nname: a\nspec: {cpu: {count: .nan}}",
+    '{"kind":"vm","name":"a","spec":{"cpu":{"count":1e309}}}',
+    "kind: vm\nname: a\nspec: &s {again: *s}",
+    "kind: vm\nname: a\nspec: {}\n---\nkind: vm\nname: a\nspec: {power: stopped}",
     bombs,
   ]) {
     let sent = 0;
     await assert.rejects(
       run(["apply", "-f", "x"], () => ((sent += 1), {}), { x: text }),
-      () => true,
+      (error: unknown) => reportProblem(error).exitCode === 2 && !/\n\s+at /.test(reportProblem(error).text),
       text,
     );
     assert.equal(sent, 0, text);
+  }
+});
+
+test("one bad document of several leaves all of them undone", async () => {
+  const yaml = "kind: network\nname: net\nspec: {bridge: br0}\n---\nkind: vm\nname: bad\nspec: {cpus: 1}\n";
+  const sent: string[] = [];
+  const answer = (request: HttpRequest): unknown => {
+    sent.push(`${request.method} ${request.path}`);
+    if (request.method === "GET") return undefined;
+    const body = JSON.parse(request.body ?? "");
+    if (body.name === "bad") throw new SheafError("invalid-input", "/spec/cpus is not known here.");
+    return { record: { ...record(body.name), ...body } };
+  };
+  await assert.rejects(run(["apply", "-f", "x"], answer, { x: yaml }), /is not known here/);
+  assert.ok(
+    sent.every((line) => line.startsWith("GET") || line.includes("dryRun=true")),
+    sent.join("\n"),
+  );
+});
+
+test("a document may refer to one that the same file creates, and to no other that is missing", async () => {
+  const made = new Set<string>();
+  const answer = (request: HttpRequest): unknown => {
+    if (request.method === "GET") return undefined;
+    const body = JSON.parse(request.body ?? "");
+    const needs: string | undefined = body.spec.nics?.[0].network;
+    if (needs !== undefined && !made.has(needs))
+      throw new SheafError("not-found", `There is no network ${needs}.`, { errors: [{ at: "/spec/nics/0/network", message: "is not there" }] });
+    if (!request.path.includes("dryRun=true")) made.add(body.name);
+    return { record: { ...record(body.name), ...body } };
+  };
+  const file = (network: string): string =>
+    `kind: vm\nname: a\nspec: {nics: [{name: n, network: ${network}}]}\n---\nkind: network\nname: net\nspec: {bridge: br0}\n`;
+  assert.match((await run(["apply", "-f", "x", "--dry-run"], answer, { x: file("net") })).out, /vm a: would be created\n\+ name: a/);
+  assert.equal(made.size, 0);
+  await assert.rejects(run(["apply", "-f", "x"], answer, { x: file("other") }), /no network other/);
+  assert.equal(made.size, 0);
+  assert.equal((await run(["apply", "-f", "x"], answer, { x: file("net") })).out, "network net: created\nvm a: created");
+});
+
+test("words that cannot be meant are refused before anything is sent, with exit code 2", async () => {
+  const lines = [
+    "vm create web --count 0",
+    "vm create web --count 1001",
+    "vm create web --memory much",
+    "vm resize web --disk root=much",
+    "vm delete",
+    "volume resize data much",
+    "user grant alice a@b@c",
+    "network create n --bridge br0 --subnet 10.0.5.0/24 --range 10.0.5.9",
+    "network create n --bridge br0 --gateway 10.0.5.1",
+    "image import x /no/such/file",
+    "image import x /tmp",
+    "apply -f missing",
+    "-o xml vm list",
+    "vm show",
+    "vm fly",
+  ];
+  for (const line of lines) {
+    const writes: string[] = [];
+    const result = await run(line.split(" "), (request) => {
+      if (request.method !== "GET") writes.push(request.path);
+      return { ...record("web"), spec: { disks: [{ name: "root", volume: "v" }] } };
+    }).then(
+      () => undefined,
+      (error: unknown) => reportProblem(error),
+    );
+    assert.equal(result?.exitCode, 2, line);
+    assert.deepEqual(writes, [], line);
   }
 });
 
@@ -172,21 +247,25 @@ test("differences show what changed and little else", () => {
   assert.equal(difference("", "a\n", false), "+ a");
 });
 
-test("every command describes itself, and completion knows all of them", () => {
-  const program = buildProgram(
-    () => ({}) as Cli /* nothing runs */,
-    () => 0,
-  );
-  const words = wordsByPath(program);
-  for (const path of ["vm create", "host drain", "audit verify", "backup restore", "admin reset-password", "support bundle", "token create"])
-    assert.ok(words.has(path), path);
-  const check = (command: Command): void => {
-    for (const each of command.commands) {
-      assert.ok(each.description().length > 5, each.name());
-      check(each);
-    }
-  };
-  check(program);
+test("Chinese takes two columns", () => assert.equal(width("主机a"), 5));
+
+test("progress is a bar with words, no wider than the terminal", () => {
+  assert.equal(progressLine("moved: 1/4", 0.25, 80), "[#####---------------]  25 %  moved: 1/4");
+  assert.equal(progressLine("moved: 4/4", 1.5, 80), "[####################] 100 %  moved: 4/4");
+  assert.equal(progressLine("waiting", undefined, 80), "waiting");
+  assert.equal(width(progressLine("主机".repeat(50), 0.5, 41)) < 41, true);
 });
 
-test("Chinese takes two columns", () => assert.equal(width("主机a"), 5));
+test("an address that is none of a server's is refused", () => {
+  for (const address of ["nonsense://x", "http://a:7443", "https://", "https://a b"])
+    assert.equal(reportProblem(problemOf(() => chooseConnection({ servers: {} }, address, {}))).exitCode, 2, address);
+  assert.equal(chooseConnection({ servers: {} }, "sheaf.example:7443/", {}).url, "https://sheaf.example:7443");
+});
+
+function problemOf(act: () => unknown): unknown {
+  try {
+    return act();
+  } catch (error) {
+    return error;
+  }
+}

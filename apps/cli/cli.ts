@@ -13,8 +13,8 @@ export interface Terminal {
   out(text: string): void;
   /** Progress, hints and errors: never mixed into what a script reads. */
   note(text: string): void;
-  /** Replaces the line last written by `progress`; does nothing where notes are no terminal. */
-  progress(text: string): void;
+  /** Replaces the line last written by `progress`; does nothing where notes are no terminal. @param share of the work that is done, 0 to 1: drawn as a bar */
+  progress(text: string, share?: number): void;
   readonly colors: boolean;
   readonly interactive: boolean;
   /** Asks on the terminal; `hidden` shows nothing of what is typed. */

@@ -48,10 +48,22 @@ export function chooseConnection(
   wanted: string | undefined,
   environment: Readonly<Record<string, string | undefined>>,
 ): Connection {
-  const url = (wanted ?? environment["SHEAF_SERVER"] ?? config.current)?.replace(/\/+$/, "");
+  const named = wanted ?? environment["SHEAF_SERVER"];
+  const url = named === undefined ? config.current : serverUrl(named);
   if (url === undefined)
     throw new SheafError("unauthenticated", "No server is known.", { next: "Run `sheaf login https://SERVER:7443`, or name one with --server." });
   const kept = config.servers[url] ?? {};
   const token = environment["SHEAF_TOKEN"] ?? kept.token;
   return { ...kept, url, ...(token === undefined ? {} : { token }) };
+}
+
+/** @throws SheafError `invalid-input` for what is no address of a server */
+export function serverUrl(address: string): string {
+  try {
+    const url = new URL(/^[a-z]+:\/\//i.test(address) ? address : `https://${address}`);
+    if (url.protocol === "https:") return url.origin;
+  } catch {
+    // Told below.
+  }
+  throw new SheafError("invalid-input", `${address} is no address of a server.`, { next: "Give it as https://HOST:7443." });
 }

@@ -1,13 +1,13 @@
-/** The command line: wiring only. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 unreachable. */
+/** The command line: wiring only. */
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import { createClient, type Client } from "@sheaf/client";
-import { problems, SheafError } from "@sheaf/model";
-import { CommanderError } from "commander";
+import { SheafError } from "@sheaf/model";
 import type { Cli, Connection, GlobalOptions } from "./cli.ts";
 import { chooseConnection, configPath, readConfig } from "./config-file.ts";
 import { httpsTransport, type HttpsTransport } from "./https-transport.ts";
+import { reportProblem } from "./problem-report.ts";
 import { buildProgram } from "./program.ts";
 import { realTerminal } from "./terminal.ts";
 
@@ -46,21 +46,9 @@ const program = buildProgram((root) => {
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = report(error);
+  const { exitCode, text: told } = reportProblem(error);
+  process.stderr.write(told);
+  process.exitCode = exitCode;
 } finally {
   transport?.close();
-}
-
-function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its own words
-  const lines: string[] = [];
-  if (error instanceof SheafError) {
-    lines.push(`sheaf: ${error.message}`);
-    for (const field of error.extra.errors ?? []) lines.push(`  ${field.at}: ${field.message}`);
-    if (error.extra.cause !== undefined) lines.push(`  cause: ${error.extra.cause}`);
-    if (error.extra.next !== undefined) lines.push(`  next:  ${error.extra.next}`);
-    else if (error.code === "unauthenticated") lines.push("  next:  Run `sheaf login`.");
-  } else lines.push(`sheaf: ${error instanceof Error ? error.message : String(error)}`);
-  process.stderr.write(`${lines.join("\n")}\n`);
-  return error instanceof SheafError ? problems[error.code].exit : 1;
 }

@@ -11,6 +11,7 @@ import { storageCommands } from "./commands/storage.ts";
 import { systemCommands } from "./commands/system.ts";
 import { taskCommands } from "./commands/task.ts";
 import { vmCommands } from "./commands/vm.ts";
+import { examples } from "./examples.ts";
 import { outputFormats } from "./output.ts";
 
 export function buildProgram(cliOf: (program: Command) => Cli, now: () => number): Command {
@@ -25,10 +26,7 @@ export function buildProgram(cliOf: (program: Command) => Cli, now: () => number
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError("(add --help for what is possible)")
-    .addHelpText(
-      "after",
-      "\nExit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 unreachable.\n\nExamples:\n  sheaf vm create hello --image mini --wait\n  sheaf vm list\n  sheaf host drain h2 --wait",
-    );
+    .addHelpText("after", "\nExit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 unreachable.");
   const cli = cliOf(program);
   sessionCommands(program, cli);
   hostCommands(program, cli, now);
@@ -40,39 +38,16 @@ export function buildProgram(cliOf: (program: Command) => Cli, now: () => number
   documentCommands(program, cli);
   systemCommands(program, cli);
   completionCommand(program, cli);
-  withExamples(program, "sheaf");
+  withExamples(program);
   return program;
 }
 
-/** Options stand anywhere on the line, and every command's help ends with a line to try. */
-function withExamples(command: Command, path: string): void {
+/** Every command's help ends with lines to try. */
+function withExamples(command: Command, path = ""): void {
+  const lines = examples[path] ?? [];
+  if (lines.length > 0) command.addHelpText("after", ({ error }) => (error ? "" : `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`));
   for (const each of command.commands) {
-    const here = `${path} ${each.name()}`;
     each.exitOverride();
-    if (each.commands.length === 0) {
-      const values = each.registeredArguments.map((argument) => examples[argument.name()] ?? argument.name().toUpperCase());
-      each.addHelpText("after", (context) => (context.error ? "" : `\nTry: ${[here, ...values].join(" ")}`));
-    }
-    withExamples(each, here);
+    withExamples(each, path === "" ? each.name() : `${path} ${each.name()}`);
   }
 }
-
-const examples: Readonly<Record<string, string>> = {
-  name: "web-01",
-  names: "web-01 web-02",
-  host: "h1",
-  "new-name": "web-02",
-  volume: "data-1",
-  vm: "web-01",
-  size: "20GiB",
-  uuid: "0b5c…",
-  kind: "vm",
-  shell: "bash",
-  url: "https://sheaf.example:7443",
-  "file-or-url": "./debian-12.qcow2",
-  file: "file",
-  id: "0199…",
-  ids: "0199…",
-  grants: "operator@shop",
-  user: "alice",
-};

@@ -1,5 +1,6 @@
 /** `docs/reference/cli.md`, generated from the commands themselves; reference.test.ts holds the file to it. */
 import type { Command } from "commander";
+import { examples } from "./examples.ts";
 
 export function cliReference(program: Command): string {
   const lines = [
@@ -22,13 +23,20 @@ export function cliReference(program: Command): string {
       });
       lines.push(`### ${[path, ...words].join(" ")}`, "", sentence(command.description()), "");
       if (command.options.length > 0) lines.push(...command.options.map((option) => `- \`${option.flags}\`: ${option.description}`), "");
+      lines.push("```sh", ...(examples[path.replace(/^sheaf /, "")] ?? []), "```", "");
     }
-    for (const each of command.commands) add(each, `${path} ${each.name()}`);
+    for (const each of shown(command)) add(each, `${path} ${each.name()}`);
   };
   // Single commands first, then the nouns with theirs.
-  for (const each of program.commands.toSorted((a, b) => Number(a.commands.length > 0) - Number(b.commands.length > 0)))
+  for (const each of shown(program).toSorted((a, b) => Number(a.commands.length > 0) - Number(b.commands.length > 0)))
     add(each, `sheaf ${each.name()}`);
   return `${lines.join("\n").trimEnd()}\n`;
 }
 
+/** Without what is hidden from people. */
+const shown = (command: Command): Command[] =>
+  command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((each) => each.name() !== "help");
 const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;

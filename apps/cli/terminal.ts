@@ -25,13 +25,11 @@ export function realTerminal(quiet: () => boolean): Terminal {
       clear();
       if (!quiet()) stderr.write(`${text}\n`);
     },
-    progress(text) {
+    progress(text, share) {
       if (quiet() || stderr.isTTY !== true) return;
       clear();
       if (text === "") return;
-      let line = text;
-      while (width(line) >= stderr.columns) line = line.slice(0, -1);
-      stderr.write(line);
+      stderr.write(progressLine(text, share, stderr.columns));
       progressShown = true;
     },
     async ask(question, options = {}) {
@@ -50,4 +48,18 @@ export function realTerminal(quiet: () => boolean): Terminal {
       }
     },
   };
+}
+
+/** One line that fits, with a bar before the text where it is known how far the work is. */
+export function progressLine(text: string, share: number | undefined, columns: number): string {
+  let line = share === undefined ? text : `${bar(share)}  ${text}`;
+  while (width(line) >= columns) line = line.slice(0, -1);
+  return line;
+}
+
+const barColumns = 20;
+function bar(share: number): string {
+  const part = Math.min(1, Math.max(0, share));
+  const full = Math.floor(part * barColumns);
+  return `[${"#".repeat(full)}${"-".repeat(barColumns - full)}] ${String(Math.floor(part * 100)).padStart(3)} %`;
 }

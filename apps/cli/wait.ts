@@ -56,20 +56,25 @@ export async function follow(
 export async function waitForTasks(cli: Cli, ids: readonly string[], label: string): Promise<void> {
   const client = await cli.client();
   const open = new Set(ids);
+  /** How far the open ones are, 0 to 1. */
+  const shares = new Map<string, number>();
+  const tell = (more: string): void => {
+    const done = ids.length - open.size + [...shares.values()].reduce((sum, share) => sum + share, 0);
+    cli.terminal.progress(`${label}: ${ids.length - open.size}/${ids.length}${more}`, done / Math.max(1, ids.length));
+  };
   const failures: SheafError[] = [];
   let revision = 0;
   const look = (id: string, status: TaskStatus, name: string): void => {
     const progress = taskProgress(status);
     const state = taskState(status);
     if (state === "waiting" || state === "running") {
-      if (progress)
-        cli.terminal.progress(
-          `${label}: ${ids.length - open.size}/${ids.length}  ${name}: ${progress.message}${progress.percent === undefined ? "" : ` ${Math.round(progress.percent)} %`}`,
-        );
+      if (progress?.percent !== undefined) shares.set(id, Math.min(1, progress.percent / 100));
+      if (progress) tell(`  ${name}: ${progress.message}`);
       return;
     }
     if (!open.delete(id)) return;
-    cli.terminal.progress(`${label}: ${ids.length - open.size}/${ids.length}`);
+    shares.delete(id);
+    tell("");
     if (state === "succeeded") return;
     const code = progress?.problem?.code ?? (state === "cancelled" ? "cancelled" : "internal");
     const next = progress?.problem?.next;

@@ -16,6 +16,12 @@ export function countArgument(text: string): number {
   if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("Give a whole number.");
   return Number(text);
 }
+/** How many machines one command makes. */
+export function machinesArgument(text: string): number {
+  const count = countArgument(text);
+  if (count < 1 || count > 1000) throw new InvalidArgumentError("Give a number from 1 to 1000.");
+  return count;
+}
 /** Repeatable `key=value`. */
 export function labelArgument(text: string, before: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf("=");

@@ -174,6 +174,7 @@ export function identityCommands(program: Command, cli: Cli): void {
 async function newPassword(cli: Cli, name: string, file: string | undefined): Promise<string> {
   if (file !== undefined) return (await cli.readFile(file)).split("\n")[0] ?? "";
   const first = await cli.terminal.ask(`New password of ${name}: `, { hidden: true });
-  if (first !== (await cli.terminal.ask("Once more: ", { hidden: true }))) throw new Error("The two are not the same; nothing was changed.");
+  if (first !== (await cli.terminal.ask("Once more: ", { hidden: true })))
+    throw new InvalidArgumentError("The two are not the same; nothing was changed.");
   return first;
 }

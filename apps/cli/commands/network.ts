@@ -1,5 +1,5 @@
 /** `sheaf network …` */
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { get, showOne, text, type Row } from "../output.ts";
 import { countArgument, listArgument } from "./arguments.ts";
@@ -44,7 +44,11 @@ export function networkCommands(program: Command, cli: Cli): void {
     .option("--range <from-to>", "addresses Sheaf hands out: 10.0.5.10-10.0.5.250")
     .option("--public", "usable by every project")
     .action(async (name: string, options: Options) => {
-      const [from, to] = options.range?.split("-") ?? [];
+      const [from, to, ...rest] = options.range?.split("-") ?? [];
+      if (options.range !== undefined && (from === undefined || to === undefined || rest.length > 0))
+        throw new InvalidArgumentError("Give a range as FIRST-LAST, such as 10.0.5.10-10.0.5.250.");
+      if (options.subnet === undefined && (options.range ?? options.gateway ?? options.dns) !== undefined)
+        throw new InvalidArgumentError("--range, --gateway and --dns belong to a subnet: give --subnet too.");
       const subnet =
         options.subnet === undefined
           ? []

@@ -3,7 +3,7 @@ import { createClient } from "@sheaf/client";
 import { SheafError } from "@sheaf/model";
 import type { Command } from "commander";
 import type { Cli } from "../cli.ts";
-import { configPath, readConfig, writeConfig } from "../config-file.ts";
+import { configPath, readConfig, serverUrl, writeConfig } from "../config-file.ts";
 import { fetchAuthority, httpsTransport } from "../https-transport.ts";
 import { showOne } from "../output.ts";
 
@@ -14,10 +14,6 @@ export function sessionCommands(program: Command, cli: Cli): void {
     .option("--user <name>", "user", "admin")
     .option("--password-file <file>", "file whose first line is the password; - reads standard input")
     .option("--ca-fingerprint <sha256>", "fingerprint the server's authority must have; else it is shown and asked for")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  sheaf login https://sheaf.example:7443 --user alice\n  sheaf login https://10.0.0.5:7443 --password-file secret.txt --ca-fingerprint 3f…",
-    )
     .action(async (address: string, options: { user: string; passwordFile?: string; caFingerprint?: string }) => {
       const url = serverUrl(address);
       const authority = await fetchAuthority(url);
@@ -77,14 +73,4 @@ export function sessionCommands(program: Command, cli: Cli): void {
       const me = await (await cli.client()).session.whoAmI();
       showOne(cli, { name: me.user, server: (await cli.connection()).url, ...me });
     });
-}
-
-function serverUrl(address: string): string {
-  try {
-    const url = new URL(/^https?:\/\//.test(address) ? address : `https://${address}`);
-    if (url.protocol === "https:") return url.origin;
-  } catch {
-    // Told below.
-  }
-  throw new SheafError("invalid-input", `${address} is no address of a server.`, { next: "Give it as https://HOST:7443." });
 }

@@ -5,6 +5,7 @@ import { basename } from "node:path";
 import { fillPath, toError } from "@sheaf/client";
 import { apiPrefix, rawRoutes } from "@sheaf/contract";
 import { formatBytes } from "@sheaf/base";
+import { SheafError } from "@sheaf/model";
 import { InvalidArgumentError, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { httpsTransport, flat, readText } from "../https-transport.ts";
@@ -38,14 +39,10 @@ export function storageCommands(program: Command, cli: Cli): void {
     })
     .option("--public", "usable by every project")
     .option("--wait", "until it is ready")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  sheaf image import debian-12 ./debian-12.qcow2 --wait\n  sheaf image import alpine https://example.org/alpine.iso --checksum sha256:…",
-    )
     .action(async (name: string, source: string, options: { checksum?: string; type?: (typeof types)[number]; public?: boolean; wait?: boolean }) => {
       const client = await cli.client();
       const isUrl = /^https?:\/\//.test(source);
-      const size = isUrl ? 0 : (await stat(source)).size;
+      const size = isUrl ? 0 : await sizeOf(source);
       const { record, task } = await client.image.create({
         query: scoped(cli),
         idempotencyKey: cli.newKey(),
@@ -68,7 +65,7 @@ export function storageCommands(program: Command, cli: Cli): void {
     .description("go on with an upload that was interrupted")
     .action(async (name: string, file: string) => {
       const { id } = await (await cli.client()).image.get({ params: { id: name }, query: scoped(cli) });
-      await upload(cli, id, file, (await stat(file)).size);
+      await upload(cli, id, file, await sizeOf(file));
     });
   addDelete(image, cli, "image");
 
@@ -189,6 +186,17 @@ function poolFree(row: Row): string | undefined {
   return formatBytes(text(row, "spec.type") === "shared" ? Math.min(...free) : free.reduce((sum, each) => sum + each, 0));
 }
 
+/** Looked at before anything is asked of the server. @throws SheafError `invalid-input` */
+async function sizeOf(file: string): Promise<number> {
+  try {
+    const facts = await stat(file);
+    if (facts.isFile()) return facts.size;
+  } catch (error) {
+    throw new SheafError("invalid-input", `${file} cannot be read.`, { cause: error instanceof Error ? error.message : String(error) });
+  }
+  throw new SheafError("invalid-input", `${file} is no file.`);
+}
+
 /** Sends a file from where the server's copy ends. */
 async function upload(cli: Cli, id: string, file: string, size: number): Promise<void> {
   const https = httpsTransport(await cli.connection(), 3_600_000);
@@ -201,7 +209,7 @@ async function upload(cli: Cli, id: string, file: string, size: number): Promise
     async function* chunks(): AsyncGenerator<Uint8Array> {
       for await (const chunk of createReadStream(file, { start: offset, highWaterMark: 1 << 20 })) {
         sent += (chunk as Buffer).length; // no encoding is set
-        cli.terminal.progress(`${basename(file)}: ${formatBytes(sent)} of ${formatBytes(size)} (${Math.floor((sent / Math.max(1, size)) * 100)} %)`);
+        cli.terminal.progress(`${basename(file)}: ${formatBytes(sent)} of ${formatBytes(size)}`, sent / Math.max(1, size));
         yield chunk as Buffer;
       }
     }

@@ -123,13 +123,17 @@ export function systemCommands(program: Command, cli: Cli): void {
       .command(`${name} [kind]`)
       .description(name === "watch" ? "show changes as they happen, one JSON document a line" : "show changes as sentences")
       .action(async (kind?: string) => {
-        await follow(cli, kind === undefined ? "" : `kind=${encodeURIComponent(kind)}`, undefined, (change) => {
+        const shown = follow(cli, kind === undefined ? "" : `kind=${encodeURIComponent(kind)}`, undefined, (change) => {
           cli.terminal.out(
             name === "watch"
               ? JSON.stringify(change)
               : `${new Date().toISOString()}  ${change.kind} ${text(change.record, "name") ?? change.id} ${change.type}${text(change.record, "state") === undefined ? "" : `: ${text(change.record, "state")}`}`,
           );
           return false;
+        });
+        // Ctrl-C is how one leaves it.
+        await shown.catch((error: unknown) => {
+          if (!cli.interrupted.aborted) throw error;
         });
       });
   }

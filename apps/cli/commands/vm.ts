@@ -1,10 +1,20 @@
 /** `sheaf vm …` */
 import type { Client } from "@sheaf/client";
-import type { Command } from "commander";
+import { SheafError } from "@sheaf/model";
+import { InvalidArgumentError, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { age, bytes, get, show, text, type Row } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
-import { bytesArgument, countArgument, durationArgument, inParallel, labelArgument, listArgument, numberedNames } from "./arguments.ts";
+import {
+  bytesArgument,
+  countArgument,
+  durationArgument,
+  inParallel,
+  labelArgument,
+  listArgument,
+  machinesArgument,
+  numberedNames,
+} from "./arguments.ts";
 import { openConsole } from "./console.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
 
@@ -54,7 +64,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--disk <size>", "size of the first disk; default: the image's", bytesArgument)
     .option("--network <network>", "network of the first card")
     .option("--pool <pool>", "storage pool of the first disk")
-    .option("--count <count>", "how many", countArgument, 1)
+    .option("--count <count>", "how many, up to 1000", machinesArgument, 1)
     .option("--number <number>", "number people say aloud; default: chosen", countArgument)
     .option("--label <key=value>", "repeatable", labelArgument)
     .option("--ssh-key <file>", "public key that may sign in; repeatable", listArgument)
@@ -65,10 +75,6 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--stopped", "do not start")
     .option("--dry-run", "show what would be, change nothing")
     .option("--wait", "until they run")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  sheaf vm create hello --image mini --wait\n  sheaf vm create web --image mini --cpus 2 --memory 512MiB --count 20 --label tier=web --wait",
-    )
     .action(async (name: string, options: CreateOptions) => {
       const client = await cli.client();
       const body = await newMachine(cli, options);
@@ -134,7 +140,10 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
         for (const [diskName, size] of Object.entries(options.disk)) {
           const disk = record.spec.disks.find((each) => each.name === diskName);
           if (disk?.volume === undefined)
-            throw new Error(`${record.name} has no disk ${diskName}; it has ${record.spec.disks.map((each) => each.name).join(", ") || "none"}.`);
+            throw new SheafError(
+              "not-found",
+              `${record.name} has no disk ${diskName}; it has ${record.spec.disks.map((each) => each.name).join(", ") || "none"}.`,
+            );
           const changed = await client.volume.change({ params: { id: disk.volume }, body: { spec: { sizeBytes: bytesArgument(size) } } });
           if (changed.task !== undefined) tasks.push(changed.task);
         }
@@ -176,7 +185,8 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
         options.all || options.label !== undefined
           ? (await listAll(cli, "vm", { label: options.label })).filter((row) => row["deletedAt"] === undefined).map((row) => String(row["id"]))
           : names;
-      if (chosen.length === 0 && !options.all && options.label === undefined) throw new Error("Name the machines, or give --all or --label.");
+      if (chosen.length === 0 && !options.all && options.label === undefined)
+        throw new InvalidArgumentError("Name the machines, or give --all or --label.");
       const tasks = await inParallel(chosen, 8, async (id) => (await client.vm.delete({ params: { id }, query: scoped(cli) })).task);
       cli.terminal.note(`${chosen.length} ${chosen.length === 1 ? "machine is" : "machines are"} being deleted`);
       if (options.wait)
