@@ -28,7 +28,11 @@ export interface Site {
 
 const root = join(import.meta.dirname, "..");
 
-export async function openSite(options: { readonly hosts: number; readonly port: number }): Promise<Site> {
+export async function openSite(options: {
+  readonly hosts: number;
+  readonly port: number;
+  readonly serverArguments?: readonly string[];
+}): Promise<Site> {
   const folder = await mkdtemp(join(tmpdir(), "se-"));
   const configuration = join(folder, "cli.json");
   const deployment = LabDeployment.describe({
@@ -37,6 +41,7 @@ export async function openSite(options: { readonly hosts: number; readonly port:
     ...labIdentity(folder),
     port: options.port,
     agentPort: options.port + 1,
+    serverArguments: options.serverArguments ?? [],
   });
   const signIn = async (): Promise<void> => {
     process.env["SHEAF_CONFIG"] = configuration;

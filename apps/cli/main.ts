@@ -1,7 +1,8 @@
 /** The command line: wiring only. */
+import { isUtf8 } from "node:buffer";
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { text } from "node:stream/consumers";
+import { buffer } from "node:stream/consumers";
 import { createClient, type Client } from "@sheaf/client";
 import { SheafError } from "@sheaf/model";
 import type { Cli, Connection, GlobalOptions } from "./cli.ts";
@@ -30,11 +31,14 @@ const program = buildProgram((root) => {
       return createClient({ transport: transport.transport, ...(at.token === undefined ? {} : { token: at.token }) });
     },
     readFile: async (path) => {
+      let bytes: Buffer;
       try {
-        return path === "-" ? await text(process.stdin) : await readFile(path, "utf8");
+        bytes = path === "-" ? await buffer(process.stdin) : await readFile(path);
       } catch (error) {
         throw new SheafError("invalid-input", `${path} cannot be read.`, { cause: error instanceof Error ? error.message : String(error) });
       }
+      if (!isUtf8(bytes)) throw new SheafError("invalid-input", `${path} is no UTF-8 text.`);
+      return bytes.toString("utf8");
     },
     environment: process.env,
     newKey: randomUUID,

@@ -1,6 +1,7 @@
 /** The server. Wiring only: options, the ports' real sides, signals. Writes `server.json` into its data folder once it answers. */
 import { parseArgs } from "node:util";
 import { resolve } from "node:path";
+import { parseBytes } from "@sheaf/base";
 import { createLogger, logLevels } from "@sheaf/adapters";
 import { runServer } from "./wiring/run-server.ts";
 
@@ -14,9 +15,17 @@ const { values } = parseArgs({
     name: { type: "string", multiple: true, default: ["localhost"] },
     /** Images may be imported from this machine itself: for labs. */
     "import-from-loopback": { type: "boolean", default: false },
+    /** Largest image in bytes, as it is fetched and after unpacking. */
+    "image-bytes": { type: "string" },
     "log-level": { type: "string", default: "info" },
   },
 });
+function bytesOf(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes !== null && bytes > 0) return bytes;
+  process.stderr.write(`--image-bytes must be a size such as 200GiB, not ${text}.\n`);
+  process.exit(2);
+}
 const logger = createLogger({ level: logLevels.find((level) => level === values["log-level"]) ?? "info", fields: { program: "server" } });
 
 try {
@@ -27,6 +36,7 @@ try {
     agentPort: Number(values["agent-port"]),
     names: values.name,
     importFromLoopback: values["import-from-loopback"],
+    ...(values["image-bytes"] === undefined ? {} : { imageBytes: bytesOf(values["image-bytes"]) }),
     logger,
     failed: (reason) => {
       logger.error({ reason }, "the store failed: the server ends and must be started again");

@@ -212,9 +212,13 @@ async function readDocuments(cli: Cli, files: readonly string[]): Promise<Docume
     for (const parsed of parseAllDocuments(await cli.readFile(file), { uniqueKeys: true })) {
       const [error] = parsed.errors;
       if (error)
-        throw new SheafError("invalid-input", `${file} is not valid YAML or JSON: ${error.message.split("\n")[0] ?? ""}`, {
-          next: "Mend the file; nothing was changed.",
-        });
+        throw new SheafError(
+          "invalid-input",
+          `${file} is not valid YAML or JSON: ${/call stack/.test(error.message) ? "it is nested too deeply" : (error.message.split("\n")[0] ?? "")}`,
+          {
+            next: "Mend the file; nothing was changed.",
+          },
+        );
       // Aliases are counted, so that a small file cannot grow into a huge one.
       const content = plain(parsed, file);
       if (content === null || content === undefined) continue;
@@ -260,6 +264,7 @@ function checked(value: unknown, file: string): Document {
   };
   if (typeof value !== "object" || value === null) return wrong("a document is no mapping");
   const { kind, name, spec } = value as Record<string, unknown>; // looked at below
+  if (kind === undefined) return wrong("a document has no kind");
   if (typeof kind !== "string" || !order.includes(kind as Kind)) return wrong(`kind ${JSON.stringify(kind)} is none of ${order.join(", ")}`);
   if (typeof name !== "string") return wrong(`a ${kind} has no name`);
   if (typeof spec !== "object" || spec === null) return wrong(`${kind} ${name} has no spec`);

@@ -22,6 +22,8 @@ export interface LabDeploymentOptions {
   readonly port: number;
   readonly agentPort: number;
   readonly progress?: (text: string) => void;
+  /** Further words of the server's command line. */
+  readonly serverArguments?: readonly string[];
   /** What each host offers of this machine; absent: its share. */
   readonly offeredMemoryBytes?: number;
 }
@@ -77,6 +79,7 @@ export class LabDeployment {
       port,
       agentPort,
       names: ["127.0.0.1", "localhost", `${subnet}.1`],
+      arguments: this.options.serverArguments ?? [],
     });
     this.#client = await localClient(dataDirectory, this.#server);
     await ensureFirstRecords(this.#client, { localPool: "/mnt/local/sheaf", sharedPool: "/mnt/shared/sheaf", bridge: "br0", subnet });

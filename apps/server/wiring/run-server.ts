@@ -35,6 +35,8 @@ export interface RunOptions {
   readonly agentPort: number;
   readonly names: readonly string[];
   readonly importFromLoopback: boolean;
+  /** Largest image, as it is fetched and after unpacking; absent: the library's own limits. */
+  readonly imageBytes?: number;
   readonly logger: Logger;
   /** The store can do no more. */
   readonly failed: (reason: string) => void;
@@ -104,7 +106,10 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     programs: { run: runProgram, stream: streamProgram },
     downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
     directory: folder.images,
-    limits: defaultLibraryLimits,
+    limits:
+      options.imageBytes === undefined
+        ? defaultLibraryLimits
+        : { ...defaultLibraryLimits, fetchedBytes: options.imageBytes, unpackedBytes: options.imageBytes },
   });
   const controllers = startControllers({
     store,

@@ -44,6 +44,8 @@ export const ImageLibraryStatus = z.looseObject({
   /** sha256 of the prepared file; names it in every cache. */
   digest: z.string().optional(),
   problem: z.string().optional(),
+  /** Of the closed list of problems. */
+  code: z.string().optional(),
   at: Timestamp,
 });
 export type ImageLibraryStatus = z.infer<typeof ImageLibraryStatus>;

@@ -108,6 +108,9 @@ test("an image's import follows the library", () => {
   const with_ = (state: "ready" | "failed") => ({ ...image, status: { library: { state, receivedBytes: 1, at: 0, problem: "checksum differs" } } });
   assert.equal(plan(task("import", image), with_("ready")).write?.state, "succeeded");
   assert.equal(plan(task("import", image), with_("failed")).write?.problem?.detail, "checksum differs");
+  assert.equal(plan(task("import", image), with_("failed")).write?.problem?.code, "image-refused");
+  const large = { ...image, status: { library: { state: "failed" as const, receivedBytes: 1, at: 0, problem: "a bomb", code: "too-large" } } };
+  assert.equal(plan(task("import", image), large).write?.problem?.code, "too-large");
 });
 
 test("an ended task is never written again, and what is written is never written twice", () => {

@@ -3,7 +3,7 @@
  * written. A task costs the store one write at its end, and others only while it is slow: waiting for capacity, or under way for long.
  * Called by the receipts controller. Pure. Tasks with work of their own (`spec.host`, migrate, drain, clone of bytes …) end elsewhere.
  */
-import { taskProgress, type ProblemCode, type RecordOf, type TaskProgress, type VmObservation } from "@sheaf/model";
+import { problems, taskProgress, type ProblemCode, type RecordOf, type TaskProgress, type VmObservation } from "@sheaf/model";
 
 type Task = RecordOf<"task">;
 export interface ReceiptInput {
@@ -262,7 +262,7 @@ function judgeImage(image: RecordOf<"image">): Verdict {
     case "failed":
       return {
         state: "failed",
-        code: "image-refused",
+        code: library.code !== undefined && Object.hasOwn(problems, library.code) ? (library.code as ProblemCode) : "image-refused", // looked up just now
         message: library.problem ?? "it could not be taken in",
         next: "correct the source, then import it again",
       };

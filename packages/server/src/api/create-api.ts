@@ -55,7 +55,7 @@ export async function createApi(context: ServerContext, options: ApiOptions = {}
   const door: Door = { services, strangers };
   server.decorateRequest("sheaf", null as unknown as Incoming); // every request gets its own in the first hook
   server.addHook("onRequest", async (request, reply) => {
-    request.sheaf = { caller: null, rawBody: null, startedAt: context.clock.monotonic() };
+    request.sheaf = { caller: null, rawBody: null, from: addressOf(request), startedAt: context.clock.monotonic() };
     reply.header("x-content-type-options", "nosniff").header("cache-control", "no-store").header("x-request-id", request.id);
   });
   readBodies(server, context.settings.limits.bodyDepth);

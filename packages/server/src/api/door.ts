@@ -18,6 +18,8 @@ export interface Door {
 export interface Incoming {
   caller: Caller | null;
   rawBody: Buffer | null;
+  /** The other end, IPv4 in its own spelling; kept, because a socket that has been closed no longer knows. */
+  readonly from: string;
   startedAt: number;
 }
 declare module "fastify" {
@@ -27,8 +29,9 @@ declare module "fastify" {
   }
 }
 
-/** The other end, IPv4 in its own spelling. */
-export const addressOf = (request: FastifyRequest): string => request.ip.replace(/^::ffff:(?=\d+\.)/, "");
+/** For the first hook; later it stands in `request.sheaf`. */
+const peerOf = (request: FastifyRequest): string => ((request.ip as string | undefined) ?? "(gone)").replace(/^::ffff:(?=\d+\.)/, ""); // undefined where the socket has been closed already
+export const addressOf = (request: FastifyRequest): string => (request.sheaf as Incoming | null)?.from ?? peerOf(request); // null before the first hook
 
 /** @throws SheafError `unauthenticated`, `throttled` */
 export function authenticate({ services, strangers }: Door, authorization: string | undefined, from: string): Caller {

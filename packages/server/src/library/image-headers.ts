@@ -132,6 +132,8 @@ async function refuseVmdk(content: Content, head: Buffer): Promise<void> {
     if (descriptor.includes("parentfilenamehint")) throw elsewhere();
     const type = /createtype\s*=\s*"?([a-z0-9]+)/.exec(descriptor)?.[1];
     if (type !== undefined && type !== "monolithicsparse" && type !== "streamoptimized") throw elsewhere();
+    // Its one extent is the file itself. QEMU does not open what another line names, but nothing good has one.
+    if (/^\s*(rw|rdonly|noaccess)\s+\d+\s+(?!sparse\b)/m.test(descriptor)) throw elsewhere();
   }
 }
 
