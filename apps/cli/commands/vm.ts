@@ -78,13 +78,22 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .action(async (name: string, options: CreateOptions) => {
       const client = await cli.client();
       const body = await newMachine(cli, options);
-      const results = await inParallel(numberedNames(name, options.count), 16, (each) =>
-        client.vm.create({
+      const names = numberedNames(name, options.count);
+      const made: string[] = [];
+      const results = await inParallel(names, 16, async (each) => {
+        const result = await client.vm.create({
           query: { ...scoped(cli), dryRun: options.dryRun },
           body: { ...body, name: each, ...(options.number === undefined ? {} : { number: options.number }) },
           ...(options.dryRun ? {} : { idempotencyKey: cli.newKey() }),
-        }),
-      );
+        });
+        made.push(each);
+        return result;
+      }).catch((error: unknown) => {
+        // The others stay: whoever repeats the command must know which.
+        if (made.length > 0 && !options.dryRun)
+          cli.terminal.note(`${made.length} of ${names.length} machines were created: ${made.toSorted().join(", ")}`);
+        throw error;
+      });
       if (options.wait && !options.dryRun) {
         await waitForTasks(
           cli,

@@ -102,6 +102,10 @@ test("version, backup and support bundle", async () => {
   const bundle = await fixture.get("/support-bundle");
   assert.deepEqual([bundle.body.counts.user, bundle.body.log], [1, ["a line of the log"]]);
   assert.ok(!bundle.text.includes("scrypt$"));
+  await fixture.make("/images", { name: "signed", spec: { source: { url: "https://example.org/a.qcow2?signature=hunter2" } } });
+  const signed = await fixture.get("/support-bundle");
+  assert.match(signed.text, /https:..example.org.a.qcow2\?\(secret\)/);
+  assert.ok(!signed.text.includes("hunter2"));
 });
 
 test("a header that is too long is refused before anything reads it", async () => {

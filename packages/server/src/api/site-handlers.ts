@@ -100,6 +100,13 @@ async function cancelTask(call: Call, found: RecordOf<"task">): Promise<Answer> 
   );
 }
 
+/** Addresses that were signed for one download carry their secret in the query. */
+function withoutUrlSecrets(image: object): unknown {
+  return JSON.parse(
+    JSON.stringify(image, (key, value: unknown) => (key === "url" && typeof value === "string" ? value.replace(/[?#].*$/s, "?(secret)") : value)),
+  );
+}
+
 /** For whoever helps: what there is and how it stands. Records go through the presenter, so no secret is in it. */
 function supportBundle(call: Call): Answer {
   const { context, records, trail, hub, sessions } = call.services;
@@ -129,7 +136,7 @@ function supportBundle(call: Call): Answer {
     clusters: shown("cluster"),
     pools: shown("pool"),
     networks: shown("network"),
-    images: shown("image"),
+    images: shown("image").map(withoutUrlSecrets),
     failedTasks: failed.slice(0, 100).map((record) => records.presenter.show(record)),
     log: context.maintenance.logs(1000),
   });
