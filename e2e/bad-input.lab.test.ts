@@ -124,13 +124,27 @@ function assertProblem(reply: RawReply, code: string, at?: string): void {
     );
 }
 
-test("what is watched is there to be spoilt, and a good request is seen", { timeout: 60_000 }, async () => {
+test("what is watched is there to be spoilt, and what spoils it is seen", { timeout: 60_000 }, async () => {
   const seen = await observer.look();
   assert.ok(Object.keys(seen.store).length > 40);
   assert.match(seen.hosts["h1"] ?? "", /<domain type='(qemu|kvm)' id=/);
   assert.ok(Object.keys(seen.files).some((path) => path.includes("/volumes/")));
-  await site.must("project", "set", "other", "--vms", "3");
-  assert.notDeepEqual((await observer.look()).store, seen.store);
+  const inHost = async (command: string): Promise<void> => {
+    const result = await site.deployment.hosts.get("h1")?.host.exec(["sh", "-c", command]);
+    assert.equal(result?.code, 0, result?.stderr);
+  };
+  const domain = "<domain type='qemu'><name>stray</name><memory>65536</memory><os><type>hvm</type></os></domain>";
+  const spoilt: readonly (readonly [keyof SiteState, () => Promise<unknown>, () => Promise<unknown>])[] = [
+    ["store", () => site.must("project", "create", "stray"), () => site.must("project", "delete", "stray")],
+    ["hosts", () => inHost(`echo "${domain}" | virsh define /dev/stdin`), () => inHost("virsh undefine stray")],
+    ["hosts", () => inHost("ip link add stray type dummy"), () => inHost("ip link delete stray")],
+    ["files", () => inHost("echo x > /mnt/local/sheaf/volumes/stray"), () => inHost("rm /mnt/local/sheaf/volumes/stray")],
+  ];
+  for (const [part, spoil, mend] of spoilt) {
+    await spoil();
+    assert.notDeepEqual((await observer.look())[part], seen[part], `${part} is watched`);
+    await mend();
+  }
 });
 
 describe("over the API", () => {

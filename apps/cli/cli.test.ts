@@ -216,6 +216,12 @@ test("output is a table for people, and whole records for programs", async () =>
   assert.equal((await run(["vm", "list", "-o", "name"], () => ({ items }))).out, "web");
 });
 
+test("what comes from guests and hosts moves no cursor", async () => {
+  const items = [{ ...record("web"), state: "\u001b]0;owned\u0007\nroot", spec: {} }];
+  assert.match((await run(["vm", "list"], () => ({ items }))).out, /^NAME.*\nweb +- +\ufffd\]0;owned\ufffd\ufffdroot [^\n]*$/);
+  assert.equal(reportProblem(new SheafError("internal", "a\u001b[2Jb")).text, "sheaf: a\ufffd[2Jb\n");
+});
+
 test("all pages of a list are read", async () => {
   const { out } = await run(["vm", "list", "-o", "name"], (request) =>
     request.path.includes("cursor=c1") ? { items: [record("b")] } : { items: [record("a")], next: "c1" },

@@ -51,7 +51,7 @@ export function showOne(cli: Cli, record: Row): void {
 }
 
 function table<R>(rows: readonly R[], columns: readonly Column<R>[], colors: boolean): string {
-  const cells = rows.map((row) => columns.map((column) => String(column.value(row) ?? "-")));
+  const cells = rows.map((row) => columns.map((column) => visible(String(column.value(row) ?? "-"))));
   const widths = columns.map((column, index) => Math.max(width(column.title), ...cells.map((cell) => width(cell[index] ?? ""))));
   const line = (cell: readonly string[]): string =>
     cell
@@ -61,6 +61,9 @@ function table<R>(rows: readonly R[], columns: readonly Column<R>[], colors: boo
   const head = line(columns.map((column) => column.title));
   return [colors ? `\u001b[2m${head}\u001b[22m` : head, ...cells.map(line)].join("\n");
 }
+
+/** Texts of guests, hosts and programs move no cursor and ring no bell. */
+export const visible = (text: string): string => text.replaceAll(/\p{Cc}/gu, "\ufffd");
 
 /** Columns on a terminal: Chinese, Japanese and Korean characters take two. */
 export function width(text: string): number {

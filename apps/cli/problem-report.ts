@@ -1,6 +1,7 @@
 /** What is told of an error, and the exit code it ends with: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 unreachable. */
 import { problems, SheafError } from "@sheaf/model";
 import { CommanderError, InvalidArgumentError } from "commander";
+import { visible } from "./output.ts";
 
 export interface ProblemReport {
   readonly exitCode: number;
@@ -19,5 +20,5 @@ export function reportProblem(error: unknown): ProblemReport {
   if (extra.cause !== undefined) lines.push(`  cause: ${extra.cause}`);
   if (extra.next !== undefined) lines.push(`  next:  ${extra.next}`);
   else if (code === "unauthenticated") lines.push("  next:  Run `sheaf login`.");
-  return { exitCode: problems[code].exit, text: `${lines.join("\n")}\n` };
+  return { exitCode: problems[code].exit, text: `${lines.map(visible).join("\n")}\n` };
 }

@@ -2,7 +2,7 @@
 import { taskProgress, taskState, type TaskStatus } from "@sheaf/model";
 import type { Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
-import { age, get, text } from "../output.ts";
+import { age, get, text, visible } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
 import { addListing, idColumn } from "./listing.ts";
 
@@ -33,6 +33,6 @@ export function taskCommands(program: Command, cli: Cli, now: () => number): voi
     .description("what a task has logged")
     .action(async (id: string) => {
       const { lines } = await (await cli.client()).task.log({ params: { id }, query: scoped(cli) });
-      for (const line of lines) cli.terminal.out(`${new Date(line.at).toISOString()}  ${line.text}`);
+      for (const line of lines) cli.terminal.out(`${new Date(line.at).toISOString()}  ${visible(line.text)}`);
     });
 }
