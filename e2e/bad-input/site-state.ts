@@ -19,7 +19,7 @@ export interface SiteState {
  * Not compared: the audit trail and sessions, who leads, and what agents observe of host and pools (free space changes with everything else
  * on this machine).
  */
-const aside = [/^a\//, /^s\//, /^leader\//, /^r\/host\/[^/]+\/status\//, /^r\/pool\/[^/]+\/status\//];
+const aside = [/^af?\//, /^s\//, /^leader\//, /^r\/host\/[^/]+\/status\//, /^r\/pool\/[^/]+\/status\//];
 /** Left by work that was accepted and failed afterwards, as imports of broken images do: tasks, and the number given last. */
 const receipts = [/^r\/task\//, /^u\/name\/task\//, /^u\/last-number\//];
 
