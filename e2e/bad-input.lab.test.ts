@@ -137,7 +137,7 @@ test("what is watched is there to be spoilt, and what spoils it is seen", { time
   const spoilt: readonly (readonly [keyof SiteState, () => Promise<unknown>, () => Promise<unknown>])[] = [
     ["store", () => site.must("project", "create", "stray"), () => site.must("project", "delete", "stray")],
     ["hosts", () => inHost(`echo "${domain}" | virsh define /dev/stdin`), () => inHost("virsh undefine stray")],
-    ["hosts", () => inHost("ip link add stray type dummy"), () => inHost("ip link delete stray")],
+    ["hosts", () => inHost("ip link add stray type bridge"), () => inHost("ip link delete stray")],
     ["files", () => inHost("echo x > /mnt/local/sheaf/volumes/stray"), () => inHost("rm /mnt/local/sheaf/volumes/stray")],
   ];
   for (const [part, spoil, mend] of spoilt) {
