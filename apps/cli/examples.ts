@@ -16,6 +16,8 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   "host cordon": ["sheaf host cordon h1 h2"],
   "host activate": ["sheaf host activate h1"],
   "host drain": ["sheaf host drain h1 --wait", "sheaf host drain h1 --parallel 4"],
+  "host fence": ["sheaf host fence h1 --wait"],
+  "host confirm-off": ["sheaf host confirm-off h1 --wait"],
   "host remove": ["sheaf host remove h1"],
   "cluster list": ["sheaf cluster list"],
   "cluster show": ["sheaf cluster show default"],
