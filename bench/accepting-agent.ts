@@ -39,7 +39,7 @@ export async function joinAcceptingAgents(
   return Promise.all(
     Array.from({ length: options.count }, async (_unused, index) => {
       const name = `${options.prefix}-${index + 1}`;
-      const { token } = await client.host.invite({ body: { name } });
+      const { token } = await client.host.invite({ body: { name, line: false } });
       const { request, privateKey } = await makeCertificateRequest(name);
       const address = `192.0.2.${(index % 250) + 1}`; // RFC 5737: nobody's
       const body = { token, certificateRequest: request, hostname: name, machineId: `benchmark-${name}`, address };

@@ -39,7 +39,7 @@ async function issue(publicKey: webcrypto.CryptoKey, name: string): Promise<stri
 
 async function answerTo(body: Record<string, unknown>): Promise<{ status: number; body: unknown }> {
   asked.push(body);
-  if (body["token"] === "spent") return { status: 403, body: { code: "not-allowed", detail: "this token was used already" } };
+  if (body["token"] === "spent") return { status: 403, body: { code: "not-allowed", detail: "this token was used already", next: "make a new one" } };
   const foreign = body["token"] === "foreign";
   const request = new x509.Pkcs10CertificateRequest(String(body["certificateRequest"]));
   const key = foreign ? (await keyPair()).publicKey : await request.publicKey.export();
@@ -110,7 +110,11 @@ test("a server with another authority gets no token", async () => {
 
 test("refusals say why, and leave nothing behind", async () => {
   const dataDirectory = join(directory, "other");
-  await assert.rejects(joinHost(options({ token: "spent", dataDirectory })), { code: "not-allowed", message: "this token was used already" });
+  await assert.rejects(joinHost(options({ token: "spent", dataDirectory })), {
+    code: "not-allowed",
+    message: "this token was used already",
+    extra: { next: "make a new one" },
+  });
   await assert.rejects(joinHost(options({ token: "foreign", dataDirectory })), /another key/);
   await assert.rejects(joinHost(options({ serverUrl: "https://127.0.0.1:1", dataDirectory })), /cannot be reached/);
   assert.equal(await readIdentity(new NodeFiles(), dataDirectory), null);

@@ -99,11 +99,12 @@ function post(base: URL, path: string, body: unknown, authority: string): Promis
 }
 
 function problemOf(answer: unknown, status: number): SheafError {
-  const { code, detail } = (answer ?? {}) as { code?: unknown; detail?: unknown }; // whatever came: both are checked below
+  const { code, detail, next } = (answer ?? {}) as { code?: unknown; detail?: unknown; next?: unknown }; // whatever came: each is checked below
   const known = typeof code === "string" && Object.hasOwn(problems, code);
   return new SheafError(
     known ? (code as ProblemCode) : "internal",
     typeof detail === "string" ? detail : `the server answered ${status} to the request to join`,
+    typeof next === "string" ? { next } : {},
   );
 }
 

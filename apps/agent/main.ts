@@ -2,15 +2,19 @@
  * The host agent. Wiring only: options, the ports' real sides, signals. Ending it leaves every machine running.
  *
  *   main.ts --data DIR [--server URL --join TOKEN --ca-fingerprint sha256:HEX] [--address IP] [--libvirt SOCKET] [--pki DIR]
+ *           [--join-only] [--running FILE]
+ *
+ * With --join-only it joins, tells people what went wrong in plain words, and ends. The token may come as SHEAF_JOIN_TOKEN: words of a
+ * command line can be read by every user of the machine. --running names a file that is there while the agent runs.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { parseArgs } from "node:util";
 import { connectUnixSocket, createLogger, dial, logLevels, NodeFiles, runProgram, secureGet, SystemClock, systemRandom } from "@sheaf/adapters";
 import { type Dialer, libvirtHypervisor, readIdentity, startAgent, type Identity } from "@sheaf/agent";
 import { agentPaths } from "@sheaf/contract";
 import { SYSTEM_SOCKET, unixTransport } from "@sheaf/libvirt";
-import { SheafError } from "@sheaf/model";
+import { problems, SheafError } from "@sheaf/model";
 import { joinHost } from "./join.ts";
 
 const { values: given } = parseArgs({
@@ -19,11 +23,13 @@ const { values: given } = parseArgs({
     server: { type: "string" },
     "agent-port": { type: "string" },
     join: { type: "string" },
+    "join-only": { type: "boolean", default: false },
     "ca-fingerprint": { type: "string" },
     address: { type: "string" },
     name: { type: "string" },
     libvirt: { type: "string", default: SYSTEM_SOCKET },
     pki: { type: "string", default: "/etc/libvirt/pki" },
+    running: { type: "string" },
     "log-level": { type: "string", default: "info" },
   },
 });
@@ -60,11 +66,11 @@ function machineId(): string {
 async function identify(address: string): Promise<Identity> {
   const known = await readIdentity(files, dataDirectory);
   if (known) return moved(known);
-  const { server: serverUrl, join: token, "ca-fingerprint": caFingerprint } = given;
+  const { server: serverUrl, join: token = process.env["SHEAF_JOIN_TOKEN"], "ca-fingerprint": caFingerprint } = given;
   if (serverUrl === undefined || token === undefined || caFingerprint === undefined) {
     throw new SheafError("invalid-input", "this host has not joined a site yet", { next: "Run the line that `sheaf host add` prints." });
   }
-  logger.info({ serverUrl }, "joining");
+  if (!given["join-only"]) logger.info({ serverUrl }, "joining");
   return joinHost({
     serverUrl,
     token,
@@ -95,6 +101,7 @@ const dialer: Dialer = {
 async function main(): Promise<void> {
   const address = given.address ?? ownAddress();
   const identity = moved(await identify(address));
+  if (given["join-only"]) return;
   const clock = new SystemClock();
   const agent = await startAgent(
     {
@@ -110,6 +117,11 @@ async function main(): Promise<void> {
     { version: "0.1.0", dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
   );
   logger.info({ hostId: identity.hostId, server: identity.serverUrl, address, libvirt: given.libvirt }, "the agent runs");
+  const { running } = given;
+  if (running !== undefined) {
+    writeFileSync(running, `${process.pid}\n`);
+    process.on("exit", () => rmSync(running, { force: true }));
+  }
   let ending = false;
   const end = (signal: string): void => {
     if (ending) return;
@@ -125,6 +137,10 @@ async function main(): Promise<void> {
 
 main().catch((error: unknown) => {
   const next = error instanceof SheafError ? error.extra.next : undefined;
+  if (given["join-only"]) {
+    process.stderr.write(`sheaf: ${error instanceof Error ? error.message : String(error)}\n${next === undefined ? "" : `sheaf: ${next}\n`}`);
+    process.exit(error instanceof SheafError ? problems[error.code].exit : 1);
+  }
   logger.error(
     { reason: error instanceof Error ? error.message : String(error), ...(next === undefined ? {} : { next }) },
     "the agent could not start",

@@ -39,12 +39,15 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
     .action(async (options: { cluster: string; name?: string; validFor: number; wait?: boolean }) => {
       const client = await cli.client();
       const before = await client.host.list({ query: { limit: 1000, fields: "id" } });
-      const invitation = await client.host.invite({
-        body: { cluster: options.cluster, validForMs: options.validFor, ...(options.name === undefined ? {} : { name: options.name }) },
-      });
-      if (cli.options().output === "table") {
+      const late = setTimeout(() => cli.terminal.note("The server makes the agent's archive, as it was not asked for one before …"), 1000);
+      const invitation = await client.host
+        .invite({ body: { cluster: options.cluster, validForMs: options.validFor, ...(options.name === undefined ? {} : { name: options.name }) } })
+        .finally(() => clearTimeout(late));
+      if (cli.options().output === "table" && invitation.command !== undefined) {
         cli.terminal.note("Run this on the new host, as root:");
         cli.terminal.out(invitation.command);
+        if (/https:\/\/(localhost|127\.|\[::1\])/.test(invitation.command))
+          cli.terminal.note("The server knows itself by an address that only its own machine reaches: start it with --name and its real one first.");
       } else showOne(cli, invitation);
       if (!options.wait) return;
       const known = new Set(before.items.map((item) => item.id));

@@ -78,7 +78,7 @@ export class LabDeployment {
       dataDirectory,
       port,
       agentPort,
-      names: ["127.0.0.1", "localhost", `${subnet}.1`],
+      names: [`${subnet}.1`, "127.0.0.1", "localhost"],
       arguments: this.options.serverArguments ?? [],
     });
     this.#client = await localClient(dataDirectory, this.#server);
@@ -89,14 +89,14 @@ export class LabDeployment {
     const host = await this.lab.host(name);
     if (!host) throw new Error(`There is no lab host ${name}.`);
     const known = await readFile(join(host.directory, "agent-data"), "utf8").catch(() => "");
-    const dataDirectory = "/var/lib/sheaf";
-    const seen = join(host.directory, "agent");
+    // As on hosts that joined by the line: seeds lie below it, and a guest that moves must find its own at the same path.
+    const dataDirectory = "/var/lib/sheaf/agent";
+    const seen = join(host.directory, "agent/agent");
     const { dataDirectory: serverData, subnet, agentPort } = this.options;
     // A data folder that was emptied has a new authority: what the host kept of the old one is worth nothing.
-    if (known !== "" && known !== this.server.caFingerprint)
-      await rm(seen, { recursive: true, force: true }).then(() => mkdir(seen, { recursive: true }));
+    if (known !== "" && known !== this.server.caFingerprint) await rm(seen, { recursive: true, force: true });
     await writeFile(join(host.directory, "agent-data"), this.server.caFingerprint);
-    const invitation = hasJoined(seen) ? undefined : await this.client.host.invite({ body: { cluster: "default", name } });
+    const invitation = hasJoined(seen) ? undefined : await this.client.host.invite({ body: { cluster: "default", name, line: false } });
     const agent = await startAgentProcess(
       {
         dataDirectory,

@@ -63,7 +63,7 @@ export class LocalDeployment {
     await ensureFirstRecords(this.#client, { localPool: "/var/lib/sheaf/pool", bridge, subnet });
     progress("starting the agent");
     const agentData = join(dataDirectory, "agent");
-    const invitation = hasJoined(agentData) ? undefined : await this.#client.host.invite({ body: { cluster: "default" } });
+    const invitation = hasJoined(agentData) ? undefined : await this.#client.host.invite({ body: { cluster: "default", line: false } });
     this.#agent = await startAgentProcess({
       dataDirectory: agentData,
       logFile: join(dataDirectory, "logs/agent.log"),

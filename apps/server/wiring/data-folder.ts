@@ -9,6 +9,8 @@ export interface DataFolder {
   readonly audit: string;
   readonly images: string;
   readonly backups: string;
+  /** Archives of the agent, for new hosts. */
+  readonly agents: string;
   readonly facts: string;
   readonly authority: string;
   readonly adminPassword: string;
@@ -23,6 +25,7 @@ export function dataFolder(root: string): DataFolder {
     audit: at("audit"),
     images: at("images"),
     backups: at("backups"),
+    agents: at("agents"),
     facts: at("server.json"),
     authority: at("authority.pem"),
     adminPassword: at("admin-password"),
@@ -32,7 +35,7 @@ export function dataFolder(root: string): DataFolder {
 /** Makes what is missing. @returns the key of the sealed secrets */
 export async function openDataFolder(folder: DataFolder): Promise<Uint8Array> {
   const files = new NodeFiles();
-  for (const path of [folder.root, folder.keys, folder.images, folder.backups]) await files.makeDirectory(path, 0o700);
+  for (const path of [folder.root, folder.keys, folder.images, folder.backups, folder.agents]) await files.makeDirectory(path, 0o700);
   const path = join(folder.keys, "secrets.key");
   const kept = await files.read(path);
   if (kept) return kept;

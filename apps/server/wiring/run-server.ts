@@ -25,6 +25,7 @@ import {
 } from "@sheaf/server";
 import { openSqliteStore } from "@sheaf/store";
 import { dataFolder, openDataFolder } from "./data-folder.ts";
+import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
 
 export interface RunOptions {
@@ -148,6 +149,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
         },
         logs: (lines) => ring.newest(lines),
       },
+      joinFiles: await openJoinFiles({ root: join(import.meta.dirname, "../../.."), directory: folder.agents, logger }),
       settings: { version, publicAddress: url, agentPort, limits: defaultLimits },
     },
     { tls: { key: serverIdentity.privateKey, cert: serverIdentity.certificate } },

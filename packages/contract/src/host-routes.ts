@@ -61,10 +61,12 @@ export const hostRoutes = {
         .min(60_000)
         .max(7 * 86_400_000)
         .default(3_600_000),
+      /** Whether the answer holds `command`; it pins the agent's archive, which is made first where it is missing. */
+      line: z.boolean().default(true),
     }),
-    output: z.object({ token: z.string(), caFingerprint: z.string(), expiresAt: z.int(), command: z.string() }),
+    output: z.object({ token: z.string(), caFingerprint: z.string(), expiresAt: z.int(), command: z.string().optional() }),
     status: 201,
-    errors: ["not-found", "name-taken", "uncertain", "store-full"],
+    errors: ["not-found", "name-taken", "uncertain", "store-full", "internal"],
   }),
   /** Called by the new host's agent: no session, the token is the proof. Answers its certificate. */
   join: route({

@@ -80,6 +80,23 @@ export interface TaskLogReader {
   progress(taskId: string): Readonly<Record<string, unknown>> | undefined;
 }
 
+/** The agent for one platform, as an archive that brings its own Node. */
+export interface AgentArchive {
+  /** `linux-x64` */
+  readonly platform: string;
+  readonly sha256: string;
+}
+
+/** What a host fetches before it has joined. None of it is secret. */
+export interface JoinFiles {
+  /** The script that the line of an invitation runs. */
+  readonly script: string;
+  /** Makes what is missing, which takes some seconds the first time. @throws SheafError `internal` */
+  agents(): Promise<readonly AgentArchive[]>;
+  /** @returns `undefined` for a platform of which there is no archive */
+  open(platform: string): Promise<{ readonly sizeBytes: number; readonly stream: Readable } | undefined>;
+}
+
 /** What only the program around the server can do. */
 export interface Maintenance {
   backup(): Promise<{ readonly file: string; readonly bytes: number; readonly revision: number }>;
@@ -138,6 +155,7 @@ export interface ServerContext {
   readonly library: ImageLibrary;
   readonly authority: Authority;
   readonly maintenance: Maintenance;
+  readonly joinFiles: JoinFiles;
   readonly settings: Settings;
 }
 

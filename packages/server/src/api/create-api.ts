@@ -12,6 +12,7 @@ import { digestOf, Repeated, type Asker } from "../records/record-writer.ts";
 import { Call, notAllowed, type Answer, type AnyHandler } from "./call.ts";
 import { addressOf, answerProblem, authenticate, problemType, routeName, type Door, type Incoming } from "./door.ts";
 import { handlerTable } from "./handlers.ts";
+import { joinPaths } from "./join-routes.ts";
 import { invalidFields, problemText, toSheafError } from "./problem-answers.ts";
 import { mountRawRoutes } from "./raw-routes.ts";
 import { RateGate } from "./rate-gate.ts";
@@ -292,6 +293,7 @@ const otherPaths = [
   "/healthz",
   "/readyz",
   "/metrics",
+  ...joinPaths,
   `${apiPrefix}/openapi.json`,
   `${apiPrefix}/docs`,
   `${apiPrefix}/watch`,

@@ -12,6 +12,7 @@ import { mayDo } from "../identity/rights.ts";
 import { apiPage } from "./api-page.ts";
 import { notAllowed } from "./call.ts";
 import { addressOf, authenticate, problemType, type Door } from "./door.ts";
+import { mountJoinRoutes } from "./join-routes.ts";
 import { openApi } from "./open-api.ts";
 import { invalidFields, problemText, toSheafError } from "./problem-answers.ts";
 
@@ -27,6 +28,7 @@ export function mountRawRoutes(server: FastifyInstance, door: Door): void {
   mountImageContent(server, door);
   mountScreenshot(server, door);
   mountAuditExport(server, door);
+  mountJoinRoutes(server, door);
   mountHealth(server, door);
   mountDescription(server, door);
 }

@@ -2,6 +2,7 @@
 import { routes } from "@sheaf/contract";
 import { kinds, partKey, SheafError, taskState, type RecordOf } from "@sheaf/model";
 import { listAudit } from "../audit/audit-reader.ts";
+import { joinLine } from "../identity/join-line.ts";
 import { inviteHost, joinHost } from "../identity/joining.ts";
 import { storedPart } from "../records/documents.ts";
 import { Draft } from "../records/draft.ts";
@@ -13,11 +14,18 @@ const apiVersion = "v1";
 export const siteHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.invite, async (call) => {
     call.everywhere("host.change");
-    const { authority, settings } = call.services.context;
-    const made = await inviteHost(call.services.records, call.asker, { ...call.body, createdBy: call.caller.userName });
-    // One line for the new host. It brings everything with it: the token, and the fingerprint of whom to trust.
-    const command = `curl --fail --silent --show-error --insecure ${settings.publicAddress}/join.sh | sh -s -- --server ${settings.publicAddress} --token ${made.token} --fingerprint ${authority.fingerprint}`;
-    return json({ token: made.token, caFingerprint: authority.fingerprint, expiresAt: made.expiresAt, command });
+    const { authority, joinFiles, settings } = call.services.context;
+    const { line, ...wanted } = call.body;
+    // First: an invitation whose line cannot be told would be of no use.
+    const archives = line ? await joinFiles.agents() : [];
+    const made = await inviteHost(call.services.records, call.asker, { ...wanted, createdBy: call.caller.userName });
+    const answer = { token: made.token, caFingerprint: authority.fingerprint, expiresAt: made.expiresAt };
+    if (!line) return json(answer);
+    const { script } = joinFiles;
+    return json({
+      ...answer,
+      command: joinLine({ server: settings.publicAddress, script, token: made.token, fingerprint: authority.fingerprint, archives }),
+    });
   }),
   on(host.join, async (call) => {
     const { authority, settings } = call.services.context;

@@ -1,6 +1,6 @@
 /** A whole API over real HTTP on loopback: the real cache on a store in memory, the ports to the outside played. For this package's tests alone. */
 import { randomBytes } from "node:crypto";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { silentLogger } from "@sheaf/base";
 import { apiPrefix } from "@sheaf/contract";
 import { partKey, SheafError, type Kind } from "@sheaf/model";
@@ -115,6 +115,11 @@ export class ApiFixture {
       maintenance: {
         backup: () => Promise.resolve({ file: "backup-1.sqlite", bytes: 10, revision: cache.revision }),
         logs: () => ["a line of the log"],
+      },
+      joinFiles: {
+        script: "echo joins\n",
+        agents: () => Promise.resolve([{ platform: "linux-x64", sha256: "ab".repeat(32) }]),
+        open: (platform) => Promise.resolve(platform === "linux-x64" ? { sizeBytes: 7, stream: Readable.from([Buffer.from("archive")]) } : undefined),
       },
       settings: {
         version: "0.1.0",
