@@ -1,7 +1,7 @@
 /** The shell scripts and systemd units of `packaging/`: their pieces, by a real POSIX shell. The whole of it runs in e2e/join.lab.test.ts. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -102,6 +102,28 @@ describe("join.sh", () => {
     assert.equal(joinShell(`fingerprint_of ${file(certificate)}`).out.trim(), told);
     const identity = file(JSON.stringify({ hostId: "h", certificate: "other", privateKey: "key", authority: certificate }));
     assert.equal(joinShell(`fingerprint_of_site ${identity}`).out.trim(), told);
+  });
+
+  test("believes only the authority and the archive that the line names", () => {
+    const digest = (text: string): string => createHash("sha256").update(text).digest("hex");
+    const own = new X509Certificate(certificate).fingerprint256.replaceAll(":", "").toLowerCase();
+    // What the network sends, to the place that curl is told.
+    const fetched = (sent: string, lines: string, curl = `while [ "$1" != --output ]; do shift; done; /bin/cat ${file(sent)} >"$2"`) =>
+      joinShell(`PATH=${bin({ curl })}:$PATH; scratch=${mkdtempSync(join(scratch, "s-"))} server=https://s platform=linux-x64; ${lines}`);
+    assert.equal(fetched(certificate, `fingerprint=${own}; fetch_authority`).code, 0);
+    assert.equal(fetched("archive", `wanted=${digest("archive")}; fetch_agent`).code, 0);
+    for (const [sent, lines] of [
+      [certificate, `fingerprint=${"0".repeat(64)}; fetch_authority`],
+      ["", `fingerprint=${own}; fetch_authority`],
+      ["archivf", `wanted=${digest("archive")}; fetch_agent`],
+    ] as const) {
+      const { code, error } = fetched(sent, lines);
+      assert.equal(code, 4, lines);
+      assert.match(error, /not the one this line is for[^]*Nothing was installed/);
+    }
+    const unreachable = fetched("", `fingerprint=${own}; fetch_authority`, "exit 7");
+    assert.equal(unreachable.code, 6);
+    assert.match(unreachable.error, /https:\/\/s cannot be reached[^]*run the same line again/);
   });
 
   test("knows Debian and what comes of it", () => {
