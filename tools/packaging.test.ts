@@ -163,7 +163,7 @@ describe("join.sh", () => {
     const packages = (install ?? "").split("--no-install-recommends ")[1]?.split(" ") ?? [];
     const groups = JSON.parse(readFileSync(join(import.meta.dirname, "system-packages.json"), "utf8")) as { host: string[] }; // the table beside this file
     // Those of the server, and what libvirt-daemon-system brings.
-    const others = ["libvirt-daemon", "openssl", "xorriso", "xz-utils", "openssh-client"];
+    const others = ["libvirt-daemon", "ipmitool", "openssl", "xorriso", "xz-utils", "openssh-client"];
     assert.deepEqual(
       groups.host.filter((name) => !others.includes(name) && !packages.includes(name)),
       [],
