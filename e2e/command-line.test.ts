@@ -187,7 +187,7 @@ test("a support bundle holds none of the secrets", { timeout: 60_000 }, async ()
     (await client.image.get({ params: { id: record.id } }))["state"] === "failed" ? true : undefined,
   );
   const token = await client.token.create({ body: { name: "planted" } });
-  const invitation = await client.host.invite({ body: { cluster: "default" } });
+  const invitation = await client.host.invite({ body: { cluster: "default", line: false } });
   await client.session.signIn({ body: { user: "planted", password: `${secrets.user}-wrong` } }).catch(() => {});
   const file = join(folder, "bundle.json");
   await must("support", "bundle", file);
