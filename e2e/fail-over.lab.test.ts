@@ -125,10 +125,7 @@ async function answersAnew(of: Machine, bootId: string, since: number): Promise<
 
 async function back(name: string): Promise<void> {
   await site.deployment.powerOn(name);
-  await until(`host ${name} to be ready`, 60_000, async () => {
-    const host = await hostNamed(name);
-    return host?.status.liveness?.state === "ready" && host.status.fencing === undefined ? true : undefined;
-  });
+  await letIn(name);
 }
 
 test(
@@ -181,8 +178,8 @@ test("controllers that do nothing are not believed: the machine waits, and a per
   const { ipmiPower, redfishPower } = bmc(host);
   ipmiPower.fault = "idle";
   redfishPower.fault = "idle";
-  // The network is cut, the guest runs on.
-  await site.deployment.hosts.get(host)?.host.cut();
+  // It hangs, its guest with it: as far as anybody can see it may go on at any moment.
+  await site.deployment.hosts.get(host)?.host.freeze();
   const asking = await until("a person to be asked", 60_000, async () => {
     const fencing = (await hostNamed(host))?.status.fencing;
     return fencing?.state === "asking" ? fencing : undefined;
@@ -198,9 +195,43 @@ test("controllers that do nothing are not believed: the machine waits, and a per
   await answersAnew(bank, bootId, performance.now());
   ipmiPower.fault = undefined;
   redfishPower.fault = undefined;
-  await site.deployment.hosts.get(host)?.host.join();
   await back(host);
   await site.must("vm", "delete", "bank", "--wait");
+});
+
+const held = (name: string) =>
+  until(`host ${name} to be left alone`, 60_000, async () => {
+    const fencing = (await hostNamed(name))?.status.fencing;
+    return fencing?.state === "held" ? fencing : undefined;
+  });
+
+const letIn = (name: string) =>
+  until(`host ${name} to be let in`, 60_000, async () => {
+    const host = await hostNamed(name);
+    return host?.status.liveness?.state === "ready" && host.status.fencing === undefined ? true : undefined;
+  });
+
+test("an agent that hangs is told and nothing is cut off: its guest runs on", { timeout: 240_000 }, async () => {
+  const { machine: desk, host, bootId } = await create("desk");
+  const agent = site.deployment.hosts.get(host)?.agent;
+  agent?.child.kill("SIGSTOP");
+  assert.match((await held(host)).reason, /its pulse is heard, its agent has not worked for \d+ s/);
+  assert.equal((await guestAnswers(addressOf(desk))).bootId, bootId);
+  agent?.child.kill("SIGCONT");
+  await letIn(host);
+  assert.deepEqual((await copies()).get(desk.id), [host]);
+  await site.must("vm", "delete", "desk", "--wait");
+});
+
+test("a host whose network is cut is seen to live in the shared pool: its guest is left alone", { timeout: 240_000 }, async () => {
+  const { machine: lake, host, bootId } = await create("lake");
+  await site.deployment.hosts.get(host)?.host.cut();
+  assert.match((await held(host)).reason, /sees its pulse in pool shared, so its network is cut/);
+  assert.deepEqual((await copies()).get(lake.id), [host]);
+  await site.deployment.hosts.get(host)?.host.join();
+  await letIn(host);
+  assert.equal((await guestAnswers(addressOf(lake))).bootId, bootId);
+  await site.must("vm", "delete", "lake", "--wait");
 });
 
 test("a server that is killed while a host is lost finishes the fail-over when it is back", { timeout: 240_000 }, async () => {

@@ -2,7 +2,7 @@
  * The host agent. Wiring only: options, the ports' real sides, signals. Ending it leaves every machine running.
  *
  *   main.ts --data DIR [--server URL --join TOKEN --ca-fingerprint sha256:HEX] [--address IP] [--libvirt SOCKET] [--pki DIR]
- *           [--join-only] [--running FILE]
+ *           [--join-only] [--running FILE] [--pulse with-agent|separate]
  *
  * With --join-only it joins, tells people what went wrong in plain words, and ends. The token may come as SHEAF_JOIN_TOKEN: words of a
  * command line can be read by every user of the machine. --running names a file that is there while the agent runs.
@@ -16,6 +16,7 @@ import { agentPaths } from "@sheaf/contract";
 import { SYSTEM_SOCKET, unixTransport } from "@sheaf/libvirt";
 import { problems, SheafError } from "@sheaf/model";
 import { joinHost } from "./join.ts";
+import { keepPulse, sayAlive } from "./pulse-process.ts";
 
 const { values: given } = parseArgs({
   options: {
@@ -30,6 +31,7 @@ const { values: given } = parseArgs({
     libvirt: { type: "string", default: SYSTEM_SOCKET },
     pki: { type: "string", default: "/etc/libvirt/pki" },
     running: { type: "string" },
+    pulse: { type: "string", default: "with-agent" },
     "log-level": { type: "string", default: "info" },
   },
 });
@@ -116,6 +118,8 @@ async function main(): Promise<void> {
     },
     { version: "0.1.0", dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
   );
+  const silent = sayAlive(dataDirectory);
+  const pulse = given.pulse === "separate" ? null : keepPulse(dataDirectory);
   logger.info({ hostId: identity.hostId, server: identity.serverUrl, address, libvirt: given.libvirt }, "the agent runs");
   const { running } = given;
   if (running !== undefined) {
@@ -128,6 +132,8 @@ async function main(): Promise<void> {
     ending = true;
     logger.info({ signal }, "the agent ends; machines run on");
     // Work that hangs in the hypervisor is not waited for: it is found again at the next start.
+    silent();
+    pulse?.stop();
     setTimeout(() => process.exit(0), 5000).unref();
     void agent.stop().then(() => process.exit(0));
   };

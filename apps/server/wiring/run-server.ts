@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
 import { toHex, type Logger } from "@sheaf/base";
-import { agentPaths } from "@sheaf/contract";
+import { agentPaths, parsePulsePath } from "@sheaf/contract";
 import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
 import { RecordCache } from "@sheaf/runtime";
 import {
@@ -172,7 +172,12 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     maximumMessageBytes: agentMessageBytes,
     admit: (peer) => gateway.admit(peer),
     connected: (socket, peer) => gateway.accept(socket, peer),
-    request: async ({ method, path, range }) => {
+    request: async ({ method, path, range }, { commonName }) => {
+      const pulse = parsePulsePath(path);
+      if (pulse) {
+        gateway.receivePulse(commonName, pulse);
+        return { status: 200, headers: { "content-length": "0" } };
+      }
       const imageId = path.startsWith(agentPaths.image("")) ? path.slice(agentPaths.image("").length) : "";
       return library.serve(imageId, { method, ...(range === undefined ? {} : { range }) });
     },

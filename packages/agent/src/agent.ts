@@ -25,6 +25,7 @@ import { Migrations } from "./migration.ts";
 import { NetworkReconciler } from "./network-reconciler.ts";
 import { PerKey } from "./per-key.ts";
 import { PoolReconciler } from "./pool-reconciler.ts";
+import { readPulse } from "./read-pulse.ts";
 import type { AgentPorts, HypervisorEvent, Identity } from "./ports.ts";
 import { readBootId } from "./host-inventory.ts";
 import { ReportQueue } from "./report-queue.ts";
@@ -93,7 +94,14 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   };
 
   const images = new ImageCache({ files, dialer, logger, identity, report: (id, value) => reports.put("image", id, onHost, value) });
-  const pools = new PoolReconciler({ hostId, kept, files, within, report: (id, value) => reports.put("pool", id, onHost, value) });
+  const pools = new PoolReconciler({
+    hostId,
+    dataDirectory: options.dataDirectory,
+    kept,
+    files,
+    within,
+    report: (id, value) => reports.put("pool", id, onHost, value),
+  });
   const networks = new NetworkReconciler({
     hostId,
     kept,
@@ -327,6 +335,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         return {};
       },
       "vm.adopt": (question) => adoptionAnswer(question, { hypervisor, processes, cgroupVersion: host.rendering?.cgroupVersion ?? 2 }),
+      "pool.pulse": async ({ poolId, hostId: other }) => ({ pulse: await readPulse(files, kept.document("pool", poolId), other) }),
       "host.logs": async ({ lines }) => ({ lines: ring.lines(lines) }),
     };
   }

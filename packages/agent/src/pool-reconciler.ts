@@ -3,11 +3,13 @@ import { type PoolOnHost, type RecordOf } from "@sheaf/model";
 import type { z } from "zod";
 import type { KeptState } from "./kept-state.ts";
 import type { Files } from "./ports.ts";
+import { pulsePoolsFile } from "./pulse.ts";
 
 type Seen = z.infer<typeof PoolOnHost>;
 
 export interface PoolReconcilerOptions {
   readonly hostId: string;
+  readonly dataDirectory: string;
   readonly kept: KeptState;
   readonly files: Files;
   /** Ends a look at storage that hangs. */
@@ -21,6 +23,7 @@ const lookLimitMs = 10_000;
 export class PoolReconciler {
   readonly #options: PoolReconcilerOptions;
   readonly #seen = new Map<string, Seen>();
+  #pulsePools = "";
 
   constructor(options: PoolReconcilerOptions) {
     this.#options = options;
@@ -48,7 +51,7 @@ export class PoolReconciler {
     const pool = kept.document("pool", poolId);
     if (!pool || pool.deletedAt !== undefined || !offeredHere(pool, hostId)) {
       if (this.#seen.delete(poolId)) report(poolId, null);
-      return;
+      return this.#tellPulse();
     }
     const seen = await within(this.#look(pool), lookLimitMs, `${pool.spec.path} does not answer`).catch((error: unknown): Seen => ({
       state: "failed",
@@ -58,7 +61,21 @@ export class PoolReconciler {
     }));
     this.#seen.set(poolId, seen);
     report(poolId, seen);
+    await this.#tellPulse();
     return { againAfterMs: lookEveryMs };
+  }
+
+  /** The pulse beside this agent writes into every shared pool that this host can use, or could a moment ago. */
+  async #tellPulse(): Promise<void> {
+    const { kept, files, dataDirectory } = this.#options;
+    const paths = [...this.#seen.keys()].flatMap((id) => {
+      const pool = kept.document("pool", id);
+      return pool?.spec.type === "shared" ? [pool.spec.path] : [];
+    });
+    const text = paths.toSorted().join("\n");
+    if (text === this.#pulsePools) return;
+    await files.writeAtomic(pulsePoolsFile(dataDirectory), text);
+    this.#pulsePools = text;
   }
 
   async #look(pool: RecordOf<"pool">): Promise<Seen> {

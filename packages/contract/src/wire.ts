@@ -151,6 +151,8 @@ export interface AgentCalls {
   "console.open": { in: { vmId: string; stream: number; type: "serial" | "vnc" }; out: Record<string, never> };
   /** What a domain that Sheaf did not make would be as a machine, or why it cannot be one. Changes nothing. */
   "vm.adopt": { in: AdoptionQuestion; out: AdoptableDomain };
+  /** What another host's pulse wrote last into a shared pool, as this host sees it; `null`: nothing. */
+  "pool.pulse": { in: { poolId: string; hostId: string }; out: { pulse: PulseMessage | null } };
   "host.logs": { in: { lines: number }; out: { lines: readonly string[] } };
 }
 export type AgentMethod = keyof AgentCalls;
@@ -182,8 +184,25 @@ export interface MigrationStatistics {
   readonly iterations: number;
 }
 
+/** What the process beside the agent says of its host, to the server and in a file of each shared pool. */
+export interface PulseMessage {
+  readonly bootId: string;
+  /** Grows with every pulse of one process. */
+  readonly sequence: number;
+  /** How long the agent has not said that it works, ms. */
+  readonly agentSilentMs: number;
+}
+
+/** @returns `null` for what is no pulse's path */
+export function parsePulsePath(path: string): PulseMessage | null {
+  const match = /^\/agent\/v1\/pulse\/([0-9a-f-]{1,64})\/(\d{1,15})\/(\d{1,15})$/.exec(path);
+  return match ? { bootId: match[1] ?? "", sequence: Number(match[2]), agentSilentMs: Number(match[3]) } : null;
+}
+
 /** Paths on the agents' port (mutual TLS), besides the WebSocket itself. */
 export const agentPaths = {
   socket: "/agent/v1/socket",
   /** `GET`: a prepared image's bytes, `Range` resumes. */ image: (imageId: string) => `/agent/v1/images/${imageId}`,
+  /** `GET`, answered with nothing: the host lives. */
+  pulse: ({ bootId, sequence, agentSilentMs }: PulseMessage) => `/agent/v1/pulse/${bootId}/${sequence}/${agentSilentMs}`,
 } as const;

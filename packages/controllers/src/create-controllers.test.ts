@@ -16,6 +16,7 @@ test("no part has two writers, but placement, which migration moves on by compar
     connected: () => false,
     lastHeardAt: () => null,
     jitterMs: () => 0,
+    pulse: () => null,
     call: () => Promise.reject(new Error("no agents")),
     subscribe: () => () => {},
   };

@@ -162,6 +162,40 @@ test("when many are silent at once nothing is cut off until they are fewer or a 
   await end(it);
 });
 
+for (const way of ["server", "pool"] as const) {
+  test(`a host whose pulse is ${way === "server" ? "heard" : "seen in a shared pool"} is left alone, and cut off when that stops`, async () => {
+    const it = await scene();
+    const { world, lost, vms } = it;
+    world.agents.pulses.set(lost, way);
+    world.agents.cut(lost);
+    await world.until(() => fencing(world, lost)?.state === "held", "it is left alone");
+    assert.match(
+      fencing(world, lost)?.reason ?? "",
+      way === "server" ? /its pulse is heard.*restart the agent/ : /h2 sees its pulse in pool shared.*network is cut/,
+    );
+    await world.clock.advance(600_000);
+    assert.deepEqual(world.bmcs.calls, []);
+    assert.ok(vms.every((vm) => world.vmOn(vm) === lost && world.agents.runningOn(vm).length === 1));
+    world.agents.pulses.delete(lost);
+    world.agents.powerOff(lost);
+    const offAt = world.clock.monotonic();
+    await world.until(() => elsewhere(it), "then it is cut off");
+    assert.ok(world.clock.monotonic() - offAt <= 10_000, `took ${world.clock.monotonic() - offAt} ms`);
+    await end(it);
+  });
+}
+
+test("a person who knows better has a host cut off although its pulse is heard", async () => {
+  const it = await scene();
+  const { world, lost } = it;
+  world.agents.pulses.set(lost, "server");
+  world.agents.cut(lost);
+  await world.until(() => fencing(world, lost)?.state === "held", "it is left alone");
+  await world.addTask("fence", "host", lost);
+  await world.until(() => elsewhere(it), "all run elsewhere");
+  await end(it);
+});
+
 test("a server that was paused or has just started takes nobody's silence for a loss", async () => {
   const it = await scene();
   const { world, lost } = it;

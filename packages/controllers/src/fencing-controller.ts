@@ -11,6 +11,7 @@ import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { hostSilence } from "./host-silence.ts";
+import { HostWitnesses, type Witness } from "./host-witness.ts";
 import type { Listening } from "./listening.ts";
 import { put } from "./packed-commit.ts";
 import { clusterOf } from "./records.ts";
@@ -21,6 +22,7 @@ type Task = RecordOf<"task">;
 
 export function fencingController(context: ControllerContext, index: SiteIndex, listening: Listening): Controller {
   const { cache, clock, fencing: devices, logger } = context;
+  const witnesses = new HostWitnesses(context);
   return {
     name: "fencing",
     reads: ["host", "vm", "cluster", "task"],
@@ -46,7 +48,9 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       const { silentMs, graceMs } = hostSilence(host, context, listening);
       // What was concluded before this server listened, or before the agent knocked, is no reason to begin anything.
       if (isLost(host) && !host.status.fencing && silentMs < graceMs && wishes.length === 0) return graceMs - silentMs;
-      const input = inputOf(host, wishes);
+      const witness = await witnessOf(host, wishes);
+      if ("lookAgainMs" in witness) return witness.lookAgainMs;
+      const input = inputOf(host, wishes, witness.says);
       const plan = planFence(input);
       switch (plan.do) {
         case "nothing":
@@ -68,7 +72,14 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
     },
   };
 
-  function inputOf(host: Host, wishes: readonly Task[]): FenceInput {
+  /** Asked only where it can hold something back. */
+  async function witnessOf(host: Host, wishes: readonly Task[]): Promise<Witness> {
+    const { state } = host.status.fencing ?? {};
+    const begins = state === undefined || state === "held" || state === "asking";
+    return isLost(host) && begins && wishes.length === 0 && isNeeded(host) ? witnesses.ask(host) : { says: undefined };
+  }
+
+  function inputOf(host: Host, wishes: readonly Task[], witness: string | undefined): FenceInput {
     const { fencing, liveness, return: returned, agent } = host.status;
     const [wish] = wishes;
     return {
@@ -81,6 +92,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       // The schema of the verbs' tasks: these two.
       wish: wish ? { verb: wish.spec.verb as "fence" | "confirm-off", by: wish.spec.requestedBy } : undefined,
       outage: outageOf(host),
+      witness,
       now: clock.now(),
     };
   }

@@ -1,5 +1,5 @@
 /** What controllers need of the server beyond store and cache. The server's gateway implements it; simulation and tests have their own. */
-import type { AgentCalls, AgentMethod } from "@sheaf/contract";
+import type { AgentCalls, AgentMethod, PulseMessage } from "@sheaf/contract";
 import type { FencingMethod } from "@sheaf/model";
 
 export interface CallOptions {
@@ -15,6 +15,8 @@ export interface Agents {
   lastHeardAt(hostId: string): number | null;
   /** How uneven that agent's heartbeats have come lately, ms (mean deviation); 0 where nothing is known. */
   jitterMs(hostId: string): number;
+  /** What the process beside the agent said last, and when (monotonic ms); `null` where this server has heard none. */
+  pulse(hostId: string): { readonly heardAt: number; readonly message: PulseMessage } | null;
   /** @throws SheafError `host-unreachable`, `timed-out` (the work may have been done), `hypervisor-failed`, or what the agent answered */
   call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]>;
   /** @returns the function that ends the subscription. */

@@ -106,6 +106,14 @@ export class SimulatedAgents implements Agents {
     const host = this.hosts.get(hostId);
     return host?.connected ? this.#clock.monotonic() : (host?.lastHeardAt ?? null);
   }
+  /** By host: its pulse reaches the server, or only the shared pool. */
+  readonly pulses = new Map<string, "server" | "pool">();
+  pulse(hostId: string) {
+    return this.pulses.get(hostId) === "server" ? { heardAt: this.#clock.monotonic(), message: this.#pulseOf(hostId) } : null;
+  }
+  #pulseOf(hostId: string) {
+    return { bootId: String(this.#host(hostId).bootId), sequence: Math.round(this.#clock.monotonic()), agentSilentMs: 10_000 };
+  }
   jitterMs(): number {
     return 0;
   }
@@ -317,6 +325,10 @@ export class SimulatedAgents implements Agents {
     };
     const stats = { totalMs: this.copyMs, downtimeMs: 12, memoryBytes: 1000, diskBytes: 24, iterations: 2 };
     switch (method) {
+      case "pool.pulse": {
+        const { hostId } = parameters as AgentCalls["pool.pulse"]["in"]; // this method's
+        return { pulse: this.pulses.get(hostId) === undefined ? null : this.#pulseOf(hostId) };
+      }
       case "vm.probe":
         return { state: guest === undefined ? "absent" : guest.state === "loaded" ? "paused" : guest.state, migrating: false };
       case "migrate.begin":

@@ -89,7 +89,8 @@ export type FencingAttempt = z.infer<typeof FencingAttempt>;
 
 /**
  * `fencing`: its power is being cut · `fenced`: it is off, known for certain: its machines may start elsewhere · `asking`: no method could
- * make sure; tried again, and a person can say that it is off · `held`: too many hosts are silent at once: nothing is done without a person.
+ * make sure; tried again, and a person can say that it is off · `held`: it is seen to live although its agent is silent, or too
+ * many hosts are silent at once: nothing is done without a person.
  */
 export const HostFencing = z.looseObject({
   state: z.enum(fencingStates),

@@ -13,6 +13,7 @@ const lost: FenceInput = {
   methods: ["ipmi a", "redfish a"],
   needed: true,
   wish: undefined,
+  witness: undefined,
   outage: { hosts: 10, silent: 1, wideOutagePercent: 40 },
   now: 1000,
 };
@@ -25,6 +26,7 @@ const happening = fc.oneof(
   fc.record({ it: fc.constant("knock" as const), boot: fc.constantFrom("boot", "later") }),
   fc.record({ it: fc.constant("wish" as const), verb: fc.constantFrom("fence" as const, "confirm-off" as const) }),
   fc.record({ it: fc.constant("outage" as const), silent: fc.integer({ min: 1, max: 10 }) }),
+  fc.record({ it: fc.constant("witness" as const), sees: fc.boolean() }),
   fc.record({ it: fc.constant("needed" as const), needed: fc.boolean() }),
   fc.record({ it: fc.constant("devices" as const), off: fc.array(fc.boolean(), { minLength: 2, maxLength: 2 }) }),
 );
@@ -40,6 +42,7 @@ test("fenced is concluded from a device's or a person's word alone, whatever hap
         if (happens.it === "knock" && input.fencing) input = { ...input, returned: { bootId: happens.boot, at: input.now } };
         if (happens.it === "wish") input = { ...input, wish: { verb: happens.verb, by: "ann" } };
         if (happens.it === "outage") input = { ...input, outage: { ...input.outage, silent: happens.silent } };
+        if (happens.it === "witness") input = { ...input, witness: happens.sees ? "somebody sees it" : undefined };
         if (happens.it === "needed") input = { ...input, needed: happens.needed };
         if (happens.it === "devices") devices = happens.off;
         // The controller looks until nothing is to be done now.
@@ -67,8 +70,10 @@ test("fenced is concluded from a device's or a person's word alone, whatever hap
             assert.ok(attempt?.outcome === "off" || (input.wish?.verb === "confirm-off" && /a person \(ann\)/.test(word?.method ?? "")));
             assert.notEqual(input.liveness?.state, "ready", "a host that is heard was called off");
           }
-          if (after.state === "fencing" && before?.state !== "fencing")
+          if (after.state === "fencing" && before?.state !== "fencing") {
             assert.ok(input.wish !== undefined || !isWide(input.outage), "begun in a wide outage");
+            assert.ok(input.wish !== undefined || input.witness === undefined, "begun although it is seen to live");
+          }
           assert.ok(after.attempts.length <= 8);
           // A wish is answered when it has led somewhere.
           if (after.state === "fenced" || after.state === "asking") input = { ...input, wish: undefined };

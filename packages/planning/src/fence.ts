@@ -20,6 +20,8 @@ export interface FenceInput {
   /** A person's wish that has not been answered yet. */
   readonly wish: { readonly verb: "fence" | "confirm-off"; readonly by: string } | undefined;
   readonly outage: Outage;
+  /** Somebody else than its agent has just seen the host live: who and how, as a clause. Nothing is cut off then but on a person's wish. */
+  readonly witness: string | undefined;
   readonly now: number;
 }
 
@@ -41,8 +43,8 @@ export type FencePlan =
 
 /** After every method has failed, all are tried again so much later. */
 export const fenceAgainMs = 30_000;
-/** A wide outage may end by itself: a switch that restarts. */
-const heldLookMs = 5000;
+/** A wide outage may end by itself (a switch that restarts), and a host that is seen to live may stop. */
+const heldLookMs = 1000;
 const attemptsKept = 8;
 
 export function planFence(input: FenceInput): FencePlan {
@@ -58,15 +60,18 @@ export function planFence(input: FenceInput): FencePlan {
 
   if (!fencing) {
     if (!input.needed && !wish) return { do: "nothing" };
-    return wish || !isWide(input.outage) ? begin(input) : { do: "enter", fencing: entered(input, "held", wideReason(input.outage)) };
+    const why = wish ? null : holding(input);
+    return why === null ? begin(input) : { do: "enter", fencing: entered(input, "held", why) };
   }
   switch (fencing.state) {
-    case "held":
-      if (wish || (input.needed && !isWide(input.outage))) return begin(input);
-      return { do: "nothing", lookAgainMs: heldLookMs };
+    case "held": {
+      const why = wish ? null : holding(input);
+      if (why === null) return wish || input.needed ? begin(input) : { do: "nothing" };
+      return why === fencing.reason ? { do: "nothing", lookAgainMs: heldLookMs } : { do: "enter", fencing: { ...fencing, reason: why } };
+    }
     case "asking": {
       const waitMs = fencing.since + fenceAgainMs - now;
-      if (wish || (waitMs <= 0 && input.methods.length > 0 && !isWide(input.outage))) return begin(input);
+      if (wish || (waitMs <= 0 && input.methods.length > 0 && holding(input) === null)) return begin(input);
       return input.methods.length === 0 ? { do: "nothing" } : { do: "nothing", lookAgainMs: Math.max(waitMs, heldLookMs) };
     }
     case "fencing": {
@@ -88,6 +93,10 @@ export const isWide = ({ hosts, silent, wideOutagePercent }: Outage): boolean =>
 
 const wideReason = ({ hosts, silent }: Outage): string =>
   `${silent} of the cluster's ${hosts} hosts are silent at once: nothing is done until fewer are, or a person asks for it`;
+
+/** Why nothing is done by itself; `null`: nothing speaks against it. */
+const holding = ({ witness, outage }: FenceInput): string | null =>
+  witness !== undefined ? `it lives: ${witness}. Its machines are left alone` : isWide(outage) ? wideReason(outage) : null;
 
 const begin = (input: FenceInput): FencePlan => ({
   do: "enter",

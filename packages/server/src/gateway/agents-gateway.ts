@@ -4,7 +4,7 @@
  * skew) stay in memory. Implements `Agents` for controllers and API.
  */
 import type { Timer } from "@sheaf/base";
-import type { AgentCalls as CallTable, AgentMethod, HostLoad, ReportedPart } from "@sheaf/contract";
+import type { AgentCalls as CallTable, AgentMethod, HostLoad, PulseMessage, ReportedPart } from "@sheaf/contract";
 import type { Agents, CallOptions } from "@sheaf/controllers";
 import { partKey, SheafError, type RecordOf } from "@sheaf/model";
 import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
@@ -55,6 +55,7 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #openCounts = new Map<string, number>();
   /** Of hosts whose connection is gone, or waits to be let in. */
   readonly #heard = new Map<string, { readonly at: number; readonly jitterMs: number }>();
+  readonly #pulses = new Map<string, { readonly heardAt: number; readonly message: PulseMessage }>();
   readonly #gate: FenceGate;
   readonly #loads = new Map<string, Ring<LoadColumn>>();
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
@@ -112,6 +113,22 @@ export class AgentsGateway implements Agents, SessionOwner {
 
   jitterMs(hostId: string): number {
     return this.#sessions.get(hostId)?.jitterMs ?? this.#heard.get(hostId)?.jitterMs ?? 0;
+  }
+
+  pulse(hostId: string): { readonly heardAt: number; readonly message: PulseMessage } | null {
+    return this.#pulses.get(hostId) ?? null;
+  }
+
+  /** For the listener: the process beside that host's agent says that the host lives. */
+  receivePulse(hostId: string, message: PulseMessage): void {
+    const before = this.#pulses.get(hostId);
+    this.#pulses.set(hostId, { heardAt: this.#context.clock.monotonic(), message });
+    const fencing = this.#context.cache.get("host", hostId)?.status.fencing;
+    if (fencing?.state === "fenced" && fencing.bootId === message.bootId && before?.message.bootId !== message.bootId)
+      this.#context.logger.error(
+        { host: hostId, attempts: fencing.attempts.map(({ method }) => method) },
+        "a host that was said to be off lives: do not trust that device",
+      );
   }
 
   async call<M extends AgentMethod>(hostId: string, method: M, parameters: CallTable[M]["in"], options: CallOptions): Promise<CallTable[M]["out"]> {
@@ -342,6 +359,7 @@ export class AgentsGateway implements Agents, SessionOwner {
 
   #hostGone(hostId: string): void {
     this.#heard.delete(hostId);
+    this.#pulses.delete(hostId);
     this.#loads.delete(hostId);
     for (const session of this.#open) if (session.hostId === hostId) session.end(closeCodes.revoked, "this host was removed from the site");
   }

@@ -89,6 +89,7 @@ export class ApiFixture {
         connected: (host) => connected.has(host),
         lastHeardAt: () => null,
         jitterMs: () => 0,
+        pulse: () => null,
         call: (hostId, method) =>
           method === "vm.screenshot" && connected.has(hostId)
             ? Promise.resolve({ mime: "image/png", base64: Buffer.from("picture").toString("base64") } as never) // what this method answers

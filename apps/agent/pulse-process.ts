@@ -1,0 +1,59 @@
+/**
+ * The pulse as a process beside the agent, and the file by which it sees that the agent works. One pulse a data folder: a new agent finds
+ * the one that an earlier agent left.
+ */
+import { spawn } from "node:child_process";
+import { readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const agentAliveFile = (dataDirectory: string): string => `${dataDirectory}/alive`;
+export const pulsePidFile = (dataDirectory: string): string => `${dataDirectory}/pulse.pid`;
+
+const everyMs = 1000;
+const program = join(import.meta.dirname, "pulse.ts");
+
+/** Says every second that this process works. @returns how it ends */
+export function sayAlive(dataDirectory: string): () => void {
+  const file = agentAliveFile(dataDirectory);
+  writeFileSync(file, "", { mode: 0o600 });
+  const timer = setInterval(() => {
+    const now = new Date();
+    utimesSync(file, now, now);
+  }, everyMs);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+/** Sees to it that a pulse runs. `stop` ends it: for an agent that ends for good. */
+export function keepPulse(dataDirectory: string): { stop(): void } {
+  const look = (): void => {
+    if (runningPulse(dataDirectory) !== null) return;
+    const words = ["--disable-warning=ExperimentalWarning", "--max-old-space-size=64", program, dataDirectory];
+    // A group of its own: what ends the agent's does not end it.
+    const child = spawn(process.execPath, words, { stdio: ["ignore", "inherit", "inherit"], detached: true });
+    child.on("error", () => {}); // looked for again
+    child.unref();
+    writeFileSync(pulsePidFile(dataDirectory), String(child.pid ?? ""), { mode: 0o600 });
+  };
+  look();
+  const timer = setInterval(look, everyMs);
+  timer.unref();
+  return {
+    stop() {
+      clearInterval(timer);
+      const pid = runningPulse(dataDirectory);
+      if (pid !== null) process.kill(pid, "SIGTERM");
+    },
+  };
+}
+
+/** By its command line: a number alone may be another process's by now. */
+function runningPulse(dataDirectory: string): number | null {
+  try {
+    const pid = readFileSync(pulsePidFile(dataDirectory), "utf8").trim();
+    const words = /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0") : [];
+    return words.includes(program) && words.includes(dataDirectory) ? Number(pid) : null;
+  } catch {
+    return null; // no file, or no such process
+  }
+}

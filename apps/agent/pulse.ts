@@ -1,0 +1,45 @@
+/**
+ * The pulse beside the agent (packages/agent/src/pulse.ts). Wiring only. Started by the agent, or as a service of its own; it goes on when
+ * the agent hangs, is killed or restarted.
+ *
+ *   pulse.ts DATA_DIRECTORY
+ */
+import { statSync, writeFileSync } from "node:fs";
+import { createLogger, NodeFiles, secureGet, SystemClock } from "@sheaf/adapters";
+import { readBootId, readIdentity, startPulse } from "@sheaf/agent";
+import { agentPaths } from "@sheaf/contract";
+import { agentAliveFile, pulsePidFile } from "./pulse-process.ts";
+
+const [, , dataDirectory = ""] = process.argv;
+const logger = createLogger({ level: "info", fields: { program: "pulse" } });
+const files = new NodeFiles();
+const agentLookMs = 500;
+
+const identity = await readIdentity(files, dataDirectory);
+if (!identity) throw new Error("this host has not joined a site yet");
+writeFileSync(pulsePidFile(dataDirectory), String(process.pid), { mode: 0o600 });
+const pulse = startPulse(
+  {
+    clock: new SystemClock(),
+    logger,
+    files,
+    async tell(message, signal) {
+      // Asked each time: certificates are renewed.
+      const now = (await readIdentity(files, dataDirectory)) ?? identity;
+      const { body } = await secureGet({ ...now, url: `${now.serverUrl}${agentPaths.pulse(message)}`, offset: 0, idleTimeoutMs: 5000, signal });
+      for await (const _chunk of body) continue;
+    },
+  },
+  { dataDirectory, hostId: identity.hostId, bootId: await readBootId(files) },
+);
+
+let seen = 0;
+setInterval(() => {
+  const { mtimeMs } = statSync(agentAliveFile(dataDirectory), { throwIfNoEntry: false }) ?? { mtimeMs: 0 };
+  // Compared with what was seen before, not with a clock that may jump.
+  if (mtimeMs !== seen) pulse.agentLives();
+  seen = mtimeMs;
+}, agentLookMs);
+const end = (): void => void pulse.stop().then(() => process.exit(0));
+process.on("SIGTERM", end);
+process.on("SIGINT", end);

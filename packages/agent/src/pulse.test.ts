@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { silentLogger, SimulatedClock } from "@sheaf/base";
+import type { PulseMessage } from "@sheaf/contract";
+import type { RecordOf } from "@sheaf/model";
+import { pulseFile, pulsePoolsFile, startPulse } from "./pulse.ts";
+import { readPulse } from "./read-pulse.ts";
+import { SimulatedFiles } from "./simulated/simulated-files.ts";
+
+const hostId = "01900000-0000-7000-8000-000000000001";
+const pool = (type: "shared" | "local") => ({ spec: { type, path: "/shared" } }) as RecordOf<"pool">; // what is looked at
+
+async function started(tell: (message: PulseMessage) => Promise<void>) {
+  const clock = new SimulatedClock();
+  const files = new SimulatedFiles({ [pulsePoolsFile("/data")]: "/shared\n/unmounted" });
+  await files.makeDirectory("/shared");
+  const pulse = startPulse(
+    { clock, logger: silentLogger, files, tell: (message) => tell(message) },
+    { dataDirectory: "/data", hostId, bootId: "boot" },
+  );
+  return { clock, files, pulse };
+}
+
+test("it beats to the server and into every shared pool that is there, and tells how long the agent has been silent", async () => {
+  const told: PulseMessage[] = [];
+  const { clock, files, pulse } = await started(async (message) => void told.push(message));
+  await clock.advance(3000);
+  pulse.agentLives();
+  await clock.advance(1000);
+  assert.deepEqual(
+    told.map(({ agentSilentMs }) => agentSilentMs),
+    [0, 1000, 2000, 3000, 1000],
+  );
+  const first = await readPulse(files, pool("shared"), hostId);
+  await clock.advance(2000);
+  const second = await readPulse(files, pool("shared"), hostId);
+  assert.ok(first && second && second.sequence > first.sequence && second.bootId === "boot");
+  assert.equal(await files.readText(pulseFile("/unmounted", hostId)), null);
+  await pulse.stop();
+  const count = told.length;
+  await clock.advance(10_000);
+  assert.equal(told.length, count);
+});
+
+test("a server that does not answer holds up nothing else, and is tried again", async () => {
+  let tries = 0;
+  const { clock, files, pulse } = await started(() => {
+    tries += 1;
+    return new Promise(() => {});
+  });
+  const sequence = async () => (await readPulse(files, pool("shared"), hostId))?.sequence ?? 0;
+  await clock.advance(2000);
+  const before = await sequence();
+  await clock.advance(30_000);
+  assert.ok(tries >= 5, `${tries} tries`);
+  assert.ok((await sequence()) > before + 20);
+  await pulse.stop();
+});
+
+test("what another host left there is read only where it is a pulse", async () => {
+  const files = new SimulatedFiles({ [pulseFile("/shared", hostId)]: "{ half", "/etc/secret": "x" });
+  assert.equal(await readPulse(files, pool("shared"), hostId), null);
+  assert.equal(await readPulse(files, pool("local"), hostId), null);
+  assert.equal(await readPulse(files, pool("shared"), "../../etc/secret"), null);
+  assert.equal(await readPulse(files, undefined, hostId), null);
+});
