@@ -44,7 +44,7 @@ let watcher: Promise<void>;
 
 before(
   async () => {
-    site = await openSite({ hosts: 3, port: 17_643 });
+    site = await openSite({ hosts: 3, port: 17_843 });
     for (const [name, { host }] of site.deployment.hosts) {
       const on = () => site.deployment.powerOn(name);
       const [ipmiPower, redfishPower] = [new PowerControl({ host, on }), new PowerControl({ host, on })];
