@@ -50,6 +50,12 @@ export function systemCommands(program: Command, cli: Cli): void {
             .join(", ") || "none"
         }; GPUs: ${pool.gpus}`,
       );
+      for (const { cluster, toleratedHostFailures: failures, spareMemoryBytes: spare } of pool.failOver)
+        cli.terminal.note(
+          spare >= 0
+            ? `cluster ${cluster} survives the loss of ${failures} hosts, with ${formatBytes(spare)} of memory to spare`
+            : `cluster ${cluster} does NOT survive the loss of ${failures} hosts: ${formatBytes(-spare)} of memory are missing`,
+        );
     });
 
   const audit = program.command("audit").description("who changed what, when, from where");

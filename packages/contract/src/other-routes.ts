@@ -257,6 +257,8 @@ export const systemRoutes = {
       memory: Amount,
       storage: Amount,
       gpus: z.int(),
+      /** Of each cluster that is to survive the loss of hosts: memory that may still be promised; negative: so much is missing. */
+      failOver: z.array(z.object({ cluster: z.string(), hosts: z.int(), toleratedHostFailures: z.int(), spareMemoryBytes: z.int() })),
     }),
     errors: ["not-found"],
   }),

@@ -1,5 +1,6 @@
 /** Whether a host has room, after overcommit, for one machine or for several that must share a host. */
 import { formatBytes } from "@sheaf/base";
+import { failOverRoom } from "./fail-over-room.ts";
 import { freeBytes } from "./free-bytes.ts";
 import type { HostFilter } from "./host-filter.ts";
 import type { PlacementRequest } from "./placement-request.ts";
@@ -50,6 +51,7 @@ export function capacityFilters(requests: readonly PlacementRequest[], snapshot:
       figure: { of: freeMemory, text: freeBytes, needed: formatBytes(need.memory) },
     });
   }
+  filters.push(...admissionFilters(requests, snapshot));
   const vcpus = (count: number): string => `${count} ${count === 1 ? "vCPU" : "vCPUs"}`;
   filters.push({
     code: "cpu",
@@ -60,6 +62,36 @@ export function capacityFilters(requests: readonly PlacementRequest[], snapshot:
     figure: { of: freeCpus, text: (free) => vcpus(Math.floor(free)), needed: vcpus(need.cpus) },
   });
   return filters;
+}
+
+/** Room that clusters keep for the loss of hosts, where they enforce it. */
+function admissionFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
+  const { table } = snapshot;
+  const wanted = requests.reduce((sum, request) => sum + (request.admitted === false && !request.hugepages ? request.memoryBytes : 0), 0);
+  if (wanted === 0) return [];
+  const spare = new Map<string, number>();
+  /** Of the slot's cluster. */
+  const spareOf = (slot: number): number => {
+    const reference = table.facts[slot]?.record.spec.cluster ?? "";
+    let bytes = spare.get(reference);
+    if (bytes === undefined) {
+      const enforced = table.cluster(reference)?.spec.highAvailability.enforceAdmission ?? false;
+      bytes = (enforced ? failOverRoom(snapshot, reference)?.spareMemoryBytes : undefined) ?? Number.POSITIVE_INFINITY;
+      spare.set(reference, bytes);
+    }
+    return bytes;
+  };
+  const words = "room for the loss of hosts";
+  return [
+    {
+      code: "admission",
+      own: false,
+      one: `must keep ${words}`,
+      many: `must keep ${words}`,
+      fails: (slot) => spareOf(slot) < wanted,
+      figure: { of: (slot) => Math.max(0, spareOf(slot)), text: freeBytes, needed: formatBytes(wanted) },
+    },
+  ];
 }
 
 function spaceFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {

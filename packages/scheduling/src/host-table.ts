@@ -28,6 +28,8 @@ export class HostTable {
   memoryUsed = new Float64Array(16);
   hugeCapacity = new Float64Array(16);
   hugeUsed = new Float64Array(16);
+  /** Of the memory used: by highly available machines, which start elsewhere when the host is lost. */
+  availableMemory = new Float64Array(16);
   /** Machines charged to the host. */
   machines = new Float64Array(16);
   /** Measured percentages; NaN where nothing was measured. */
@@ -149,6 +151,7 @@ export class HostTable {
     this.memoryUsed = larger(this.memoryUsed);
     this.hugeCapacity = larger(this.hugeCapacity);
     this.hugeUsed = larger(this.hugeUsed);
+    this.availableMemory = larger(this.availableMemory);
     this.machines = larger(this.machines);
     this.cpuPercent = larger(this.cpuPercent, Number.NaN);
     this.memoryPercent = larger(this.memoryPercent, Number.NaN);

@@ -1,3 +1,4 @@
+export { type FailOverRoom, failOverRoom } from "./fail-over-room.ts";
 export { place, rank, refusalsOf } from "./place.ts";
 export * from "./placement-decision.ts";
 export { type PlacementRequest, type Purpose, type VolumeNeed, placementRequest } from "./placement-request.ts";

@@ -37,6 +37,8 @@ export interface PlacementRequest {
   readonly volumes: readonly VolumeNeed[];
   /** Ids of its volumes that have no record: it fits nowhere until they are there. */
   readonly unknownVolumes: readonly string[];
+  /** It is new: it must leave the room that its cluster keeps for the loss of hosts. Absent for what has been let in already. */
+  readonly admitted?: false;
   /** Host that is not to be chosen: the present one, when the machine is to move. */
   readonly leave?: string;
 }
@@ -91,6 +93,7 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     networks: [...new Set(nics.map((nic) => nic.network))],
     volumes,
     unknownVolumes,
+    ...(vm.placement === undefined ? { admitted: false } : {}),
     ...(purpose === "move" && vm.placement !== undefined ? { leave: vm.placement.host } : {}),
   };
 }

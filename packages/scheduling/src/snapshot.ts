@@ -20,6 +20,8 @@ export interface VmCharge {
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly hugeBytes: number;
+  /** Of `memoryBytes`: what is to start elsewhere when its host is lost. */
+  readonly availableBytes: number;
   readonly together: string | undefined;
   readonly apart: string | undefined;
   readonly volumes: readonly string[];
@@ -203,6 +205,7 @@ export class SnapshotIndex {
       cpus: cpu.count,
       memoryBytes: memory.hugepages ? 0 : memory.bytes,
       hugeBytes: memory.hugepages ? memory.bytes : 0,
+      availableBytes: vm.spec.highlyAvailable && !memory.hugepages ? memory.bytes : 0,
       together: placement.together === undefined ? undefined : groupKey(vm, placement.together),
       apart: placement.apart === undefined ? undefined : groupKey(vm, placement.apart),
       volumes: disks.flatMap((disk) => (disk.volume === undefined ? [] : [disk.volume])),
@@ -210,11 +213,12 @@ export class SnapshotIndex {
   }
 
   #apply(charge: VmCharge, sign: 1 | -1): void {
-    const { cpuUsed, memoryUsed, hugeUsed, machines } = this.table;
+    const { cpuUsed, memoryUsed, hugeUsed, availableMemory, machines } = this.table;
     for (const slot of charge.slots) {
       cpuUsed[slot] = (cpuUsed[slot] ?? 0) + sign * charge.cpus;
       memoryUsed[slot] = (memoryUsed[slot] ?? 0) + sign * charge.memoryBytes;
       hugeUsed[slot] = (hugeUsed[slot] ?? 0) + sign * charge.hugeBytes;
+      availableMemory[slot] = (availableMemory[slot] ?? 0) + sign * charge.availableBytes;
       machines[slot] = (machines[slot] ?? 0) + sign;
       if (charge.together !== undefined) this.together.add(charge.together, slot, sign);
       if (charge.apart !== undefined) this.apart.add(charge.apart, slot, sign);
@@ -235,6 +239,8 @@ function chargeOfRequest(request: PlacementRequest, slots: readonly number[]): V
     cpus: request.cpus,
     memoryBytes: request.hugepages ? 0 : request.memoryBytes,
     hugeBytes: request.hugepages ? request.memoryBytes : 0,
+    // Its record says it, as soon as it is there.
+    availableBytes: 0,
     together: request.together,
     apart: request.apart,
     volumes: request.volumes.map((need) => need.volume),

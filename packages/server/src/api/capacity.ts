@@ -3,7 +3,7 @@
  * the figures that placement works with. Kept up to date change by change. Called by the routes.
  */
 import { hostOffer, kinds, SheafError, vmStates, type AnyRecord, type RecordOf } from "@sheaf/model";
-import { rank, SnapshotIndex, type RankedHost } from "@sheaf/scheduling";
+import { failOverRoom, rank, SnapshotIndex, type FailOverRoom, type RankedHost } from "@sheaf/scheduling";
 import type { ServerContext } from "../context.ts";
 import type { Presenter } from "../records/present.ts";
 
@@ -24,6 +24,8 @@ export interface CapacityFigures {
   readonly memory: Amount;
   readonly storage: Amount;
   readonly gpus: number;
+  /** Of each cluster that is to survive the loss of hosts. */
+  readonly failOver: readonly (FailOverRoom & { readonly cluster: string })[];
 }
 
 export interface CapacityQuery {
@@ -98,7 +100,23 @@ export class Capacity {
       cpu.used += vm.status.agent?.vcpus ?? vm.spec.cpu.count;
       memory.used += vm.status.agent?.memoryBytes ?? vm.spec.memory.bytes;
     }
-    return { hosts: hosts.size, ready, vms, cpu: whole(cpu), memory: whole(memory), storage: whole(this.#storage(hosts, all)), gpus };
+    return {
+      hosts: hosts.size,
+      ready,
+      vms,
+      cpu: whole(cpu),
+      memory: whole(memory),
+      storage: whole(this.#storage(hosts, all)),
+      gpus,
+      failOver: this.#failOver(cluster),
+    };
+  }
+
+  #failOver(cluster: string | undefined): CapacityFigures["failOver"] {
+    return [...this.#context.cache.all("cluster")].flatMap(({ id, name }) => {
+      const room = cluster === undefined || cluster === id ? failOverRoom(this.#snapshot, id) : undefined;
+      return room ? [{ cluster: name, ...room }] : [];
+    });
   }
 
   #addHost(host: RecordOf<"host">, cpu: Amount, memory: Amount): void {
