@@ -10,6 +10,7 @@ programs=/opt/sheaf
 data=/var/lib/sheaf/agent
 configuration=/etc/sheaf
 unit=/etc/systemd/system/sheaf-agent.service
+pulse_unit=/etc/systemd/system/sheaf-pulse.service
 scratch=
 
 say() { printf 'sheaf: %s\n' "$*" >&2; }
@@ -233,10 +234,11 @@ configure() {
 start_agent() {
   if has_systemd; then
     sed "s/^Group=.*/Group=$(qemu_group)/; s|^ReadWritePaths=.*|ReadWritePaths=-$certificates|" "$programs/agent/packaging/agent/sheaf-agent.service" >"$unit"
+    cp "$programs/agent/packaging/agent/sheaf-pulse.service" "$pulse_unit"
     systemctl daemon-reload
     [ "$libvirt_changed" = no ] || systemctl try-restart libvirtd.service || :
-    systemctl --quiet enable sheaf-agent.service
-    systemctl restart sheaf-agent.service && wait_for_agent ||
+    systemctl --quiet enable sheaf-agent.service sheaf-pulse.service
+    systemctl restart sheaf-pulse.service sheaf-agent.service && wait_for_agent ||
       fail 1 'the agent does not start.' 'See  journalctl -u sheaf-agent , then run the same line again.'
     return
   fi

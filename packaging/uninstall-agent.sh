@@ -6,7 +6,7 @@ set -eu
 programs=/opt/sheaf
 data=/var/lib/sheaf
 configuration=/etc/sheaf
-unit=/etc/systemd/system/sheaf-agent.service
+units=/etc/systemd/system
 
 say() { printf 'sheaf: %s\n' "$*" >&2; }
 
@@ -19,8 +19,8 @@ guests() {
 
 remove_agent() {
   if [ -d /run/systemd/system ] && command -v systemctl >/dev/null; then
-    systemctl --quiet disable --now sheaf-agent.service 2>/dev/null || :
-    rm -f "$unit"
+    systemctl --quiet disable --now sheaf-agent.service sheaf-pulse.service 2>/dev/null || :
+    rm -f "$units/sheaf-agent.service" "$units/sheaf-pulse.service"
     systemctl daemon-reload
   elif [ -x "$programs/agent/packaging/agent/run.sh" ]; then
     "$programs/agent/packaging/agent/run.sh" stop >&2

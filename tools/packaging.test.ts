@@ -13,7 +13,7 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 
 const read = (name: string): string => readFileSync(join(packaging, name), "utf8");
 const scripts = readdirSync(packaging, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".sh"));
-const units = ["agent/sheaf-agent.service", "server/sheaf-server.service"];
+const units = ["agent/sheaf-agent.service", "agent/sheaf-pulse.service", "server/sheaf-server.service"];
 
 const certificate = `-----BEGIN CERTIFICATE-----
 MIIBdDCCARugAwIBAgIURPO0b44qWifyUuZURw+8musKYYAwCgYIKoZIzj0EAwIw
