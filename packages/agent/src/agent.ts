@@ -16,6 +16,7 @@ import { DocumentIntake } from "./document-intake.ts";
 import { HostKeeper } from "./host-keeper.ts";
 import { LoadMeter } from "./host-load.ts";
 import { ImageCache } from "./image-cache.ts";
+import { ImageShelf } from "./image-shelf.ts";
 import { KeptState } from "./kept-state.ts";
 import { LiveChanges } from "./live-changes.ts";
 import { logRing } from "./log-ring.ts";
@@ -93,13 +94,24 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     }
   };
 
-  const images = new ImageCache({ files, dialer, logger, identity, report: (id, value) => reports.put("image", id, onHost, value) });
+  const volumeFiles = new VolumeFiles(files, processes);
+  const shelf = new ImageShelf({
+    ...{ hostId, logger, files, volumeFiles },
+    pools: () => kept.documents("pool"),
+    wanted: () => equipment.wantedImages(),
+    removed: (path) => {
+      equipment.imageRemoved(path);
+      const digest = /([0-9a-f]{64})\.\w+$/.exec(path)?.[1] ?? "";
+      for (const { id, status } of kept.documents("image")) if (status.library?.digest === `sha256:${digest}`) reports.put("image", id, onHost, null);
+    },
+  });
+  const images = new ImageCache({ files, dialer, logger, identity, shelf, report: (id, value) => reports.put("image", id, onHost, value) });
   const pools = new PoolReconciler({
-    hostId,
-    dataDirectory: options.dataDirectory,
-    kept,
-    files,
-    within,
+    ...{ hostId, kept, files, within, dataDirectory: options.dataDirectory },
+    trimImages: (path) =>
+      shelf
+        .makeRoom(path, 0)
+        .catch((error: unknown) => logger.warn({ pool: path, reason: String(error) }, "images that are not needed could not be taken out of a pool")),
     report: (id, value) => reports.put("pool", id, onHost, value),
   });
   const networks = new NetworkReconciler({
@@ -118,7 +130,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     logger,
     kept,
     files,
-    volumeFiles: new VolumeFiles(files, processes),
+    volumeFiles,
     hypervisor,
     images,
     signal: ending.signal,

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import type { Logger } from "@sheaf/base";
 import { type RecordOf, SheafError } from "@sheaf/model";
 import { imagePath } from "./host-paths.ts";
+import type { ImageShelf } from "./image-shelf.ts";
 import type { Dialer, Files, Identity } from "./ports.ts";
 
 type Image = RecordOf<"image">;
@@ -16,6 +17,7 @@ export interface ImageCacheOptions {
   readonly dialer: Dialer;
   readonly logger: Logger;
   readonly identity: () => Identity;
+  readonly shelf: ImageShelf;
   /** Told at the beginning, at each tenth, at the end. */
   readonly report: (imageId: string, value: { state: "fetching" | "ready" | "failed"; receivedBytes: number; problem?: string }) => void;
 }
@@ -34,6 +36,7 @@ export class ImageCache {
   /** @returns the path of the image in that pool. @throws SheafError where it cannot be fetched; a later call goes on from what has come */
   async ensure(image: Image, poolPath: string, signal: AbortSignal): Promise<string> {
     const path = imagePath(poolPath, image);
+    this.#options.shelf.used(path);
     if (await this.#options.files.facts(path)) return path;
     let fetching = this.#fetching.get(path);
     if (!fetching) {
@@ -43,12 +46,12 @@ export class ImageCache {
     return fetching;
   }
 
-  /** Drops the copies in these pools. The caller knows that nothing is based on them. */
+  /** Drops the copies in these pools, but for those that a disk is based on: another record may name the same bytes. */
   async drop(image: Image, poolPaths: readonly string[]): Promise<void> {
     if (image.status.library?.digest === undefined) return;
     for (const poolPath of poolPaths) {
       const path = imagePath(poolPath, image);
-      await this.#options.files.remove(path);
+      await this.#options.shelf.drop(poolPath, path);
       await this.#options.files.remove(partial(path, this.#options.identity().hostId));
     }
   }
@@ -114,6 +117,7 @@ export class ImageCache {
   async #mustHaveRoom(path: string, image: Image, bytes: number): Promise<void> {
     const directory = path.slice(0, path.lastIndexOf("/"));
     await this.#options.files.makeDirectory(directory, 0o755);
+    await this.#options.shelf.makeRoom(directory.slice(0, directory.lastIndexOf("/")), bytes, spareBytes);
     const { availableBytes } = await this.#options.files.space(directory);
     if (availableBytes < bytes + spareBytes) {
       throw new SheafError(

@@ -7,7 +7,7 @@ import type { Clock } from "@sheaf/base";
 import type { DomainHost } from "@sheaf/domain-xml";
 import { type Kind, type RecordOf, SheafError } from "@sheaf/model";
 import { z } from "zod";
-import { seedPath, volumePath } from "./host-paths.ts";
+import { imagePath, seedPath, volumePath } from "./host-paths.ts";
 import type { ImageCache } from "./image-cache.ts";
 import type { KeptState } from "./kept-state.ts";
 import { cdromPool, machineInput, type MachineInput } from "./machine-input.ts";
@@ -182,14 +182,8 @@ export class MachineEquipment {
     const { kept, images } = this.#options;
     const release = this.#release(id);
     if (!release) return;
-    const used = kept
-      .documents("volume")
-      .some(
-        ({ spec, deletedAt }) =>
-          deletedAt === undefined && spec.source && "image" in spec.source && spec.source.image === id && spec.source.clone === "linked",
-      );
     const image = release.image as Image | undefined; // a document as it was kept
-    if (image && !used)
+    if (image)
       await images.drop(
         image,
         kept.documents("pool").map((pool) => pool.spec.path),
@@ -197,6 +191,27 @@ export class MachineEquipment {
     await kept.removeDocument("image", id);
     await kept.removeNote(releaseNote(id));
     this.#cdroms.delete(id);
+  }
+
+  /** Paths of images that volumes and drives of this host's machines ask for. */
+  wantedImages(): Set<string> {
+    const { kept } = this.#options;
+    const found = new Set<string>();
+    const add = (imageId: string, pool: RecordOf<"pool"> | undefined): void => {
+      const image = kept.document("image", imageId);
+      if (image?.status.library?.digest !== undefined && pool) found.add(imagePath(pool.spec.path, image));
+    };
+    for (const { spec, deletedAt } of kept.documents("volume"))
+      if (deletedAt === undefined && spec.source && "image" in spec.source) add(spec.source.image, kept.document("pool", spec.pool));
+    const drives = cdromPool(kept);
+    for (const { spec, deletedAt } of kept.documents("vm"))
+      for (const { image } of spec.cdroms) if (image !== null && deletedAt === undefined) add(image, drives);
+    return found;
+  }
+
+  /** An image was taken out of its pool: a drive that asks for it later has it fetched again. */
+  imageRemoved(path: string): void {
+    for (const [key, state] of this.#cdroms) if ("path" in state && state.path === path) this.#cdroms.delete(key);
   }
 
   #release(id: string): Release | undefined {

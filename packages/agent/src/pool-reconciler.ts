@@ -14,6 +14,8 @@ export interface PoolReconcilerOptions {
   readonly files: Files;
   /** Ends a look at storage that hangs. */
   readonly within: <T>(work: Promise<T>, limitMs: number, what: string) => Promise<T>;
+  /** Takes images out of the pool that are more than it gives room for. */
+  readonly trimImages: (poolPath: string) => Promise<void>;
   readonly report: (poolId: string, value: Seen | null) => void;
 }
 
@@ -85,6 +87,7 @@ export class PoolReconciler {
     if (type === "shared" && !(await files.facts(path)))
       throw new Error(`the directory ${path} of this shared pool is not on this host (is it mounted?)`);
     for (const directory of ["volumes", "images"]) await files.makeDirectory(`${path}/${directory}`, 0o755);
+    await this.#options.trimImages(path);
     const { capacityBytes, availableBytes } = await files.space(path);
     // In steps, so that a guest's every write does not make news.
     const step = Math.max(16 * 2 ** 20, Math.floor(capacityBytes / 256));

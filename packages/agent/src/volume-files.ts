@@ -9,7 +9,7 @@ export type VolumeSource =
   | { readonly type: "linked" | "full"; readonly path: string; readonly format: "qcow2" | "raw" }
   | { readonly type: "copy"; readonly path: string; readonly format: "qcow2" | "raw" };
 
-const Info = z.looseObject({ "virtual-size": z.number(), "actual-size": z.number() });
+const Info = z.looseObject({ "virtual-size": z.number(), "actual-size": z.number(), "backing-filename": z.string().optional() });
 
 /** Making metadata takes a moment; a full copy as long as its bytes. */
 const shortMs = 60_000;
@@ -39,6 +39,11 @@ export class VolumeFiles {
       const backing = source.type === "linked" ? ["-b", source.path, "-F", source.format] : [];
       await this.#run(["create", "-q", "-f", format, ...backing, part, String(sizeBytes)], `making ${path}`, shortMs);
     }
+    // Its image may have been taken out of the pool while the disk was made: only a disk that was there before is seen by who takes it.
+    if (source.type === "linked" && !(await this.#files.facts(source.path))) {
+      await this.#files.remove(part);
+      throw new SheafError("state-refused", "its image went from the pool while the disk was made: it is fetched and made anew");
+    }
     await this.#files.rename(part, path);
   }
 
@@ -49,9 +54,23 @@ export class VolumeFiles {
 
   /** Also while a guest writes to it. */
   async measure(path: string, format: "qcow2" | "raw"): Promise<{ readonly virtualBytes: number; readonly allocatedBytes: number }> {
-    const output = await this.#run(["info", "--output=json", "-U", "-f", format, path], `looking at ${path}`, shortMs);
-    const info = Info.parse(JSON.parse(output));
+    const info = await this.#info(path, format);
     return { virtualBytes: info["virtual-size"], allocatedBytes: info["actual-size"] };
+  }
+
+  /** The file that a qcow2 disk is based on; `null`: none, or it is not written so far as to have a header. */
+  async backing(path: string): Promise<string | null> {
+    try {
+      return (await this.#info(path, "qcow2"))["backing-filename"] ?? null;
+    } catch (error) {
+      if (error instanceof Error && /not in qcow2 format/.test(error.message)) return null;
+      throw error;
+    }
+  }
+
+  async #info(path: string, format: "qcow2" | "raw"): Promise<z.infer<typeof Info>> {
+    const output = await this.#run(["info", "--output=json", "-U", "-f", format, path], `looking at ${path}`, shortMs);
+    return Info.parse(JSON.parse(output));
   }
 
   async remove(path: string): Promise<void> {

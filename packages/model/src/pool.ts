@@ -11,6 +11,8 @@ export const PoolSpec = z.strictObject({
   overcommit: z.number().min(1).max(100).default(4),
   /** Below this share of free space new volumes are refused. */
   minimumFreeRatio: z.number().min(0).max(0.9).default(0.05),
+  /** Share of the capacity that cached images may take, in each directory: beyond it those go that no disk is based on, the longest unused first. */
+  imageCacheRatio: z.number().min(0).max(1).default(0.2),
 });
 export type PoolSpec = z.infer<typeof PoolSpec>;
 

@@ -13,6 +13,8 @@ export class SimulatedFiles implements Files {
   readonly #entries = new Map<string, Entry>();
   capacityBytes = 1e12;
   availableBytes = 5e11;
+  /** What is removed is free again. */
+  freesSpace = false;
   /** Paths under which nothing answers, as storage that hangs. */
   readonly hung = new Set<string>();
   /** Writes that were made, in order: paths. */
@@ -72,7 +74,11 @@ export class SimulatedFiles implements Files {
 
   async remove(path: string): Promise<void> {
     await this.#answer(path);
-    for (const each of [...this.#entries.keys()]) if (each === path || each.startsWith(`${path}/`)) this.#entries.delete(each);
+    for (const [each, { content }] of [...this.#entries]) {
+      if (each !== path && !each.startsWith(`${path}/`)) continue;
+      if (this.freesSpace) this.availableBytes += content.byteLength;
+      this.#entries.delete(each);
+    }
   }
 
   async list(path: string): Promise<string[]> {
