@@ -225,7 +225,9 @@ export class Migrations {
       if (figures) {
         side.figures = figures;
         const { totalBytes, processedBytes, remainingBytes, bytesPerSecond, elapsedMs, iterations } = figures;
-        progress(call.taskId, { totalBytes, processedBytes, remainingBytes, bytesPerSecond, elapsedMs, iterations });
+        // What is written anew while it is copied counts as remaining again: it may go back, and is whole only at the end.
+        const percent = totalBytes > 0 ? Math.min(99, Math.max(0, Math.floor((100 * (totalBytes - remainingBytes)) / totalBytes))) : 0;
+        progress(call.taskId, { totalBytes, processedBytes, remainingBytes, bytesPerSecond, elapsedMs, iterations, percent });
         if (call.postCopy && !posted && iterations >= postCopyAfterIterations) {
           posted = true;
           log(
