@@ -458,3 +458,28 @@ test("the certificate is renewed at two thirds of its life, with a new key", asy
   assert.equal(host.files.text("/etc/libvirt/pki/server-cert.pem"), stored().certificate);
   await host.stop();
 });
+
+test("a migration address that the certificate does not name yet has it renewed at once, and once", async () => {
+  const host = new SimulatedHost();
+  const authority = await sampleAuthority(host.clock.now());
+  const { request, privateKey } = await makeCertificateRequest(host.id);
+  const certificate = await authority.sign(request, 90, host.clock.now(), ["192.0.2.9"]);
+  host.identity = { hostId: host.id, serverUrl: "https://server:7444", authority: authority.pem, privateKey, certificate };
+  host.server.sign = (wanted) => authority.sign(wanted, 90, host.clock.now(), ["192.0.2.9", "2001:db8::7"]);
+  const asked = () => host.server.messages.filter(({ type }) => type === "renew-certificate").length;
+  host.server.put(sampleDocument("host", { migrationAddress: "192.0.2.9" }, { id: host.id }));
+  await host.start();
+  await host.clock.advance(1000);
+  assert.equal(asked(), 0, "that one it names already");
+  host.server.put(sampleDocument("host", { migrationAddress: "2001:db8:0::7" }, { id: host.id, generation: 2 }));
+  const deadline = performance.now() + 10_000;
+  const stored = () => JSON.parse(host.files.text(`${dataDirectory}/identity.json`) ?? "{}") as { certificate?: string };
+  while (stored().certificate === undefined && performance.now() < deadline) {
+    await host.clock.advance(100);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert.notEqual(stored().certificate ?? certificate, certificate);
+  await host.clock.advance(3_600_000);
+  assert.equal(asked(), 1);
+  await host.stop();
+});

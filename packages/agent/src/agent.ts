@@ -75,6 +75,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     dataDirectory: options.dataDirectory,
     migrationDirectory: options.migrationCertificateDirectory,
     identity: options.identity,
+    migrationAddress: () => kept.document("host", hostId)?.spec.migrationAddress,
     request: (certificateRequest) => link.send({ type: "renew-certificate", certificateRequest }),
     renewed: () => link.redial(),
   });
@@ -169,6 +170,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     localDisks: (vm) => equipment.localDisks(vm),
     volumePath: (volumeId) => equipment.volumePath(volumeId),
     certificateReady: () => haveMigrationCertificates(files, options.migrationCertificateDirectory),
+    certificateNames: (address) => certificates.names(address),
     progress: (task, fields) => link.send({ type: "progress", task, fields }),
     log: (task, text) => link.send({ type: "log", task, at: clock.now(), text }),
   });
@@ -227,6 +229,8 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         return againAfterMs === undefined ? undefined : { againAfterMs };
       }
       case "host":
+        touch("certificate", "-");
+        return host.look();
       case "host-inventory":
         return host.look();
       case "certificate":

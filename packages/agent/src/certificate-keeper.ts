@@ -1,9 +1,17 @@
 /**
- * Keeps this host's certificate fresh: asks for a new one at two thirds of its life, with a new key; takes it when it fits, for the
- * server link and for QEMU's migrations. Called under the key `certificate` and when the server sends one.
+ * Keeps this host's certificate fresh: asks for a new one at two thirds of its life and when the host gets another address for migrations,
+ * with a new key; takes it when it fits, for the server link and for QEMU's migrations. Called under the key `certificate` and when the server sends one.
  */
 import type { Clock, Logger } from "@sheaf/base";
-import { fits, makeCertificateRequest, renewalTime, writeIdentity, writeMigrationCertificates, type CertificateRequest } from "./certificates.ts";
+import {
+  fits,
+  makeCertificateRequest,
+  namesAddress,
+  renewalTime,
+  writeIdentity,
+  writeMigrationCertificates,
+  type CertificateRequest,
+} from "./certificates.ts";
 import type { Files, Identity } from "./ports.ts";
 
 export interface CertificateKeeperOptions {
@@ -13,6 +21,8 @@ export interface CertificateKeeperOptions {
   readonly dataDirectory: string;
   readonly migrationDirectory: string;
   readonly identity: Identity;
+  /** Where other hosts are to reach this one for migrations, if an operator has said so. */
+  readonly migrationAddress: () => string | undefined;
   /** Sends the request; the answer comes to `received`. */
   readonly request: (pem: string) => void;
   readonly renewed: () => void;
@@ -26,6 +36,8 @@ export class CertificateKeeper {
   readonly #options: CertificateKeeperOptions;
   #identity: Identity;
   #asked: CertificateRequest | null = null;
+  /** Asked for once: a server that does not put it in is not asked for ever. */
+  #askedFor: string | undefined;
 
   constructor(options: CertificateKeeperOptions) {
     this.#options = options;
@@ -37,14 +49,22 @@ export class CertificateKeeper {
   }
 
   async look(connected: boolean): Promise<{ againAfterMs: number }> {
-    const { clock, request, logger } = this.#options;
+    const { clock, request, logger, migrationAddress } = this.#options;
+    const address = migrationAddress();
+    const unnamed = address !== undefined && address !== this.#askedFor && !this.names(address);
     const dueInMs = renewalTime(this.#identity.certificate) - clock.now();
-    if (dueInMs > 0) return { againAfterMs: Math.min(dueInMs, lookAtMostMs) };
+    if (dueInMs > 0 && !unnamed && this.#asked === null) return { againAfterMs: Math.min(dueInMs, lookAtMostMs) };
     if (!connected) return { againAfterMs: 60_000 };
     this.#asked ??= await makeCertificateRequest(this.#identity.hostId);
-    logger.info({}, "the host's certificate is to be renewed");
+    this.#askedFor = address;
+    logger.info({ ...(unnamed ? { address } : {}) }, "the host's certificate is to be renewed");
     request(this.#asked.request);
     return { againAfterMs: askAgainMs };
+  }
+
+  /** Whether other hosts take this one for whom it is under that address. */
+  names(address: string): boolean {
+    return namesAddress(this.#identity.certificate, address);
   }
 
   /** The key is kept only together with its certificate: a crash before leaves the old pair, which still works. */

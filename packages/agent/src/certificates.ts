@@ -2,7 +2,9 @@
  * This host's identity on its disk: key, certificate and authority, also as the files QEMU's migration TLS wants. Requests are made
  * here; the key never leaves the host. Used by joining and by the agent, which renews the certificate at two thirds of its life.
  */
+import { X509Certificate } from "node:crypto";
 import "reflect-metadata"; // @peculiar/x509 looks for it when it is loaded
+
 import * as x509 from "@peculiar/x509";
 import { z } from "zod";
 import type { Files, Identity } from "./ports.ts";
@@ -37,6 +39,9 @@ export function renewalTime(certificate: string): number {
   const { notBefore, notAfter } = new x509.X509Certificate(certificate);
   return notBefore.getTime() + ((notAfter.getTime() - notBefore.getTime()) * 2) / 3;
 }
+
+/** Whether whoever connects to this address finds the certificate right. */
+export const namesAddress = (certificate: string, address: string): boolean => new X509Certificate(certificate).checkIP(address) !== undefined;
 
 /** Whether the certificate belongs to the key. */
 export async function fits(certificate: string, privateKey: string): Promise<boolean> {

@@ -38,6 +38,8 @@ export interface MigrationsOptions {
   /** Where a volume lies, or is to lie, on this host. */
   readonly volumePath: (volumeId: string) => string | undefined;
   readonly certificateReady: () => Promise<boolean>;
+  /** Whether the source will take this host for whom it is under that address. */
+  readonly certificateNames: (address: string) => boolean;
   readonly progress: (taskId: string, fields: Record<string, unknown>) => void;
   readonly log: (taskId: string, text: string) => void;
 }
@@ -111,12 +113,14 @@ export class Migrations {
   }
 
   async prepare(call: AgentCalls["migrate.prepare"]["in"], context: CallContext): Promise<AgentCalls["migrate.prepare"]["out"]> {
-    const { document, makeReady, exclusively, certificateReady, hypervisor, volumePath } = this.#options;
+    const { document, makeReady, exclusively, certificateReady, certificateNames, hypervisor, volumePath } = this.#options;
     const vm = await document(call.vmId, context.signal);
     return exclusively(call.vmId, async () => {
       const known = this.#side(call);
       if (known?.prepared) return known.prepared;
       if (!(await certificateReady())) throw refused("this host has no certificate for QEMU's migration yet");
+      if (!certificateNames(call.targetAddress))
+        throw refused(`the target host's certificate does not name ${call.targetAddress} yet: it is renewed within minutes of a change of address`);
       const there = await hypervisor.domain(call.vmId);
       if (there && !there.mark) throw refused("a domain of this id that Sheaf did not make is on the target host");
       if (there && there.state !== "stopped") throw refused(`the target host has a domain of it already, which is ${there.state}`);

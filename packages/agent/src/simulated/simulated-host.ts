@@ -127,5 +127,7 @@ export async function sampleAuthority(now: number): Promise<SampleAuthority> {
 async function sampleIdentity(hostId: string, now: number): Promise<Identity> {
   const authority = await sampleAuthority(now);
   const { request, privateKey } = await makeCertificateRequest(hostId);
-  return { hostId, serverUrl: "https://server:7444", certificate: await authority.sign(request, 90, now), privateKey, authority: authority.pem };
+  // The address that tests of migrations use.
+  const certificate = await authority.sign(request, 90, now, ["10.0.0.2"]);
+  return { hostId, serverUrl: "https://server:7444", certificate, privateKey, authority: authority.pem };
 }
