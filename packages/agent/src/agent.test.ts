@@ -431,6 +431,38 @@ test("a network is made by Sheaf where it is to be, told where it is missing, an
   await host.stop();
 });
 
+test("a managed network's uplink: tagged or not, changed, and given back", async () => {
+  const host = new SimulatedHost();
+  for (const name of ["eno1", "eno2"]) host.files.put(`/sys/class/net/${name}/address`, "52:54:00:00:00:09");
+  let generation = 0;
+  const wanted = async (spec: object) => {
+    host.server.put({ ...network({ bridge: "sheaf7", managed: true, ...spec }), generation: (generation += 1) });
+    if (generation === 1) await host.start();
+    await host.settle();
+    return host.server.part<{ state: string; problem?: string }>("network", ids.network, `status/hosts/${ids.host}`);
+  };
+  const ports = () => host.files.paths("/sys/class/net/sheaf7/brif").map((path) => path.split("/").at(-1));
+  const links = () => [...new Set(host.files.paths("/sys/class/net").map((path) => path.split("/")[4]))];
+  assert.equal((await wanted({ uplink: "eno1", vlan: 5 }))?.state, "ready");
+  assert.deepEqual(ports(), ["eno1.5"]);
+  await wanted({ uplink: "eno1", vlan: 6 });
+  assert.deepEqual(ports(), ["eno1.6"], "two VLANs on one bridge would be one network");
+  assert.ok(!links().includes("eno1.5"));
+  await wanted({ uplink: "eno2" });
+  assert.deepEqual(ports(), ["eno2"]);
+  await host.restart();
+  await wanted({ uplink: "eno1" });
+  assert.deepEqual(ports(), ["eno1"]);
+  host.processes.broken.set("ip link add link", "RTNETLINK answers: Operation not supported");
+  const refused = await wanted({ uplink: "eno1", vlan: 7 });
+  assert.match(refused?.problem ?? "", /kernel knows no VLANs.*VLAN 7 on eno1.*8021q/);
+  await wanted({ uplink: "eno1" });
+  host.server.remove("network", ids.network, true);
+  await host.settle();
+  assert.deepEqual(links().sort(), ["br0", "eno1", "eno2"]);
+  await host.stop();
+});
+
 test("the certificate is renewed at two thirds of its life, with a new key", async () => {
   const host = new SimulatedHost();
   const authority = await sampleAuthority(host.clock.now());

@@ -13,7 +13,7 @@ export class SimulatedProcesses implements Processes {
   readonly #files: SimulatedFiles;
   /** Every run, as one line. */
   readonly runs: string[] = [];
-  /** Programs that fail, with their last words. */
+  /** Programs that fail, with their last words; more words (`ip link add`) narrow it. */
   readonly broken = new Map<string, string>();
 
   constructor(files: SimulatedFiles) {
@@ -22,7 +22,8 @@ export class SimulatedProcesses implements Processes {
 
   async run(program: string, words: readonly string[]): Promise<ProcessResult> {
     this.runs.push(`${program} ${words.join(" ")}`);
-    const problem = this.broken.get(program) ?? this.broken.get(`${program} ${words[0] ?? ""}`);
+    const line = [program, ...words].join(" ");
+    const problem = [...this.broken].find(([start]) => line === start || line.startsWith(`${start} `))?.[1];
     if (problem !== undefined) return failed(problem);
     if (program === "qemu-img") return this.#qemuImg(words);
     if (program === "ip") return this.#ip(words);
@@ -90,8 +91,13 @@ export class SimulatedProcesses implements Processes {
       if (added[2] === "bridge") this.#files.put(`/sys/class/net/${added[1]}/bridge/stp_state`, "0");
       return done();
     }
-    const gone = /^link delete dev (\S+)/.exec(text);
-    if (gone) void this.#files.remove(`/sys/class/net/${gone[1]}`);
+    const gone = /^link delete dev (\S+)/.exec(text)?.[1];
+    const port = /^link set dev (\S+) (?:master (\S+)|nomaster)/.exec(text);
+    for (const name of [gone, port?.[1]])
+      if (name !== undefined)
+        for (const path of this.#files.paths("/sys/class/net")) if (path.endsWith(`/brif/${name}`)) void this.#files.remove(path);
+    if (gone !== undefined) void this.#files.remove(`/sys/class/net/${gone}`);
+    if (port?.[2] !== undefined) this.#files.put(`/sys/class/net/${port[2]}/brif/${port[1]}`, "");
     return done();
   }
 }

@@ -318,6 +318,13 @@ const cases: readonly Case[] = [
     at: "/spec/subnets/0/gateway",
   },
   {
+    what: "a VLAN on a bridge that Sheaf does not make",
+    do: () => ["POST", "/networks", { name: "bad", spec: { bridge: "br9", vlan: 5 } }],
+    status: 400,
+    code: "invalid-input",
+    at: "/spec/vlan",
+  },
+  {
     what: "a range that ends before it begins",
     do: () => [
       "POST",

@@ -18,7 +18,10 @@ export const networkRules: KindRules<"network"> = {
 };
 
 function checked(work: Work, spec: SpecOf<"network">): SpecOf<"network"> {
-  if (spec.vlan !== undefined && spec.managed && spec.uplink === undefined)
+  for (const field of ["vlan", "uplink"] as const)
+    if (spec[field] !== undefined && !spec.managed)
+      throw invalid(`/spec/${field}`, "goes with managed: true: what an existing bridge is connected to is set on the host");
+  if (spec.vlan !== undefined && spec.uplink === undefined)
     throw invalid("/spec/uplink", "is needed for a VLAN on a bridge that Sheaf makes");
   for (const [index, subnet] of spec.subnets.entries()) {
     const at = `/spec/subnets/${index}`;
