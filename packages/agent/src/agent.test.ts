@@ -79,6 +79,32 @@ test("cut off from the server, a crashed machine is restarted by its policy, and
   host.server.reachable = true;
   await host.clock.advance(15_000);
   assert.deepEqual([seen(host)?.state, seen(host)?.restarts], ["running", 1]);
+  const history = seen(host)?.history ?? [];
+  assert.deepEqual(
+    history.map(({ state }) => state),
+    ["preparing", "starting", "running", "crashed", "starting", "running"],
+  );
+  assert.match(history[3]?.reason ?? "", /crashed/);
+  const crashedAt = history[3]?.at ?? 0;
+  assert.ok(crashedAt > (history[2]?.at ?? 0) + 60_000 && (history[4]?.at ?? 0) >= crashedAt + 1000, JSON.stringify(history));
+  await host.stop();
+});
+
+test("a machine's history holds the latest of what happened, also across restarts of the agent, and no more", async () => {
+  const host = await siteHost([pool(), network(), image(), volume(), vm({ restart: { maximumTries: 100, delayMs: 0 } })]);
+  host.server.reachable = false;
+  host.server.cut();
+  for (let crash = 0; crash < 10; crash += 1) {
+    await host.clock.advance(60_000);
+    host.hypervisor.stop(ids.vm, "crashed");
+    if (crash === 5) await host.restart();
+  }
+  await host.clock.advance(1000);
+  host.server.reachable = true;
+  await host.clock.advance(30_000);
+  const states = (seen(host)?.history ?? []).map(({ state }) => state);
+  assert.equal(states.length, 12);
+  assert.deepEqual(states.slice(-3), ["crashed", "starting", "running"], "a restart without delay is no reason to leave the crash out");
   await host.stop();
 });
 

@@ -114,7 +114,7 @@ export class MachineEquipment {
     const networkDocuments = new Map(kept.documents("network").map((network) => [network.id, network]));
     const seed = seedContent(vm, networkDocuments);
     await writeSeed(files, seedPath(dataDirectory, vm.id), seed);
-    const memory = kept.machine(vm.id) ?? newMachineMemory(0);
+    const memory = kept.machine(vm.id) ?? newMachineMemory(this.#options.clock.now());
     await kept.putMachine(vm.id, { ...memory, seedDigest: seedDigest(seed) });
   }
 

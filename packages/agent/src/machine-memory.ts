@@ -27,6 +27,8 @@ export const MachineMemory = z.looseObject({
   /** Newest generation of the spec that was wholly acted on, be it by giving up. */
   observedGeneration: z.int(),
   restarts: z.int(),
+  /** The latest states, oldest first, `historyLength` at most. */
+  history: z.array(z.looseObject({ at: z.int(), state: z.enum(vmAgentStates), reason: z.string().optional() })).optional(),
   /** When it crashed or failed to start, within the last ten minutes, oldest first. */
   failures: z.array(z.int()),
   /** Generation and start request at which it was given up as failed: a newer one of either tries again. */
@@ -53,6 +55,8 @@ export const MachineMemory = z.looseObject({
 });
 export type MachineMemory = Readonly<z.infer<typeof MachineMemory>>;
 
+export const historyLength = 12;
+
 export const newMachineMemory = (now: number): MachineMemory => ({
   startRequestSeen: 0,
   observedGeneration: 0,
@@ -60,6 +64,7 @@ export const newMachineMemory = (now: number): MachineMemory => ({
   since: now,
   expectRunning: false,
   restarts: 0,
+  history: [{ at: now, state: "preparing" }],
   failures: [],
   pendingChanges: [],
 });

@@ -276,6 +276,7 @@ export class MachineReconciler {
       since: memory.since,
       startRequestSeen: memory.startRequestSeen,
       restarts: memory.restarts,
+      ...(memory.history === undefined ? {} : { history: [...memory.history] }),
       pendingChanges: [...memory.pendingChanges],
       ...(reason === undefined ? {} : { reason }),
       ...(problem === undefined ? {} : { problem }),

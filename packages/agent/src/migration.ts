@@ -295,6 +295,7 @@ export class Migrations {
       held: { epoch: call.newEpoch, incarnation },
       state: "running",
       since: clock.now(),
+      history: [{ at: clock.now(), state: "running", reason: "it came from another host" }],
       reason: undefined,
       problem: undefined,
       startRequestSeen: spec?.startRequest ?? memory.startRequestSeen,

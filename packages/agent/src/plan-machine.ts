@@ -6,7 +6,7 @@
  */
 import { type RecordOf, type VmObservation } from "@sheaf/model";
 import type { Welcome } from "./kept-state.ts";
-import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
+import { historyLength, type MachineMemory, newMachineMemory } from "./machine-memory.ts";
 import type { Domain } from "./ports.ts";
 
 export type Step =
@@ -459,7 +459,9 @@ const stillStopping = (vm: Vm, memory: MachineMemory, now: number): number | und
 
 function entered(memory: MachineMemory, state: VmObservation["state"], now: number, reason?: string): MachineMemory {
   if (memory.state === state && memory.reason === reason) return memory;
-  return { ...memory, state, since: memory.state === state ? memory.since : now, reason };
+  if (memory.state === state) return { ...memory, reason };
+  const history = [...(memory.history ?? []), { at: now, state, ...(reason === undefined ? {} : { reason }) }].slice(-historyLength);
+  return { ...memory, state, since: now, reason, history };
 }
 
 /** After a step that the hypervisor refused: counts as a failed try where it was the start, is kept as the problem in any case. */
@@ -468,13 +470,14 @@ export function afterRefusal(it: Pick<Situation, "now">, vm: Vm, memory: Machine
   if (step.do !== "start" && step.do !== "define" && step.do !== "seed") return next;
   const failures = [...recent(memory.failures, it.now), it.now];
   const givenUp = failures.length > vm.spec.restart.maximumTries ? { generation: vm.generation, startRequest: vm.spec.startRequest } : undefined;
+  const after = givenUp
+    ? entered(next, "failed", it.now, "it was given up after too many failures")
+    : entered(next, "starting", it.now, "its start failed and is tried again");
   return {
-    ...next,
+    ...after,
     failures,
     givenUp,
-    state: givenUp ? "failed" : "starting",
     since: it.now,
-    reason: givenUp ? "it was given up after too many failures" : "its start failed and is tried again",
     ...(givenUp ? { observedGeneration: vm.generation } : {}),
   };
 }

@@ -214,6 +214,8 @@ export const VmObservation = z.looseObject({
   startRequestSeen: z.int(),
   startedAt: Timestamp.optional(),
   restarts: z.int(),
+  /** Its latest states, oldest first: what happened while its host was cut off is told here. Times are the host's. */
+  history: z.array(z.looseObject({ at: Timestamp, state: z.enum(vmAgentStates), reason: z.string().optional() })).optional(),
   /** Spec changes that wait for the next start, each as a sentence. */
   pendingChanges: z.array(z.string()),
   /** What went wrong and what to do; set together with `failed`, and kept while a retry is under way. */

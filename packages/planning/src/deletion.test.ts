@@ -50,7 +50,12 @@ test("a machine on the move is not taken apart", () => {
 });
 
 test("what others refer to waits, and so does what another controller has to release", () => {
-  const pool = record("pool", ids.pool, { type: "shared", path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 }, { deletedAt: 5 });
+  const pool = record(
+    "pool",
+    ids.pool,
+    { type: "shared", path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 },
+    { deletedAt: 5 },
+  );
   assert.deepEqual(plan(pool, { referredBy: "3 volumes lie in it" }), { step: "wait", for: "3 volumes lie in it" });
   assert.equal(plan(pool).step, "remove");
   assert.deepEqual(plan(vm({}, { deletedAt: 5, finalizers: ["domain", "backup"] })), { step: "wait", for: "backup to be released" });

@@ -74,7 +74,8 @@ test("a running machine that uses its host's own CPU moves only where that CPU's
 });
 
 test("a stopped machine is refused with the names of the disks that keep it", () => {
-  const pool = (type: "local" | "shared") => () => record("pool", ids.pool, { type, path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 });
+  const pool = (type: "local" | "shared") => () =>
+    record("pool", ids.pool, { type, path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 });
   assert.equal(stoppedMoveRefusal([volume()], pool("shared")), null);
   assert.equal(stoppedMoveRefusal([], pool("local")), null);
   assert.match(stoppedMoveRefusal([volume()], pool("local")) ?? "", /its disk volume-a lies on its host alone/);

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { ids, placedOn, record, vm, volume } from "./record.test-support.ts";
 import { planVolumeHome, shapeOf, type VolumeHomeInput } from "./volume-home.ts";
 
-const pool = (type: "local" | "shared") => record("pool", ids.pool, { type, path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 });
+const pool = (type: "local" | "shared") =>
+  record("pool", ids.pool, { type, path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 });
 const plan = (one: VolumeHomeInput["volume"], rest: Partial<VolumeHomeInput> = {}) =>
   planVolumeHome({ volume: one, owner: undefined, pool: pool("shared"), original: undefined, hostExists: true, ...rest });
 const owner = vm({}, { placement: placedOn(ids.host) });

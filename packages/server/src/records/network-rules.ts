@@ -21,8 +21,7 @@ function checked(work: Work, spec: SpecOf<"network">): SpecOf<"network"> {
   for (const field of ["vlan", "uplink"] as const)
     if (spec[field] !== undefined && !spec.managed)
       throw invalid(`/spec/${field}`, "goes with managed: true: what an existing bridge is connected to is set on the host");
-  if (spec.vlan !== undefined && spec.uplink === undefined)
-    throw invalid("/spec/uplink", "is needed for a VLAN on a bridge that Sheaf makes");
+  if (spec.vlan !== undefined && spec.uplink === undefined) throw invalid("/spec/uplink", "is needed for a VLAN on a bridge that Sheaf makes");
   for (const [index, subnet] of spec.subnets.entries()) {
     const at = `/spec/subnets/${index}`;
     const base = parseIp(subnet.cidr.split("/")[0] ?? "");
