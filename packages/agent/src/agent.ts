@@ -22,6 +22,7 @@ import { LiveChanges } from "./live-changes.ts";
 import { logRing } from "./log-ring.ts";
 import { MachineEquipment } from "./machine-equipment.ts";
 import { MachineReconciler } from "./machine-reconciler.ts";
+import { MachineSnapshots } from "./machine-snapshots.ts";
 import { Migrations } from "./migration.ts";
 import { NetworkReconciler } from "./network-reconciler.ts";
 import { PerKey } from "./per-key.ts";
@@ -159,8 +160,9 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     host: () => host.rendering,
     changed: (machineId) => touch("vm", machineId),
   });
+  const snapshots = new MachineSnapshots({ kept, files, hypervisor, logger });
   const migrations = new Migrations({
-    ...{ hostId, clock, logger, kept, hypervisor },
+    ...{ hostId, clock, logger, kept, hypervisor, snapshots },
     exclusively: withMachine,
     document: (machineId, signal) => intake.machine(machineId, signal),
     makeReady: (vm, disks, signal) => equipment.makeReady(vm, disks, signal),
@@ -210,7 +212,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     const [kind = "", id = ""] = key.split("/");
     switch (kind) {
       case "vm":
-        if (intake.synced && !kept.document("vm", id)?.status.migration && kept.document("vm", id)) migrations.settled(id);
+        if (intake.synced) await afterMigration(id);
         return machines.reconcile(id);
       case "volume":
         return (await equipment.releasedVolume(id)) ? undefined : volumes.reconcile(id);
@@ -238,6 +240,14 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       default:
         return undefined;
     }
+  }
+
+  /** The server says that the machine does not move: what a broken-off move left is put right. */
+  async function afterMigration(id: string): Promise<void> {
+    const vm = kept.document("vm", id);
+    if (!vm || vm.status.migration) return;
+    migrations.settled(id);
+    if (vm.placement?.host === hostId && !migrations.active(id) && vm.deletedAt === undefined) await snapshots.bringBack(vm);
   }
 
   const keys = new PerKey({

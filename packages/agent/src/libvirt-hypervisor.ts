@@ -23,6 +23,9 @@ import {
   MetadataType,
   parameter,
   ShutdownFlag,
+  SnapshotCreateFlag,
+  SnapshotDeleteFlag,
+  SnapshotListFlag,
   type Transport,
   UndefineFlag,
   XmlFlag,
@@ -251,6 +254,28 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
       const { hungCalls } = client.health();
       return hungCalls > 0 ? [`${hungCalls} calls to libvirtd got no answer in time: look at the host's storage; other machines are served`] : [];
     },
+    snapshots: (uuid) =>
+      use(async (to) => {
+        const found = await to.snapshots.list({ uuid }, SnapshotListFlag.topological, ask);
+        if (found.length === 0) return [];
+        const current = await to.snapshots.current({ uuid }, ask);
+        const described = found.map(async (each) => ({
+          xml: await to.snapshots.getXml(each, XmlFlag.secure, ask),
+          current: each.name === current?.name,
+        }));
+        return Promise.all(described);
+      }),
+    forgetSnapshots: (uuid) =>
+      use(async (to) => {
+        // Children first: a snapshot that goes gives its children to its parent, which writes them all anew.
+        const found = await to.snapshots.list({ uuid }, SnapshotListFlag.topological, ask);
+        for (const each of found.toReversed()) await to.snapshots.delete(each, SnapshotDeleteFlag.metadataOnly, act);
+      }),
+    defineSnapshots: (uuid, snapshots) =>
+      use(async (to) => {
+        const { redefine, current } = SnapshotCreateFlag;
+        for (const each of snapshots) await to.snapshots.create({ uuid }, each.xml, redefine | (each.current ? current : 0), act);
+      }),
     migration: (uuid) => use(async (to) => libvirtMigration(uuid, await to.openMigration(act), translate)),
     job: (uuid, which) =>
       use(async (to) => {

@@ -234,3 +234,49 @@ test("begin is refused for another epoch, a stopped machine, and on a host that 
   await a.stop();
   await b.stop();
 });
+
+const snapshots = [
+  { xml: "<domainsnapshot><name>before</name></domainsnapshot>", current: false },
+  { xml: "<domainsnapshot><name>after</name></domainsnapshot>", current: true },
+];
+const aside = `/mnt/shared/sheaf/volumes/${ids.volume}.qcow2.snapshots`;
+
+test("snapshots inside shared disks come along", async () => {
+  const it = await pair(true);
+  const { a, b, call } = it;
+  a.hypervisor.known.set(ids.vm, snapshots);
+  const { performed } = await untilPerformed(it);
+  // One directory, seen by both.
+  b.files.put(aside, a.files.text(aside) ?? "");
+  await move(it);
+  const { cookie } = await through(it, b.server.call("migrate.finish", { ...call, cookie: performed.cookie, cancelled: false, newEpoch: 2 }));
+  assert.deepEqual(b.hypervisor.known.get(ids.vm), snapshots);
+  assert.equal(b.files.text(aside), null);
+  await through(it, a.server.call("migrate.confirm", { ...call, cookie, cancelled: false }));
+  await settled(it, target, 2);
+});
+
+test("snapshots are back after a move that was given up, also when the agent was killed before it was begun", async () => {
+  const it = await pair(true);
+  const { a, b, call } = it;
+  a.hypervisor.known.set(ids.vm, snapshots);
+  const { performed } = await untilPerformed(it);
+  const { cookie } = await through(it, b.server.call("migrate.finish", { ...call, cookie: performed.cookie, cancelled: true, newEpoch: 1 }));
+  await through(it, a.server.call("migrate.confirm", { ...call, cookie, cancelled: true }));
+  assert.deepEqual(a.hypervisor.known.get(ids.vm), snapshots);
+
+  a.hypervisor.refusals.set("begin", "the daemon says no");
+  await assert.rejects(through(it, a.server.call("migrate.begin", { ...call, taskId: sampleId(81) })), /says no/);
+  assert.equal(a.hypervisor.known.get(ids.vm), undefined);
+  await a.restart();
+  await settled(it, ids.host, 1);
+  assert.deepEqual(a.hypervisor.known.get(ids.vm), snapshots);
+  assert.equal(a.files.text(aside), null);
+});
+
+test("a machine with snapshots is not moved by copying its disks, and nothing is taken from it", async () => {
+  const it = await pair(false);
+  it.a.hypervisor.known.set(ids.vm, snapshots);
+  await assert.rejects(through(it, it.a.server.call("migrate.begin", it.call)), /2 snapshots.*copied without them/);
+  assert.deepEqual(it.a.hypervisor.known.get(ids.vm), snapshots);
+});

@@ -10,6 +10,7 @@ import { parseDomain } from "@sheaf/domain-xml";
 import { type RecordOf, SheafError } from "@sheaf/model";
 import type { CallContext } from "./call-dispatch.ts";
 import type { KeptState } from "./kept-state.ts";
+import type { MachineSnapshots } from "./machine-snapshots.ts";
 import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
 import { type Domain, type Hypervisor, HypervisorError, type JobFigures, type MigrationOptions, type MigrationSession } from "./ports.ts";
 
@@ -37,6 +38,7 @@ export interface MigrationsOptions {
   readonly localDisks: (vm: Vm) => readonly string[];
   /** Where a volume lies, or is to lie, on this host. */
   readonly volumePath: (volumeId: string) => string | undefined;
+  readonly snapshots: MachineSnapshots;
   readonly certificateReady: () => Promise<boolean>;
   /** Whether the source will take this host for whom it is under that address. */
   readonly certificateNames: (address: string) => boolean;
@@ -103,6 +105,7 @@ export class Migrations {
       if (!vm || !held || held.epoch !== call.epoch) throw refused(`this host holds it under epoch ${held?.epoch ?? "none"}, not ${call.epoch}`);
       const copyDisks = call.sharedStorage ? [] : await this.#targets(call.vmId, localDisks(vm));
       const options = this.#migrationOptions(call, domain, { copyDisks });
+      await this.#options.snapshots.putAside(vm, call.sharedStorage);
       const side = await this.#open(call, options);
       await this.#note(call, { role: "source", phase: "begun" });
       const { cookie, xml } = await hypervisorStep(side, () => side.session.begin(options));
@@ -278,8 +281,19 @@ export class Migrations {
     const running = after?.state === "running" || after?.state === "paused";
     if (after && running) await this.#keepArrived(call, after);
     this.#end(call.vmId);
-    await arrived(kept.document("vm", call.vmId), { epoch: call.newEpoch, incarnation: this.#incarnation(call.vmId) });
+    const vm = kept.document("vm", call.vmId);
+    await arrived(vm, { epoch: call.newEpoch, incarnation: this.#incarnation(call.vmId) });
+    if (vm && running) await this.#bringBackSnapshots(vm);
     return { cookie, running };
+  }
+
+  /** A move has not failed because of them: they are tried again at the next look at the machine. */
+  async #bringBackSnapshots(vm: Vm): Promise<void> {
+    await this.#options.snapshots
+      .bringBack(vm)
+      .catch((error: unknown) =>
+        this.#options.logger.warn({ vm: vm.id, reason: String(error) }, "a machine's snapshots could not be brought back yet"),
+      );
   }
 
   /** The guest runs here: its domain carries the new epoch, so that it is known for what it is after any crash. */
@@ -353,6 +367,8 @@ export class Migrations {
     if (domain?.mark && domain.state === "paused" && domain.reason !== "user" && domain.reason !== "io-error") await hypervisor.resume(call.vmId);
     const memory = kept.machine(call.vmId);
     if (memory) await kept.putMachine(call.vmId, { ...memory, migration: undefined });
+    const vm = kept.document("vm", call.vmId);
+    if (vm) await this.#bringBackSnapshots(vm);
     const after = await hypervisor.domain(call.vmId);
     return { running: after?.state === "running" || after?.state === "paused" };
   }

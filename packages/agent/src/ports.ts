@@ -195,6 +195,12 @@ export interface JobFigures {
   readonly downtimeMs: number;
 }
 
+export interface SnapshotDescription {
+  readonly xml: string;
+  /** The one that the guest's present state comes from. */
+  readonly current: boolean;
+}
+
 export interface MigrationOptions {
   readonly name: string;
   /** Definition that the target keeps. */
@@ -273,6 +279,12 @@ export interface Hypervisor {
   /** What is wrong with the daemon, for people; none when all is well. */
   problems(): readonly string[];
   migration(uuid: string): Promise<MigrationSession>;
+  /** Snapshots inside the domain's disks, parents before their children. */
+  snapshots(uuid: string): Promise<readonly SnapshotDescription[]>;
+  /** Takes what the hypervisor knows of them away; they themselves stay inside the disks. */
+  forgetSnapshots(uuid: string): Promise<void>;
+  /** Lets the hypervisor know of snapshots that are inside the disks. Those it knows are replaced. */
+  defineSnapshots(uuid: string, snapshots: readonly SnapshotDescription[]): Promise<void>;
   /** Of the job that runs now, or of the one that just ended. `null`: none. */
   job(uuid: string, which: "running" | "completed"): Promise<JobFigures | null>;
   abortJob(uuid: string): Promise<void>;

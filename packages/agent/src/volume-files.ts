@@ -1,6 +1,7 @@
 /** The files of volumes, by qemu-img: making, growing, measuring. Called by the volume reconciler alone. */
 import { SheafError } from "@sheaf/model";
 import { z } from "zod";
+import { snapshotsPath } from "./machine-snapshots.ts";
 import type { Files, Processes } from "./ports.ts";
 import { runOrFail } from "./program.ts";
 
@@ -76,6 +77,7 @@ export class VolumeFiles {
   async remove(path: string): Promise<void> {
     await this.#files.remove(path);
     await this.#files.remove(`${path}.new`);
+    await this.#files.remove(snapshotsPath(path));
   }
 
   #run(programArguments: readonly string[], what: string, deadlineMs: number): Promise<string> {

@@ -11,6 +11,11 @@ export function snapshotCalls({ call }: Pick<Caller, "call">) {
       (await call("domainListAllSnapshots", { domain: ref(domain), needResults: true, flags }, options)).snapshots,
     lookupByName: async (domain: DomainHandle, name: string, options?: CallOptions) =>
       (await call("domainSnapshotLookupByName", { domain: ref(domain), name, flags: 0 }, options)).snapshot,
+    /** `null`: none of them is current. */
+    current: async (domain: DomainHandle, options?: CallOptions) =>
+      (await call("domainHasCurrentSnapshot", { domain: ref(domain), flags: 0 }, options)).exists
+        ? (await call("domainSnapshotCurrent", { domain: ref(domain), flags: 0 }, options)).snapshot
+        : null,
     getXml: async (snapshot: SnapshotReference, flags = 0, options?: CallOptions) =>
       (await call("domainSnapshotGetXmlDesc", { snapshot, flags }, options)).xml,
     revert: async (snapshot: SnapshotReference, flags = 0, options?: CallOptions) =>

@@ -13,6 +13,7 @@ import {
   type JobFigures,
   type MigrationSession,
   type Scope,
+  type SnapshotDescription,
 } from "../ports.ts";
 
 interface SimulatedDomain {
@@ -48,6 +49,8 @@ export class SimulatedHypervisor implements Hypervisor {
   /** What libvirtd would start by itself. */
   readonly autostarted = new Set<string>();
   connected = true;
+  /** What it knows of snapshots, by machine. */
+  readonly known = new Map<string, readonly SnapshotDescription[]>();
   /** Guests that do not listen to the power button. */
   readonly deaf = new Set<string>();
 
@@ -238,6 +241,21 @@ export class SimulatedHypervisor implements Hypervisor {
     return this.connected ? [] : ["libvirtd does not answer"];
   }
 
+  async snapshots(uuid: string): Promise<readonly SnapshotDescription[]> {
+    this.#mustAnswer();
+    return this.known.get(uuid) ?? [];
+  }
+
+  async forgetSnapshots(uuid: string): Promise<void> {
+    await this.#begin("forget-snapshots", uuid);
+    this.known.delete(uuid);
+  }
+
+  async defineSnapshots(uuid: string, snapshots: readonly SnapshotDescription[]): Promise<void> {
+    await this.#begin("define-snapshots", uuid);
+    this.known.set(uuid, snapshots);
+  }
+
   async migration(uuid: string): Promise<MigrationSession> {
     this.#mustAnswer();
     let role: "source" | "target" | null = null;
@@ -246,7 +264,11 @@ export class SimulatedHypervisor implements Hypervisor {
     const session = {
       open: true,
       begin: async () => {
+        await this.#begin("begin", uuid);
         const found = await this.#running(uuid);
+        const snapshots = this.known.get(uuid)?.length ?? 0;
+        if (snapshots > 0)
+          throw new HypervisorError("refused", `Requested operation is not valid: cannot migrate domain with ${snapshots} snapshots`);
         role = "source";
         return { cookie: new Uint8Array([1]), xml: renderDescription(found.live ?? parseDomain("")) };
       },
