@@ -107,6 +107,7 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
     "stopping",
   ],
   ["no grace", { vm: machine({ power: "stopped", stopGraceMs: 0 }), domain: domain("running"), memory: ran() }, "destroy", "stopping"],
+  ["no grace this time", { vm: machine({ power: "stopped", stopGraceOnceMs: 0 }), domain: domain("running"), memory: ran() }, "destroy", "stopping"],
   [
     "stopped as wanted",
     { vm: machine({ power: "stopped" }), domain: domain("stopped", "shutdown"), memory: ran({ stopAskedAt: now - 5 }) },

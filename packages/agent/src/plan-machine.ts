@@ -277,13 +277,16 @@ function wantStopped(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   return { steps, memory: { ...rest, pendingChanges: [], ...(done ? { problem: undefined, observedGeneration: vm.generation } : {}) }, report: true };
 }
 
+const graceOf = ({ spec }: Vm): number => spec.stopGraceOnceMs ?? spec.stopGraceMs;
+
 function stopIt(it: Situation, vm: Vm, memory: MachineMemory, domain: Domain): Plan {
   const { now } = it;
   const askedAt = memory.stopAskedAt ?? now;
   const asked = { ...entered(memory, "stopping", now), stopAskedAt: askedAt };
-  const leftMs = askedAt + vm.spec.stopGraceMs - now;
+  const graceMs = graceOf(vm);
+  const leftMs = askedAt + graceMs - now;
   if (leftMs <= 0) {
-    const why = vm.spec.stopGraceMs === 0 ? "its power is to be cut at once" : `it did not shut down within ${vm.spec.stopGraceMs} ms`;
+    const why = graceMs === 0 ? "its power is to be cut at once" : `it did not shut down within ${graceMs} ms`;
     return { steps: [{ do: "destroy", why }], memory: { ...asked, reason: why }, report: true };
   }
   // A guest whose CPUs stand still sees no power button.
@@ -455,7 +458,7 @@ function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domai
 
 /** A guest that was asked to shut down and may still do so although it is to run again: its end is then no decision of its own. */
 const stillStopping = (vm: Vm, memory: MachineMemory, now: number): number | undefined =>
-  memory.stopAskedAt !== undefined && now - memory.stopAskedAt < Math.max(vm.spec.stopGraceMs, pressAgainMs) ? memory.stopAskedAt : undefined;
+  memory.stopAskedAt !== undefined && now - memory.stopAskedAt < Math.max(graceOf(vm), pressAgainMs) ? memory.stopAskedAt : undefined;
 
 function entered(memory: MachineMemory, state: VmObservation["state"], now: number, reason?: string): MachineMemory {
   if (memory.state === state && memory.reason === reason) return memory;

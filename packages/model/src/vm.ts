@@ -192,6 +192,8 @@ export const VmSpec = z.strictObject({
     .prefault({}),
   highlyAvailable: z.boolean().default(false),
   stopGraceMs: z.int().min(0).max(3_600_000).default(60_000),
+  /** Instead of it for the stop that was asked for last, where that named another. Set by the server. */
+  stopGraceOnceMs: z.int().min(0).max(3_600_000).optional(),
   protected: z.boolean().default(false),
 });
 export type VmSpec = z.infer<typeof VmSpec>;

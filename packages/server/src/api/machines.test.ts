@@ -161,7 +161,7 @@ test("verbs follow the state of the machine, and each has its receipt", async ()
   await done("resume", "running");
   await fixture.place(vm.id, host.id, "running");
   const stop = await done("stop", "stopped", { graceMs: 5000 });
-  assert.equal(stop.record.spec.stopGraceMs, 5000);
+  assert.deepEqual([stop.record.spec.stopGraceOnceMs, stop.record.spec.stopGraceMs], [5000, 60_000], "this stop alone: the machine's own stays");
   const off = await done("force-off", "stopped");
   assert.equal(off.task.host, host.id);
   await fixture.place(vm.id, host.id, "stopped");
@@ -169,7 +169,7 @@ test("verbs follow the state of the machine, and each has its receipt", async ()
   assert.equal(refused.body.code, "state-refused");
   assert.match(refused.body.detail, /it is stopped already/);
   const start = await done("start", "running");
-  assert.equal(start.record.spec.startRequest, 1);
+  assert.deepEqual([start.record.spec.startRequest, start.record.spec.stopGraceOnceMs], [1, undefined]);
   await fixture.place(vm.id, host.id, "running");
   const migrate = await verb("migrate", { bandwidthBytesPerSecond: 1000 });
   const task = (await fixture.get(`/tasks/${migrate.body.task}`)).body.spec;

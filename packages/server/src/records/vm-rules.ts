@@ -5,6 +5,7 @@ import { secretText } from "./present.ts";
 import type { Work } from "./record-services.ts";
 import { invalid } from "./refusals.ts";
 import { changedDisks, newDisks } from "./vm-disks.ts";
+import { ordinaryStop } from "./vm-verbs.ts";
 import { changedNics, defaultNics, newNics } from "./vm-nics.ts";
 
 type Spec = SpecOf<"vm">;
@@ -18,7 +19,7 @@ export const vmRules: KindRules<"vm"> = {
     const { disks, uses } = newDisks(work, given.disks);
     const nics = newNics(work, has(raw, "nics") ? given.nics : defaultNics(work));
     const spec: Spec = {
-      ...given,
+      ...ordinaryStop(given),
       startRequest: 0,
       disks,
       nics,
@@ -35,8 +36,11 @@ export const vmRules: KindRules<"vm"> = {
       throw new SheafError("state-refused", `Machine ${before.name} is moving to another host.`, { next: "Wait for the migration, or cancel it." });
     const { disks, uses } = changedDisks(work, before, given.disks);
     const starts = before.spec.power === "stopped" && given.power !== "stopped";
+    const once = before.spec.stopGraceOnceMs;
     const spec: Spec = {
-      ...given,
+      ...ordinaryStop(given),
+      // A stop that is under way keeps its grace, whatever else of the machine is changed.
+      ...(given.power !== "stopped" || once === undefined ? {} : { stopGraceOnceMs: once }),
       startRequest: before.spec.startRequest + (starts ? 1 : 0),
       disks,
       nics: changedNics(work, before, given.nics),

@@ -29,13 +29,17 @@ export class VmVerbs {
           throw new SheafError("state-refused", `Machine ${vm.name} cannot start: one of its disks is being copied.`, {
             next: "Wait until the copy is made.",
           });
-      return { ...vm.spec, power: "running", startRequest: vm.spec.startRequest + 1 };
+      return { ...ordinaryStop(vm.spec), power: "running", startRequest: vm.spec.startRequest + 1 };
     });
   }
 
   /** @param graceMs how long the guest may take to shut down, from now on; absent: as the machine says */
   stop(request: ChangeRequest, id: string, graceMs: number | undefined): Promise<Written> {
-    return this.#power(request, id, "stop", (vm) => ({ ...vm.spec, power: "stopped", ...(graceMs === undefined ? {} : { stopGraceMs: graceMs }) }));
+    return this.#power(request, id, "stop", ({ spec }) => ({
+      ...ordinaryStop(spec),
+      power: "stopped",
+      ...(graceMs === undefined ? {} : { stopGraceOnceMs: graceMs }),
+    }));
   }
 
   forceOff(request: ChangeRequest, id: string): Promise<Written> {
@@ -209,7 +213,7 @@ export class VmVerbs {
       vm.spec.nics.map(({ mac: _mac, addresses, ...nic }) => ({ ...nic, ...(addresses?.length === 0 ? { addresses } : {}) })),
     );
     const number = this.#services.numbers.claim(draft, "vm", id, undefined);
-    const spec: SpecOf<"vm"> = { ...vm.spec, disks, nics, cloudInit, power: "stopped", startRequest: 0, protected: false };
+    const spec: SpecOf<"vm"> = { ...ordinaryStop(vm.spec), disks, nics, cloudInit, power: "stopped", startRequest: 0, protected: false };
     const part = {
       ...storedPart<"vm">(vm),
       id,
@@ -275,6 +279,11 @@ export class VmVerbs {
       };
     });
   }
+}
+
+/** Without what one stop alone was to have. */
+export function ordinaryStop({ stopGraceOnceMs: _once, ...spec }: SpecOf<"vm">): SpecOf<"vm"> {
+  return spec;
 }
 
 function onHost(vm: Vm): Pick<NewTask, "host"> {
