@@ -4,6 +4,7 @@ import { apiPrefix, type WatchChange } from "@sheaf/contract";
 import { SheafError, taskProgress, taskState, type ProblemCode, problems, type TaskStatus } from "@sheaf/model";
 import type { Cli } from "./cli.ts";
 import { httpsTransport, readText } from "./https-transport.ts";
+import { everySecond, liveFigures, livePercent } from "./live-figures.ts";
 
 /** Calls `seen` with each change until it returns true, or `signal` ends it. */
 export async function follow(
@@ -68,8 +69,10 @@ export async function waitForTasks(cli: Cli, ids: readonly string[], label: stri
     const progress = taskProgress(status);
     const state = taskState(status);
     if (state === "waiting" || state === "running") {
-      if (progress?.percent !== undefined) shares.set(id, Math.min(1, progress.percent / 100));
-      if (progress) tell(`  ${name}: ${progress.message}`);
+      const live = "live" in status ? status.live : undefined;
+      const percent = livePercent(live) ?? progress?.percent;
+      if (percent !== undefined) shares.set(id, Math.min(1, percent / 100));
+      if (progress) tell(`  ${name}: ${progress.message} ${liveFigures(live)}`.trimEnd());
       return;
     }
     if (!open.delete(id)) return;
@@ -87,12 +90,20 @@ export async function waitForTasks(cli: Cli, ids: readonly string[], label: stri
       ),
     );
   };
-  for (const id of ids) {
+  const ask = async (id: string): Promise<number> => {
     const task = await client.task.get({ params: { id } });
-    revision = revision === 0 ? task.revision : Math.min(revision, task.revision);
     look(id, task.status as TaskStatus /* the record's schema is loose here */, task.spec.target.name);
+    return task.revision;
+  };
+  for (const id of ids) {
+    const asked = await ask(id);
+    revision = revision === 0 ? asked : Math.min(revision, asked);
   }
   if (open.size > 0) {
+    // For whoever watches: no watch tells the figures.
+    const [first] = open;
+    const stopAsking =
+      cli.terminal.interactive && open.size === 1 && first !== undefined ? everySecond(async () => void (await ask(first))) : () => {};
     await follow(cli, ids.length === 1 ? `kind=task&id=${ids[0]}` : "kind=task", revision, (change) => {
       if (open.has(change.id)) {
         if (change.record) {
@@ -101,7 +112,7 @@ export async function waitForTasks(cli: Cli, ids: readonly string[], label: stri
         } else open.delete(change.id);
       }
       return open.size === 0;
-    });
+    }).finally(stopAsking);
   }
   cli.terminal.progress("");
   const [first] = failures;
