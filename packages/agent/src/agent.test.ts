@@ -442,6 +442,22 @@ test("tasks are done once: not again after a restart of the agent, whatever is s
   await host.stop();
 });
 
+test("networks that a host is to use for its own traffic and does not have are told", async () => {
+  const host = await siteHost();
+  const problems = () => host.server.part<HostObservation>("host", ids.host)?.problems;
+  assert.deepEqual(problems(), []);
+  host.files.put("/sys/class/net/eno1/address", "52:54:00:00:00:09");
+  host.server.put(sampleDocument("host", { managementInterface: "eno1", storageInterface: "eno9", migrationAddress: "192.0.2.9" }, { id: ids.host }));
+  await host.clock.advance(1000);
+  assert.equal(problems()?.length, 2);
+  assert.match(problems()?.join("\n") ?? "", /no interface eno9.*storage/);
+  assert.match(problems()?.join("\n") ?? "", /no address 192\.0\.2\.9.*migrations/);
+  host.server.put(sampleDocument("host", { managementInterface: "eno1" }, { id: ids.host, generation: 2 }));
+  await host.clock.advance(1000);
+  assert.deepEqual(problems(), []);
+  await host.stop();
+});
+
 test("a network is made by Sheaf where it is to be, told where it is missing, and taken away when it is gone", async () => {
   const host = await siteHost(
     [network({ bridge: "sheaf7", managed: true }), network({ bridge: "nowhere" })].map((each, index) => ({ ...each, id: sampleId(30 + index) })),

@@ -74,18 +74,37 @@ export class HostKeeper {
       problems.push(`${kept.setAside} files of the agent could not be read and were set aside: see the folder set-aside in its data directory`);
     const intake = this.#options.intake();
     const orphans = new Set(domains.flatMap(({ uuid, mark }) => (mark && intake.synced && !intake.spokenOf(uuid) ? [uuid] : [])));
+    const addresses = await this.#addresses();
     const observation = await readInventory(files, {
       agentVersion: version,
       address,
       facts: this.#facts,
       domains,
       orphans,
-      problems: [...problems, ...pools.problems()],
-      addresses: await this.#addresses(),
+      problems: [...problems, ...pools.problems(), ...(await this.#missingNetworks(addresses))],
+      addresses,
     });
     // A hypervisor that has not been heard yet would look like a host without one.
     if (this.#facts || problems.length > 0) report(observation);
     return { againAfterMs: observation.problems.length > 0 ? lookAgainMs : lookEveryMs };
+  }
+
+  /** What the host's record names for its traffic, and it does not have. */
+  async #missingNetworks(addresses: ReadonlyMap<string, readonly string[]>): Promise<string[]> {
+    const { kept, hostId, files } = this.#options;
+    const { managementInterface, storageInterface, migrationAddress } = kept.document("host", hostId)?.spec ?? {};
+    const missing: string[] = [];
+    for (const [name, traffic] of [
+      [managementInterface, "management"],
+      [storageInterface, "storage"],
+    ] as const) {
+      if (name !== undefined && !(await files.facts(`/sys/class/net/${name}`)))
+        missing.push(`this host has no interface ${name}, which its record names for ${traffic}: correct the record, or the host's network`);
+    }
+    const own = [...addresses.values()].flat().map((address) => address.split("/", 1).join(""));
+    if (migrationAddress !== undefined && !own.includes(canonical(migrationAddress)))
+      missing.push(`this host has no address ${migrationAddress}, which its record names for migrations: machines cannot move here`);
+    return missing;
   }
 
   /** What the guest's agent says now, and when to ask again. */
@@ -124,6 +143,9 @@ export class HostKeeper {
     return found;
   }
 }
+
+/** As `ip` writes it: IPv6 shortened. */
+const canonical = (address: string): string => (address.includes(":") ? new URL(`http://[${address}]/`).hostname.slice(1, -1) : address);
 
 function parse(text: string): unknown {
   try {
