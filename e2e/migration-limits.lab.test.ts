@@ -23,6 +23,7 @@ before(
     });
     await until("the machine", 90_000, async () => ((await vm()).state === "running" ? true : undefined));
     await guestAnswers(await address());
+    for (const name of site.deployment.hosts.keys()) names.set((await site.deployment.client.host.get({ params: { id: name } })).id, name);
   },
   { timeout: 240_000 },
 );
@@ -55,6 +56,14 @@ async function migrate(body: Wishes): Promise<string> {
   const { task } = await site.deployment.client.vm.migrate({ params: { id: "writer" }, body });
   assert.ok(task !== undefined);
   return task;
+}
+
+/** Names of hosts by their ids. */
+const names = new Map<string, string>();
+function hostOf(id: string | undefined) {
+  const found = [...site.deployment.hosts.values()].map(({ host }) => host).find((host) => host.name === names.get(id ?? ""));
+  assert.ok(found);
+  return found;
 }
 
 /** It runs on, unharmed, where it was; and there alone. */
@@ -107,4 +116,48 @@ test("a guest that writes faster than it is copied goes over by post-copy", { ti
   assert.equal(later.bootId, first.bootId);
   assert.ok(later.counter > first.counter);
   await stayed(moved.placement?.host, first.bootId);
+});
+
+test("snapshots inside a shared disk come along, and can be gone back to", { timeout: 180_000 }, async () => {
+  const { id, placement } = await vm();
+  const source = hostOf(placement?.host);
+  const before = await guestAnswers(await address());
+  for (const name of ["first", "second"]) {
+    const { code, stderr } = await source.exec(["virsh", "snapshot-create-as", id, name]);
+    assert.equal(code, 0, stderr);
+  }
+  const progress = await ended(await migrate({}));
+  assert.equal(progress.state, "succeeded", progress.message);
+  const target = hostOf((await vm()).placement?.host);
+  assert.notEqual(target.name, source.name);
+  assert.match((await target.exec(["virsh", "snapshot-list", "--tree", id])).stdout, /^first\n\s+\|\s*\n\s+\+- second/);
+  assert.match((await target.exec(["virsh", "snapshot-info", "--current", id])).stdout, /Name:\s+second/);
+  await until("a counter beyond the snapshot's", 60_000, async () =>
+    (await guestAnswers(await address())).counter > before.counter + 50 ? true : undefined,
+  );
+  const later = await guestAnswers(await address());
+  const { code, stderr } = await target.exec(["virsh", "snapshot-revert", id, "first"]);
+  assert.equal(code, 0, stderr);
+  const again = await guestAnswers(await address());
+  assert.equal(again.bootId, before.bootId);
+  assert.ok(again.counter >= before.counter && again.counter < later.counter + 50, JSON.stringify([before, later, again]));
+  await stayed((await vm()).placement?.host, before.bootId);
+});
+
+test("a move goes over the address that its target names for migrations", { timeout: 120_000 }, async () => {
+  const { placement } = await vm();
+  const target = [...site.deployment.hosts.values()].map(({ host }) => host).find((host) => host.name !== names.get(placement?.host ?? ""));
+  assert.ok(target);
+  const migrationAddress = `${site.deployment.options.subnet}.9`;
+  await target.exec(["ip", "address", "add", `${migrationAddress}/24`, "dev", "br0"]);
+  await site.deployment.client.host.change({ params: { id: target.name }, body: { spec: { migrationAddress } } });
+  await until("the new certificate", 30_000, async () => {
+    const { stdout } = await target.exec(["openssl", "x509", "-in", "/var/lib/sheaf/certificate.pem", "-noout", "-text"]);
+    return stdout.includes(`IP Address:${migrationAddress}`) ? true : undefined;
+  });
+  const task = await migrate({ host: target.name });
+  const progress = await ended(task);
+  assert.equal(progress.state, "succeeded", progress.message);
+  const log = (await site.deployment.client.task.log({ params: { id: task } })).lines.map(({ text }) => text).join("\n");
+  assert.match(log, new RegExp(`copying to tcp://${migrationAddress.replaceAll(".", "\\.")}:`));
 });
