@@ -79,7 +79,7 @@ async function stayed(host: string | undefined, bootId: string): Promise<void> {
 test("a slow move tells its figures, keeps to its rate, and is cancelled half-way", { timeout: 120_000 }, async () => {
   const before = await vm();
   const { bootId } = await guestAnswers(await address());
-  const task = await migrate({ bandwidthBytesPerSecond: 4 * mib });
+  const task = await migrate({ bandwidthBytesPerSecond: 4 * mib, maximumDowntimeMs: 77 });
   const live = await until("figures", 60_000, async () => {
     const { live: figures } = await shown(task);
     return Number(figures?.["processedBytes"]) > 4 * mib && Number(figures?.["elapsedMs"]) > 2000 ? figures : undefined;
@@ -88,6 +88,8 @@ test("a slow move tells its figures, keeps to its rate, and is cancelled half-wa
   assert.ok(Number(live["percent"]) > 0 && Number(live["percent"]) < 100, String(live["percent"]));
   const rate = Number(live["processedBytes"]) / (Number(live["elapsedMs"]) / 1000);
   assert.ok(rate < 8 * mib, `${rate} bytes/s`);
+  const { stdout } = await hostOf(before.placement?.host).exec(["virsh", "migrate-getmaxdowntime", before.id]);
+  assert.equal(stdout.trim(), "77");
   await site.must("task", "cancel", task);
   assert.equal((await ended(task)).state, "cancelled");
   await stayed(before.placement?.host, bootId);

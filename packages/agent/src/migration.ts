@@ -204,7 +204,7 @@ export class Migrations {
     await this.#note(call, { role: "source", phase: "performing" });
     const { bandwidthBytesPerSecond, autoConverge, postCopy, uri } = call;
     const options: MigrationOptions = { ...side.options, uri, bandwidthBytesPerSecond, autoConverge, postCopy };
-    // Before it begins libvirt keeps it for the job to come; where it does not, it is set again below.
+    // libvirt keeps it for the job to come.
     await hypervisor.setMaximumDowntime(call.vmId, call.maximumDowntimeMs).catch(() => {});
     const stop = this.#watch(side, call);
     const onAbort = () => void hypervisor.abortJob(call.vmId).catch(() => {});

@@ -9,6 +9,7 @@ import {
   lostOrFenced,
   migrationCanBeCancelled,
   migrationMessages,
+  migrationSteps,
   migrationTable,
   nextMigrationStep,
   ownerOf,
@@ -210,7 +211,7 @@ export class MigrationDrive {
     this.#revision = outcome;
     this.#record = next;
     tasks.append(next.task, `${from} → ${step.state} (${event})`);
-    tasks.progress(next.task, { phase: step.state, message: migrationMessages[step.state] });
+    tasks.progress(next.task, { phase: step.state, message: migrationMessages[step.state], steps: migrationSteps(step.state) });
     logger.info({ vm: this.#vmId, task: next.task, from, to: step.state, why: event }, "a migration went on");
     return true;
   }
@@ -266,6 +267,7 @@ export class MigrationDrive {
       state: "succeeded",
       message: `moved from ${hostName(source, cache)} to ${hostName(target, cache)}${stats ? `, paused for ${stats.downtimeMs} ms` : ""}`,
       percent: 100,
+      steps: migrationSteps("confirmed"),
       startedAt,
       endedAt: clock.now(),
       result: { source, target, ...(stats ? { ...stats, bytes: stats.memoryBytes + stats.diskBytes } : {}) },

@@ -39,7 +39,10 @@ test("a machine moves with its disk: the epoch grows by one, the task tells the 
   assert.equal(world.cache.get("vm", vm)?.placement?.epoch, 2);
   assert.equal(world.cache.get("volume", volume)?.placement?.host, target);
   assert.equal(world.cache.get("volume", volume)?.placement?.epoch, 2);
-  const { result, message } = world.cache.get("task", task)?.status.controller ?? {};
+  const { result, message, steps } = world.cache.get("task", task)?.status.controller ?? {};
+  assert.deepEqual([...new Set(steps?.map(({ state }) => state))], ["done"]);
+  const copying = world.progress.find((fields) => fields["phase"] === "performed" && "steps" in fields)?.["steps"] as typeof steps; // as the drive told
+  assert.equal(copying?.find(({ state }) => state === "running")?.name, "memory and disks copied");
   assert.equal(result?.["downtimeMs"], 12);
   assert.equal(result?.["bytes"], 1024);
   assert.match(message ?? "", /moved from h1 to h2/);

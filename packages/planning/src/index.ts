@@ -6,6 +6,7 @@ export * from "./fail-over.ts";
 export * from "./fence.ts";
 export * from "./liveness.ts";
 export * from "./migrate.ts";
+export * from "./migration-steps.ts";
 export * from "./migration-target.ts";
 export * from "./receipts.ts";
 export * from "./volume-home.ts";
