@@ -18,6 +18,12 @@ export interface StepInput {
   readonly call: <M extends AgentMethod>(on: "source" | "target", method: M, parameters: AgentCalls[M]["in"]) => Promise<AgentCalls[M]["out"]>;
 }
 
+const lostAtTheEnd: NonNullable<MigrationRecord["problem"]> = {
+  code: "hypervisor-failed",
+  detail: "the guest did not run at the target when it had been taken over: what was in its memory is lost",
+  next: "see whether it runs; the log of the target's agent says why it was lost",
+};
+
 /** @throws what `call` throws */
 export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<StepAnswer> {
   const common: MigrationCall = {
@@ -78,7 +84,9 @@ export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<
     }
     case "settling": {
       const { state } = await call("target", "vm.probe", { vmId });
-      return { event: state === "running" ? "done" : state === "paused" || state === "incoming" ? "waiting" : "absent", learnt: {} };
+      if (state === "running") return { event: "done", learnt: {} };
+      if (state === "paused" || state === "incoming") return { event: "waiting", learnt: {} };
+      return { event: "absent", learnt: { problem: lostAtTheEnd } };
     }
     case "finished": {
       const answer = await call("source", "migrate.confirm", { ...common, cookie, cancelled: false });

@@ -262,16 +262,17 @@ export class MigrationDrive {
 
   #success(): TaskProgress {
     const { cache, clock } = this.#context;
-    const { source, target, startedAt, stats } = this.#record;
-    return {
-      state: "succeeded",
-      message: `moved from ${hostName(source, cache)} to ${hostName(target, cache)}${stats ? `, paused for ${stats.downtimeMs} ms` : ""}`,
-      percent: 100,
-      steps: migrationSteps("confirmed"),
+    const { source, target, startedAt, stats, problem } = this.#record;
+    const moved = `moved from ${hostName(source, cache)} to ${hostName(target, cache)}`;
+    const ended = {
       startedAt,
       endedAt: clock.now(),
       result: { source, target, ...(stats ? { ...stats, bytes: stats.memoryBytes + stats.diskBytes } : {}) },
     };
+    // It is there, and that is no success.
+    if (problem) return { state: "failed", message: `${moved}, but ${problem.detail}`, problem, ...ended };
+    const message = `${moved}${stats ? `, paused for ${stats.downtimeMs} ms` : ""}`;
+    return { state: "succeeded", message, percent: 100, steps: migrationSteps("confirmed"), ...ended };
   }
 
   #failure(): TaskProgress {

@@ -288,6 +288,24 @@ for (const state of calling)
         await world.close();
       });
 
+test("a guest that is lost when it has been taken over: it is the target's, and the task does not call that a success", async () => {
+  const { world, target, vm } = await runningMachine({ disk: "local" });
+  let hit = 0;
+  world.agents.moment = (call, moment) => {
+    if (call.method === "migrate.finish" && moment === "after" && (hit += 1) === 1) world.agents.powerOff(target);
+  };
+  const task = await world.addTask("migrate", "vm", vm);
+  await world.until(() => hit > 0, "the guest is lost");
+  world.agents.powerOn(target);
+  assert.equal(await world.taskEnds(task, 1_000_000), "failed");
+  const { message, problem } = world.cache.get("task", task)?.status.controller ?? {};
+  assert.match(message ?? "", /^moved from h1 to h2, but .*lost/);
+  assert.equal(problem?.code, "hypervisor-failed");
+  await settled(world, vm);
+  assert.equal(world.vmOn(vm), target, "and it runs there");
+  await world.close();
+});
+
 test("two servers in turn, each killed again and again: the machine moves at most once a task, and never runs twice", async () => {
   const { world, vm } = await runningMachine();
   for (let round = 0; round < 12; round += 1) {
