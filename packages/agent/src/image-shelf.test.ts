@@ -121,6 +121,19 @@ async function withoutDiskIn(host: SimulatedHost, poolId: string, number: number
   await host.clock.advance(1000);
 }
 
+test("a pool that hangs holds up neither another pool's images nor its own looks", async () => {
+  const shared = sampleDocument("pool", { type: "shared", path: "/mnt/shared/sheaf", imageCacheRatio: 0 }, { id: ids.shared, name: "shared" });
+  const host = await hostWith(pool(), shared);
+  host.files.put(`/mnt/shared/sheaf/images/${hexOf(5)}.qcow2`, contentOf(5));
+  host.files.put("/mnt/shared/sheaf/volumes/other.qcow2", "{}");
+  host.processes.hung.add("qemu-img info");
+  await host.clock.advance(130_000);
+  host.processes.hung.clear();
+  assert.equal(host.server.part<{ state: string }>("pool", ids.shared, `status/hosts/${ids.host}`)?.state, "ready");
+  await withDisk(host, 0);
+  await host.stop();
+});
+
 test("a CD that a machine has in its drive stays", async () => {
   const iso = sampleDocument(
     "image",

@@ -35,8 +35,8 @@ export class ImageShelf {
   /** By path: counts up with every use since this agent's start. */
   readonly #uses = new Map<string, number>();
   #count = 0;
-  /** One at a time: each goes by what the one before has left. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** By pool, one at a time: each goes by what the one before has left. A pool that hangs holds up itself alone. */
+  readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: ImageShelfOptions) {
     this.#options = options;
@@ -48,7 +48,7 @@ export class ImageShelf {
 
   /** Takes these images away, but for those that are in use. */
   drop(poolPath: string, path: string): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(poolPath, async () => {
       if (!(await this.#options.files.facts(path))) return;
       if (!(await this.#inUse(poolPath)).has(path)) await this.#take(poolPath, path);
     });
@@ -59,7 +59,7 @@ export class ImageShelf {
    * Where all is in use it does less.
    */
   makeRoom(poolPath: string, incomingBytes: number, spareBytes = 0): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(poolPath, async () => {
       const { files, pools } = this.#options;
       const pool = pools().find(({ spec }) => spec.path === poolPath);
       if (!pool) return;
@@ -149,9 +149,12 @@ export class ImageShelf {
     }
   }
 
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(work);
-    this.#turn = result.catch(() => {});
+  #inTurn<T>(poolPath: string, work: () => Promise<T>): Promise<T> {
+    const result = (this.#turns.get(poolPath) ?? Promise.resolve()).then(work);
+    this.#turns.set(
+      poolPath,
+      result.catch(() => {}),
+    );
     return result;
   }
 }

@@ -14,7 +14,7 @@ export interface PoolReconcilerOptions {
   readonly files: Files;
   /** Ends a look at storage that hangs. */
   readonly within: <T>(work: Promise<T>, limitMs: number, what: string) => Promise<T>;
-  /** Takes images out of the pool that are more than it gives room for. */
+  /** Takes images out of the pool that are more than it gives room for. Never rejects. */
   readonly trimImages: (poolPath: string) => Promise<void>;
   readonly report: (poolId: string, value: Seen | null) => void;
 }
@@ -26,6 +26,7 @@ export class PoolReconciler {
   readonly #options: PoolReconcilerOptions;
   readonly #seen = new Map<string, Seen>();
   #pulsePools = "";
+  readonly #trimming = new Set<string>();
 
   constructor(options: PoolReconcilerOptions) {
     this.#options = options;
@@ -64,6 +65,7 @@ export class PoolReconciler {
     this.#seen.set(poolId, seen);
     report(poolId, seen);
     await this.#tellPulse();
+    if (seen.state === "ready") this.#trim(poolId, pool.spec.path);
     return { againAfterMs: lookEveryMs };
   }
 
@@ -80,6 +82,13 @@ export class PoolReconciler {
     this.#pulsePools = text;
   }
 
+  /** Beside the looks: with many disks it takes a while, and on storage that hangs for ever. */
+  #trim(poolId: string, path: string): void {
+    if (this.#trimming.has(poolId)) return;
+    this.#trimming.add(poolId);
+    void this.#options.trimImages(path).finally(() => this.#trimming.delete(poolId));
+  }
+
   async #look(pool: RecordOf<"pool">): Promise<Seen> {
     const { files } = this.#options;
     const { path, type } = pool.spec;
@@ -87,7 +96,6 @@ export class PoolReconciler {
     if (type === "shared" && !(await files.facts(path)))
       throw new Error(`the directory ${path} of this shared pool is not on this host (is it mounted?)`);
     for (const directory of ["volumes", "images"]) await files.makeDirectory(`${path}/${directory}`, 0o755);
-    await this.#options.trimImages(path);
     const { capacityBytes, availableBytes } = await files.space(path);
     // In steps, so that a guest's every write does not make news.
     const step = Math.max(16 * 2 ** 20, Math.floor(capacityBytes / 256));

@@ -16,6 +16,9 @@ export class SimulatedProcesses implements Processes {
   /** Programs that fail, with their last words; more words (`ip link add`) narrow it. */
   readonly broken = new Map<string, string>();
 
+  /** Programs that never end, as on storage that hangs; named like the broken ones. */
+  readonly hung = new Set<string>();
+
   constructor(files: SimulatedFiles) {
     this.#files = files;
   }
@@ -25,6 +28,7 @@ export class SimulatedProcesses implements Processes {
     const line = [program, ...words].join(" ");
     const problem = [...this.broken].find(([start]) => line === start || line.startsWith(`${start} `))?.[1];
     if (problem !== undefined) return failed(problem);
+    if ([...this.hung].some((start) => line === start || line.startsWith(`${start} `))) await new Promise<never>(() => {});
     if (program === "qemu-img") return this.#qemuImg(words);
     if (program === "ip") return this.#ip(words);
     return failed(`${program}: not found`);
