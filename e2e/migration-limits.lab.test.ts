@@ -30,13 +30,11 @@ before(
 after(() => site?.close(), { timeout: 60_000 });
 
 const mib = 2 ** 20;
-/** Two programs keep writing 24 MiB of memory each, so that a slow copy of it does not end: while one begins anew the other writes. */
+/** Keeps writing 64 MiB of memory, so that a slow copy of it hardly ends. */
 const writes = `#!/bin/sh
 mkdir -p /run/full
 mount -t tmpfs full /run/full
-for name in a b; do
-  (while :; do tr '\\0' x </dev/zero | head -c 25165824 >/run/full/$name; done) </dev/null >/dev/null 2>&1 &
-done
+(while :; do cat /dev/zero /dev/zero 2>/dev/null | head -c 33554432 >/run/full/a; tr '\\0' x </run/full/a >/run/full/b; done) </dev/null >/dev/null 2>&1 &
 `;
 
 const vm = () => site.deployment.client.vm.get({ params: { id: "writer" } });
@@ -123,10 +121,16 @@ test("where post-copy is allowed and not needed, the guest goes over as without 
 
 test("a guest that writes faster than it is copied goes over by post-copy", { timeout: 240_000 }, async () => {
   const first = await guestAnswers(await address());
-  // Where its programs happen to rest it converges, and goes over without.
+  // Where its program happens to rest it converges, and goes over without.
   for (let move = 0; ; move += 1) {
     const before = await vm();
-    const task = await migrate({ bandwidthBytesPerSecond: 8 * mib, postCopy: true, autoConverge: false, maximumDowntimeMs: 20, deadlineMs: 150_000 });
+    const task = await migrate({
+      bandwidthBytesPerSecond: 16 * mib,
+      postCopy: true,
+      autoConverge: false,
+      maximumDowntimeMs: 20,
+      deadlineMs: 150_000,
+    });
     const progress = await ended(task);
     const log = (await site.deployment.client.task.log({ params: { id: task } })).lines.map(({ text }) => text).join("\n");
     assert.equal(progress.state, "succeeded", `${progress.message}\n${log}`);
@@ -137,7 +141,7 @@ test("a guest that writes faster than it is copied goes over by post-copy", { ti
     assert.ok(later.counter > first.counter);
     await stayed(moved.placement?.host, first.bootId);
     if (/goes on at the target/.test(log)) return;
-    assert.ok(move < 3, `it converges each time:\n${log}`);
+    assert.ok(move < 7, `it converges each time:\n${log}`);
   }
 });
 
