@@ -7,7 +7,6 @@ import type { NewDocument, WantedChange } from "../records/documents.ts";
 import { kindRules, type KindRules } from "../records/kind-rules.ts";
 import { mergePatch } from "../records/merge-patch.ts";
 import { blankedSpec } from "../records/present.ts";
-import { listRecords } from "../records/record-list.ts";
 import { written, type Answer, type AnyHandler, type Call, notAllowed } from "./call.ts";
 import { invalidFields } from "./problem-answers.ts";
 
@@ -47,13 +46,13 @@ export function recordHandlers(kind: Kind): (readonly [string, AnyHandler])[] {
 }
 
 async function list(kind: Kind, call: Call<unknown, ListQuery>): Promise<Answer> {
-  const { context, records } = call.services;
+  const { context, lists, records } = call.services;
   const { project, revision, ...query } = call.query;
   if (kind === "role" || kind === "user") call.everywhere(call.route.privilege);
   else if (!call.caller.rights.anywhere(call.route.privilege)) throw notAllowed(call.route.privilege);
   if (revision !== undefined) await context.cache.waitFor(revision, revisionWaitMs);
   const projectId = project === undefined || !isProjectKind(kind) ? undefined : records.references.scope(call.caller, project);
-  return { text: listRecords(context, records.presenter, call.caller, kind, { ...query, project: projectId }) };
+  return { text: lists.list(call.caller, kind, { ...query, project: projectId }) };
 }
 
 /** How long a read waits for a revision that this server has not seen. */

@@ -12,6 +12,7 @@ import { Documents } from "../records/documents.ts";
 import { Numbers } from "../records/numbers.ts";
 import { Presenter } from "../records/present.ts";
 import { Quotas } from "../records/quota.ts";
+import { RecordLists } from "../records/record-list.ts";
 import { RecordWriter } from "../records/record-writer.ts";
 import type { RecordServices } from "../records/record-services.ts";
 import { References } from "../records/references.ts";
@@ -24,6 +25,7 @@ import { WatchHub } from "./watch-hub.ts";
 export interface Services {
   readonly context: ServerContext;
   readonly records: RecordServices;
+  readonly lists: RecordLists;
   readonly documents: Documents;
   readonly vmVerbs: VmVerbs;
   readonly sessions: Sessions;
@@ -58,6 +60,7 @@ export async function startServices(context: ServerContext): Promise<Services> {
   const services: Services = {
     context,
     records,
+    lists: new RecordLists(context, presenter),
     documents: new Documents(records),
     vmVerbs: new VmVerbs(records),
     sessions: new Sessions(context),
@@ -70,6 +73,7 @@ export async function startServices(context: ServerContext): Promise<Services> {
     capacity: new Capacity(context, presenter),
     metrics: new Metrics(context, writer, trail),
   };
+  services.lists.prepare();
   await audit.start();
   await records.numbers.start();
   await services.sessions.start();

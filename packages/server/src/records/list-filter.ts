@@ -1,57 +1,57 @@
 /** The filter language of lists (`state=running,spec.cpu.count>2,name~web`) and label selectors (`tier=web,env!=test,tier`), made into functions once a request. */
 import { parseBytes } from "@sheaf/base";
-import { SheafError, type Kind, type RecordOf } from "@sheaf/model";
-import { checkedPath, fieldReader } from "./field-path.ts";
-import type { Presenter } from "./present.ts";
-
-export type RecordTest = (record: RecordOf<Kind>) => boolean;
-type ValueTest = (value: unknown) => boolean;
+import { SheafError, type Kind } from "@sheaf/model";
+import { checkedPath } from "./field-path.ts";
+import type { FieldTest, ValueTest } from "./list-table.ts";
 
 const termLimit = 16;
 const term = /^([A-Za-z0-9._/-]{1,200}?)(!=|>=|<=|=|>|<|~)(.*)$/s;
 
+/** Hosts, projects, clusters and pools are known by name too. */
+export interface ReferenceNames {
+  nameOf(field: string, id: string): string | undefined;
+  idOf(field: string, name: string): string | undefined;
+}
+
 /** @throws SheafError `invalid-input` */
-export function compileFilter(
-  presenter: Presenter,
-  kind: Kind,
-  text: string,
-  nameOf: (field: string, id: string) => string | undefined,
-): RecordTest[] {
+export function compileFilter(kind: Kind, text: string, names: ReferenceNames): FieldTest[] {
   return terms(text, "filter").map((one) => {
     const match = term.exec(one);
     if (match === null) throw refused("filter", one, "is no condition such as state=running");
     const [, path = "", operator = "", wanted = ""] = match;
     const segments = checkedPath(kind, path, "filter");
-    const read = fieldReader(presenter, segments);
     const test = valueTest(operator, wanted);
     const field = segments.join(".");
-    if (!referenceFields.has(field)) return (record) => test(read(record));
-    // Hosts, projects and clusters are known by name too.
-    const either: ValueTest = (value) => test(value) || (typeof value === "string" && test(nameOf(field, value) ?? value));
-    return operator === "!="
-      ? (record) => {
-          const value = read(record);
-          return test(value) && (typeof value !== "string" || test(nameOf(field, value) ?? value));
-        }
-      : (record) => either(read(record));
+    if (!referenceFields.has(field)) return { segments, test };
+    const id = names.idOf(field, wanted);
+    if (operator === "=") return { segments, test: (value) => (id !== undefined && value === id) || test(value) };
+    if (operator === "!=") return { segments, test: (value) => (id === undefined || value !== id) && test(value) };
+    return { segments, test: remembered((value) => test(value) || (typeof value === "string" && test(names.nameOf(field, value) ?? value))) };
   });
+}
+
+/** Few hosts and projects stand in many records: each is asked about once a list. */
+function remembered(test: ValueTest): ValueTest {
+  const known = new Map<unknown, boolean>();
+  return (value) => {
+    let answer = known.get(value);
+    if (answer === undefined) known.set(value, (answer = test(value)));
+    return answer;
+  };
 }
 
 const referenceFields = new Set(["placement.host", "project", "spec.cluster", "spec.host", "spec.pool"]);
 
 /** @throws SheafError `invalid-input` */
-export function compileLabels(text: string): RecordTest[] {
+export function compileLabels(text: string): FieldTest[] {
   return terms(text, "label").map((one) => {
     const match = /^([A-Za-z0-9]([A-Za-z0-9._/-]{0,62}))(?:(!=|=)(.*))?$/s.exec(one);
     if (match === null) throw refused("label", one, "is no selector such as tier=web, tier!=web or tier");
     const [, key = "", , operator, wanted = ""] = match;
+    const segments = ["labels", key];
     // Of members that every object has, none is a text.
-    const read = (record: RecordOf<Kind>): string | undefined => {
-      const value = record.labels[key];
-      return typeof value === "string" ? value : undefined;
-    };
-    if (operator === undefined) return (record) => read(record) !== undefined;
-    return operator === "=" ? (record) => read(record) === wanted : (record) => read(record) !== wanted;
+    if (operator === undefined) return { segments, test: (value) => typeof value === "string" };
+    return { segments, test: operator === "=" ? (value) => value === wanted : (value) => typeof value !== "string" || value !== wanted };
   });
 }
 

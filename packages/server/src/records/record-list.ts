@@ -1,12 +1,13 @@
 /**
- * Lists: filter, sort, page, from memory. One walk over the kind's records keeps only the page's best, so a page of a hundred out of a
- * hundred thousand costs one walk and no sorting of all. Called by the routes.
+ * Lists: filter, sort, page, from memory. Filters narrow the rows field by field along columns (list-table); of what is left only the page's
+ * best are kept, so a page of a hundred out of a hundred thousand costs a few short walks and no sorting of all. Called by the routes.
  */
-import { SheafError, isProjectKind, type Kind, type RecordOf } from "@sheaf/model";
+import { SheafError, isProjectKind, kinds, type Kind, type RecordOf } from "@sheaf/model";
 import type { ServerContext } from "../context.ts";
 import { maySee, type Caller } from "../identity/rights.ts";
-import { checkedPath, fieldReader } from "./field-path.ts";
-import { compileFilter, compileLabels, type RecordTest } from "./list-filter.ts";
+import { checkedPath } from "./field-path.ts";
+import { compileFilter, compileLabels, type ReferenceNames } from "./list-filter.ts";
+import { ageOf, ListTable, type FieldTest } from "./list-table.ts";
 import type { Presenter } from "./present.ts";
 
 export interface ListRequest {
@@ -22,48 +23,83 @@ export interface ListRequest {
 
 /** What a list is ordered by. Absent values come last, whichever way. */
 type SortValue = string | number | null;
-interface Row {
+interface Place {
   readonly value: SortValue;
+  readonly age: number;
   readonly id: string;
-  readonly record: RecordOf<Kind>;
 }
 
-export function listRecords(context: Pick<ServerContext, "cache">, presenter: Presenter, caller: Caller, kind: Kind, request: ListRequest): string {
-  const { cache } = context;
-  const nameOf = (field: string, id: string): string | undefined => cache.get(kindOf(field), id)?.name;
-  const tests: RecordTest[] = [
-    ...(request.label === undefined ? [] : compileLabels(request.label)),
-    ...(request.filter === undefined ? [] : compileFilter(presenter, kind, request.filter, nameOf)),
-  ];
-  const { project } = request;
-  if (project !== undefined && isProjectKind(kind)) tests.unshift((record) => record.project === project);
-  const descending = request.sort?.startsWith("-") === true;
-  const sortPath = request.sort === undefined ? undefined : checkedPath(kind, request.sort.replace(/^[-+]/, ""), "sort");
-  const readSort = sortPath === undefined ? () => null : fieldReader(presenter, sortPath);
-  const query = JSON.stringify([kind, request.filter ?? "", request.label ?? "", request.sort ?? "", project ?? ""]);
-  const start = request.cursor === undefined ? null : readCursor(request.cursor, query);
-  const direction = descending ? -1 : 1;
-  const compare = (left: { value: SortValue; id: string }, right: { value: SortValue; id: string }): number => compareRows(left, right, direction);
+export class RecordLists {
+  readonly #cache: ServerContext["cache"];
+  readonly #presenter: Presenter;
+  readonly #names: ReferenceNames = {
+    nameOf: (field, id) => this.#cache.get(kindOf(field), id)?.name,
+    // All that are referred to so stand above projects.
+    idOf: (field, name) => this.#cache.byName(kindOf(field), "-", name)?.id,
+  };
+  /** By kind, made when it is listed for the first time. */
+  readonly #tables = new Map<Kind, ListTable>();
 
-  let total = 0;
-  const page = new BestRows(request.limit + 1, compare);
-  const everything = caller.rights.everywhere(viewPrivileges[kind]);
-  scan: for (const record of cache.all(kind)) {
-    for (const test of tests) if (!test(record)) continue scan;
-    if (!everything && !maySee(caller, record)) continue;
-    total += 1;
-    const value = sortValue(readSort(record));
-    if (start !== null && compare({ value, id: record.id }, start) <= 0) continue;
-    page.offer(value, record);
+  constructor({ cache }: Pick<ServerContext, "cache">, presenter: Presenter) {
+    this.#cache = cache;
+    this.#presenter = presenter;
+    cache.subscribe((_revision, changes) => {
+      for (const change of changes) this.#tables.get(change.kind)?.update(change);
+    });
   }
-  const rows = page.sorted();
-  const shown = rows.slice(0, request.limit);
-  const last = shown.at(-1);
-  const next = rows.length > request.limit && last !== undefined ? writeCursor(query, last) : undefined;
-  const write = request.fields === undefined ? (record: RecordOf<Kind>) => presenter.text(record) : fieldWriter(presenter, kind, request.fields);
-  const items = shown.map(({ record }) => write(record)).join(",");
-  return `{"items":[${items}]${next === undefined ? "" : `,"next":"${next}"`},"total":${total},"revision":${cache.revision}}`;
+
+  /** Makes what most lists will need before anybody waits for it. Called once the cache is loaded. */
+  prepare(): void {
+    for (const kind of kinds) {
+      const table = this.#table(kind);
+      for (const path of kind === "vm" ? [...usualFields, ...usualFieldsOfMachines] : usualFields) {
+        const segments = checkedPath(kind, path, "sort");
+        table.column(segments);
+        table.sortColumn(segments);
+      }
+    }
+  }
+
+  /** @returns the page as JSON. @throws SheafError `invalid-input` */
+  list(caller: Caller, kind: Kind, request: ListRequest): string {
+    const { project, limit } = request;
+    const presenter = this.#presenter;
+    const tests: FieldTest[] = [
+      ...(project !== undefined && isProjectKind(kind) ? [{ segments: ["project"], test: (value: unknown) => value === project }] : []),
+      ...(request.label === undefined ? [] : compileLabels(request.label)),
+      ...(request.filter === undefined ? [] : compileFilter(kind, request.filter, this.#names)),
+    ];
+    const sortPath = request.sort === undefined ? undefined : checkedPath(kind, request.sort.replace(/^[-+]/, ""), "sort");
+    const write = request.fields === undefined ? (record: RecordOf<Kind>) => presenter.text(record) : fieldWriter(presenter, kind, request.fields);
+    const query = JSON.stringify([kind, request.filter ?? "", request.label ?? "", request.sort ?? "", project ?? ""]);
+    const start = request.cursor === undefined ? null : readCursor(request.cursor, query);
+
+    const table = this.#table(kind);
+    const everything = caller.rights.everywhere(viewPrivileges[kind]);
+    const selected = table.select(tests, everything ? null : (record) => maySee(caller, record));
+    const rows = bestRows(table, selected, {
+      sortBy: sortPath === undefined ? null : table.sortColumn(sortPath),
+      direction: request.sort?.startsWith("-") === true ? -1 : 1,
+      start,
+      size: limit + 1,
+    });
+    const shown = rows.slice(0, limit);
+    const last = shown.at(-1);
+    const next = rows.length > limit && last !== undefined ? writeCursor(query, last) : undefined;
+    const items = shown.map(({ record }) => write(record)).join(",");
+    return `{"items":[${items}]${next === undefined ? "" : `,"next":"${next}"`},"total":${selected.length},"revision":${this.#cache.revision}}`;
+  }
+
+  #table(kind: Kind): ListTable {
+    let table = this.#tables.get(kind);
+    if (table === undefined) this.#tables.set(kind, (table = new ListTable(this.#presenter, kind, this.#cache.all(kind))));
+    return table;
+  }
 }
+
+/** What command line, console and dashboards filter and sort by. Other fields get their columns when they are asked for. */
+const usualFields = ["name", "state", "createdAt", "project"];
+const usualFieldsOfMachines = ["number", "host", "spec.power", "spec.cpu.count", "spec.memory.bytes"];
 
 const viewPrivileges = {
   host: "host.view",
@@ -83,35 +119,69 @@ const viewPrivileges = {
 const kindOf = (field: string): Kind =>
   field === "project" ? "project" : field === "spec.cluster" ? "cluster" : field === "spec.pool" ? "pool" : "host";
 
-const sortValue = (value: unknown): SortValue =>
-  typeof value === "string" || typeof value === "number" ? value : typeof value === "boolean" ? String(value) : null;
-
-/** Numbers before texts, absent ones last; equal ones by id, which is by age. */
-function compareRows(left: { value: SortValue; id: string }, right: { value: SortValue; id: string }, direction: 1 | -1): number {
-  const { value: a } = left;
-  const { value: b } = right;
-  if (a !== b) {
-    if (a === null) return 1;
-    if (b === null) return -1;
-    if (typeof a === typeof b) return a < b ? -direction : direction;
-    return typeof a === "number" ? -1 : 1;
-  }
-  return left.id < right.id ? -direction : left.id > right.id ? direction : 0;
+/** Numbers before texts, absent ones last. */
+function compareValues(a: SortValue, b: SortValue, direction: 1 | -1): number {
+  if (a === b) return 0;
+  if (a === null) return 1;
+  if (b === null) return -1;
+  if (typeof a === typeof b) return a < b ? -direction : direction;
+  return typeof a === "number" ? -1 : 1;
 }
+
+interface Order {
+  /** By row; absent: by age alone. */
+  readonly sortBy: readonly SortValue[] | null;
+  readonly direction: 1 | -1;
+  /** Rows up to here were on earlier pages. */
+  readonly start: Place | null;
+  readonly size: number;
+}
+
+/** The first `size` of the selected rows, in order. Equal ones are in order of their ids, which is that of their age. */
+function bestRows(table: ListTable, selected: Uint32Array, { sortBy, direction, start, size }: Order): (Place & { record: RecordOf<Kind> })[] {
+  const { rows, ages } = table;
+  const idOf = (row: number): string => (rows[row] as RecordOf<Kind>).id; // selected rows are there
+  const compareIds = (left: string, right: string): number => (left < right ? -direction : left > right ? direction : 0);
+  const compare = (left: number, right: number): number => {
+    const byValue = sortBy === null ? 0 : compareValues(sortBy[left] ?? null, sortBy[right] ?? null, direction);
+    if (byValue !== 0) return byValue;
+    const byAge = (ages[left] as number) - (ages[right] as number); // as above
+    return byAge !== 0 ? byAge * direction : compareIds(idOf(left), idOf(right));
+  };
+  const isBehind = (row: number, place: Place): boolean => {
+    const byValue = sortBy === null ? 0 : compareValues(sortBy[row] ?? null, place.value, direction);
+    if (byValue !== 0) return byValue > 0;
+    const byAge = ((ages[row] as number) - place.age) * direction; // as above
+    return byAge !== 0 ? byAge > 0 : compareIds(idOf(row), place.id) > 0;
+  };
+  const best = new BestRows(size, compare);
+  // In leaps: rows lie in order of age, and what sorts against that would displace the whole page again and again.
+  const leap = leapThrough(selected.length);
+  for (let count = 0, index = 0; count < selected.length; count += 1, index = (index + leap) % selected.length) {
+    const row = selected[index] as number; // below its length
+    if (start === null || isBehind(row, start)) best.offer(row);
+  }
+  return best.sorted().map((row) => {
+    const record = rows[row] as RecordOf<Kind>; // as above
+    return { value: sortBy?.[row] ?? null, age: ages[row] ?? 0, id: record.id, record };
+  });
+}
+
+/** Steps of this length meet every one of `count` places once: a prime that does not divide it. */
+const leapThrough = (count: number): number => (count % 7919 === 0 ? 7927 : 7919);
 
 /** Keeps the first `size` rows of all that are offered: a heap with the last of them on top. */
 class BestRows {
   readonly #size: number;
-  readonly #compare: (left: Row, right: Row) => number;
-  readonly #heap: Row[] = [];
+  readonly #compare: (left: number, right: number) => number;
+  readonly #heap: number[] = [];
 
-  constructor(size: number, compare: (left: Row, right: Row) => number) {
+  constructor(size: number, compare: (left: number, right: number) => number) {
     this.#size = size;
     this.#compare = compare;
   }
 
-  offer(value: SortValue, record: RecordOf<Kind>): void {
-    const row = { value, id: record.id, record };
+  offer(row: number): void {
     const heap = this.#heap;
     if (heap.length < this.#size) {
       heap.push(row);
@@ -124,7 +194,7 @@ class BestRows {
     this.#down();
   }
 
-  sorted(): Row[] {
+  sorted(): number[] {
     return [...this.#heap].sort(this.#compare);
   }
 
@@ -151,8 +221,8 @@ class BestRows {
     }
   }
 
-  #at(index: number): Row {
-    return this.#heap[index] as Row; // callers stay below the length
+  #at(index: number): number {
+    return this.#heap[index] as number; // callers stay below the length
   }
 }
 
@@ -189,13 +259,13 @@ function copyPath(from: Readonly<Record<string, unknown>>, to: Record<string, un
   if (last !== undefined) target[last] = source;
 }
 
-const writeCursor = (query: string, { value, id }: Row): string => Buffer.from(JSON.stringify([value, id, shortHash(query)])).toString("base64url");
+const writeCursor = (query: string, { value, id }: Place): string => Buffer.from(JSON.stringify([value, id, shortHash(query)])).toString("base64url");
 
-function readCursor(cursor: string, query: string): { value: SortValue; id: string } {
+function readCursor(cursor: string, query: string): Place {
   try {
     const [value, id, hash] = JSON.parse(Buffer.from(cursor, "base64url").toString()) as [unknown, unknown, unknown]; // each is looked at below
     const fits = value === null || typeof value === "string" || typeof value === "number";
-    if (fits && typeof id === "string" && hash === shortHash(query)) return { value, id };
+    if (fits && typeof id === "string" && hash === shortHash(query)) return { value, id, age: ageOf(id) };
   } catch {
     // told below
   }

@@ -1,0 +1,210 @@
+/**
+ * One kind's records as lists look at them: rows in no order, and a column for each field that somebody filtered or sorted by, kept up to
+ * date change by change. A list then walks short arrays instead of a hundred thousand objects all over the memory. Written by the cache's
+ * changes, read by record-list.ts alone.
+ */
+import { vmState, type Kind, type RecordOf } from "@sheaf/model";
+import type { RecordChange } from "../context.ts";
+import { fieldReader, type FieldReader } from "./field-path.ts";
+import type { Presenter } from "./present.ts";
+
+/** Values of one field, by row. */
+export type Column = readonly unknown[];
+export type ValueTest = (value: unknown) => boolean;
+/** A field and what must hold for it. */
+export interface FieldTest {
+  readonly segments: readonly string[];
+  readonly test: ValueTest;
+}
+
+interface Kept {
+  readonly values: unknown[];
+  read(record: RecordOf<Kind>, row: number): unknown;
+  /** Before it is looked at: brings in what changes without a change of the record. */
+  refresh?(): void;
+  /** The last row takes the place of one that went. */
+  moved?(from: number, to: number): void;
+}
+
+/** Fields that are asked for most recently keep their columns: each costs eight bytes a record. */
+const maximumColumns = 32;
+
+export class ListTable {
+  readonly #presenter: Presenter;
+  readonly #kind: Kind;
+  readonly #rows: RecordOf<Kind>[] = [];
+  readonly #positions = new Map<string, number>();
+  readonly #ages: number[] = [];
+  readonly #columns = new Map<string, Kept>();
+  /** Rows that passed the tests so far; kept, so that a list makes no garbage of this size. */
+  #passed = new Uint32Array(0);
+
+  constructor(presenter: Presenter, kind: Kind, records: Iterable<RecordOf<Kind>>) {
+    this.#presenter = presenter;
+    this.#kind = kind;
+    for (const record of records) this.#put(record);
+  }
+
+  update({ id, record }: RecordChange): void {
+    if (record) this.#put(record);
+    else this.#remove(id);
+  }
+
+  get rows(): readonly RecordOf<Kind>[] {
+    return this.#rows;
+  }
+
+  /** `ageOf` the ids of the rows. */
+  get ages(): readonly number[] {
+    return this.#ages;
+  }
+
+  /** Must be asked for anew by every list, and not be kept across an `await`. */
+  column(segments: readonly string[]): Column {
+    return this.#column(segments.join("."), () => fieldReader(this.#presenter, segments), segments[0] === "state" && this.#kind === "vm");
+  }
+
+  /** The same field as it is sorted by. */
+  sortColumn(segments: readonly string[]): readonly (string | number | null)[] {
+    const state = segments[0] === "state" && this.#kind === "vm";
+    const read = (): FieldReader => {
+      const field = fieldReader(this.#presenter, segments);
+      return (record) => sortValue(field(record));
+    };
+    return this.#column(state ? "state" : `sorted ${segments.join(".")}`, read, state) as (string | number | null)[]; // made by sortValue; states are texts
+  }
+
+  /** @returns rows that pass all tests; good until the next call */
+  select(tests: readonly FieldTest[], visible: ((record: RecordOf<Kind>) => boolean) | null): Uint32Array {
+    const total = this.#rows.length;
+    if (this.#passed.length < total) this.#passed = new Uint32Array(Math.ceil(total * 1.25));
+    const passed = this.#passed;
+    for (let row = 0; row < total; row += 1) passed[row] = row;
+    let count = total;
+    for (const { segments, test } of tests) {
+      const column = this.column(segments);
+      let kept = 0;
+      for (let index = 0; index < count; index += 1) {
+        const row = passed[index] as number; // below count
+        if (test(column[row])) passed[kept++] = row;
+      }
+      count = kept;
+    }
+    if (visible !== null) {
+      let kept = 0;
+      for (let index = 0; index < count; index += 1) {
+        const row = passed[index] as number; // as above
+        if (visible(this.#rows[row] as RecordOf<Kind> /* selected */)) passed[kept++] = row;
+      }
+      count = kept;
+    }
+    return passed.subarray(0, count);
+  }
+
+  #column(name: string, reader: () => FieldReader, state: boolean): unknown[] {
+    let column = this.#columns.get(name);
+    if (column === undefined) {
+      column = state ? new StateColumn(this.#presenter) : plainColumn(reader());
+      for (const [row, record] of this.#rows.entries()) column.values.push(column.read(record, row));
+      const [oldest] = this.#columns.keys();
+      if (this.#columns.size >= maximumColumns && oldest !== undefined) this.#columns.delete(oldest);
+    } else this.#columns.delete(name);
+    this.#columns.set(name, column);
+    column.refresh?.();
+    return column.values;
+  }
+
+  #put(record: RecordOf<Kind>): void {
+    let row = this.#positions.get(record.id);
+    if (row === undefined) {
+      row = this.#rows.length;
+      this.#positions.set(record.id, row);
+      this.#ages.push(ageOf(record.id));
+      this.#rows.push(record);
+    } else this.#rows[row] = record;
+    for (const column of this.#columns.values()) column.values[row] = column.read(record, row);
+  }
+
+  #remove(id: string): void {
+    const row = this.#positions.get(id);
+    if (row === undefined) return;
+    const last = this.#rows.pop();
+    const age = this.#ages.pop();
+    if (last === undefined || age === undefined) return;
+    this.#positions.delete(id);
+    const end = this.#rows.length;
+    for (const column of this.#columns.values()) {
+      const value = column.values.pop();
+      if (row < end) {
+        column.values[row] = value;
+        column.moved?.(end, row);
+      }
+    }
+    if (row === end) return;
+    this.#rows[row] = last;
+    this.#ages[row] = age;
+    this.#positions.set(last.id, row);
+  }
+}
+
+/**
+ * States of machines depend on whether their hosts are reachable, which no change of theirs tells. Each value stands for what was known of
+ * its host; a look compares that with what is known now, host by host, and reads again what differs.
+ */
+class StateColumn implements Kept {
+  readonly values: unknown[] = [];
+  readonly #presenter: Presenter;
+  readonly #hosts: (string | undefined)[] = [];
+  readonly #records: RecordOf<"vm">[] = [];
+  readonly #reachable = new Map<string, boolean>();
+
+  constructor(presenter: Presenter) {
+    this.#presenter = presenter;
+  }
+
+  read(record: RecordOf<Kind>, row: number): unknown {
+    const vm = record as RecordOf<"vm">; // made for machines alone
+    this.#records[row] = vm;
+    this.#hosts[row] = vm.placement?.host;
+    return vmState(vm, this.#isReachable(vm.placement?.host));
+  }
+
+  moved(from: number, to: number): void {
+    this.#hosts[to] = this.#hosts[from];
+    this.#records[to] = this.#records[from] as RecordOf<"vm">; // every row has one
+    this.#hosts.length = from;
+    this.#records.length = from;
+  }
+
+  refresh(): void {
+    const changed = new Set<string>();
+    for (const [host, before] of this.#reachable) {
+      if (this.#presenter.hostReachable(host) === before) continue;
+      changed.add(host);
+      this.#reachable.set(host, !before);
+    }
+    if (changed.size === 0) return;
+    for (let row = 0; row < this.values.length; row += 1) {
+      const host = this.#hosts[row];
+      if (host !== undefined && changed.has(host)) this.values[row] = vmState(this.#records[row] as RecordOf<"vm">, this.#isReachable(host)); // as above
+    }
+  }
+
+  #isReachable(host: string | undefined): boolean {
+    if (host === undefined) return false;
+    let known = this.#reachable.get(host);
+    if (known === undefined) this.#reachable.set(host, (known = this.#presenter.hostReachable(host)));
+    return known;
+  }
+}
+
+const plainColumn = (read: FieldReader): Kept => ({ values: [], read });
+
+const sortValue = (value: unknown): string | number | null =>
+  typeof value === "string" || typeof value === "number" ? value : typeof value === "boolean" ? String(value) : null;
+
+/** The beginning of an id as a number, in the ids' own order: what two ids are told apart by at once. */
+export function ageOf(id: string): number {
+  const age = Number.parseInt(id.slice(0, 8) + id.slice(9, 13) + id.slice(14, 15), 16);
+  return Number.isNaN(age) ? 0 : age;
+}
