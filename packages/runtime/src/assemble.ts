@@ -7,15 +7,55 @@ type Members = Record<string, unknown> & { status: Record<string, unknown>; revi
 
 const empty = (): Members => ({ status: {}, revision: 0, specRevision: 0 });
 
-/** @returns a new record with the part put in; the old one stays as it is. `null` where the value is no JSON object. */
-export function withPart(record: Members | undefined, part: string, text: string, revision: number): Members | null {
-  let value: unknown;
+function read(text: string): object | null {
   try {
-    value = JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" ? value : null;
   } catch {
     return null;
   }
-  if (typeof value !== "object" || value === null) return null;
+}
+
+/**
+ * The same as `withPart` one part after the other, without the copies in between: a site of a hundred thousand machines is read this way.
+ * @param parts by name
+ * @param unreadable called for each part that is no JSON object, or no part of a record; it is left out
+ */
+export function ofParts(
+  parts: ReadonlyMap<string, { readonly value: string; readonly modRevision: number }>,
+  unreadable: (part: string) => void,
+): Members | undefined {
+  const status: Record<string, unknown> = {};
+  let head: object = {};
+  let placement: object | undefined;
+  let specRevision = 0;
+  let revision = 0;
+  for (const [part, entry] of parts) {
+    const value = read(entry.value);
+    const [first, writer, key] = part.split("/");
+    if (value === null || (part !== "spec" && part !== "placement" && (first !== "status" || writer === undefined))) {
+      unreadable(part);
+      continue;
+    }
+    revision = Math.max(revision, entry.modRevision);
+    if (part === "spec") {
+      head = value;
+      specRevision = entry.modRevision;
+    } else if (part === "placement") placement = value;
+    else if (writer !== undefined && key === undefined) status[writer] = value;
+    else if (writer !== undefined && key !== undefined) {
+      const members = (status[writer] ??= {}) as Record<string, unknown>; // parts kept per host are objects by host
+      members[key] = value;
+    }
+  }
+  if (revision === 0) return undefined;
+  return { ...head, status, ...(placement === undefined ? {} : { placement }), specRevision, revision };
+}
+
+/** @returns a new record with the part put in; the old one stays as it is. `null` where the value is no JSON object. */
+export function withPart(record: Members | undefined, part: string, text: string, revision: number): Members | null {
+  const value = read(text);
+  if (value === null) return null;
   const old = record ?? empty();
   if (part === "spec") {
     // The whole head is this part's: what the old one had and the new one lacks must go.

@@ -4,9 +4,9 @@
  * Cost: O(1) for each part that changes.
  */
 import type { Clock, Logger } from "@sheaf/base";
-import { isProjectKind, kinds, parsePartKey, recordsPrefix, SheafError, type Kind, type RecordOf } from "@sheaf/model";
-import { StoreError, type Entry, type Store, type Watch, type WatchBatch } from "@sheaf/store";
-import { visible, withOnly, withoutPart, withPart, type Members, type StoredRecord } from "./assemble.ts";
+import { isProjectKind, kinds, parsePartKey, partKey, recordsPrefix, SheafError, type Kind, type RecordOf } from "@sheaf/model";
+import { StoreError, type Entry, type RangeResult, type Store, type Watch, type WatchBatch } from "@sheaf/store";
+import { ofParts, visible, withOnly, withoutPart, withPart, type Members, type StoredRecord } from "./assemble.ts";
 
 /** One record that changed. `record` is absent when it is gone for good, `previous` when it is new. */
 export interface RecordChange {
@@ -139,15 +139,12 @@ export class RecordCache {
       const members = this.#regroup(group, known, revision);
       if (members !== this.#records.get(group.kind)?.get(group.id)) found.push({ kind: group.kind, id: group.id, members });
     };
-    let after: string | undefined;
-    let revision: number | undefined;
-    for (;;) {
-      const page = await store.range({
-        prefix: recordsPrefix,
-        ...(after === undefined ? {} : { after }),
-        ...(revision === undefined ? {} : { revision }),
-      });
-      revision ??= page.revision;
+    const first = await store.range({ prefix: recordsPrefix });
+    const { revision } = first;
+    for (let page: RangeResult | null = first; page !== null;) {
+      const after: string | undefined = page.entries.at(-1)?.key;
+      // The store reads the next page while this one is taken in.
+      const next: Promise<RangeResult> | null = page.more && after !== undefined ? store.range({ prefix: recordsPrefix, after, revision }) : null;
       for (const entry of page.entries) {
         const place = parsePartKey(entry.key);
         if (!place || !listed.has(place.kind)) continue;
@@ -157,8 +154,7 @@ export class RecordCache {
         }
         group.parts.set(place.part, entry);
       }
-      after = page.entries.at(-1)?.key;
-      if (!page.more || after === undefined) break;
+      page = await next;
     }
     endGroup(revision);
     if (this.#closed) return;
@@ -174,9 +170,10 @@ export class RecordCache {
   /** Brings one record up to date with its listed parts; those that have not changed since `known` are not read again. */
   #regroup({ kind, id, parts }: Group, known: number, revision: number): Members | undefined {
     const before = this.#records.get(kind)?.get(id);
-    let members = before && withOnly(before, new Set(parts.keys()), revision);
+    if (before === undefined) return ofParts(parts, (part) => this.#unreadable(partKey(kind, id, part)));
+    let members = withOnly(before, new Set(parts.keys()), revision);
     for (const [part, entry] of parts) {
-      if (before !== undefined && entry.modRevision <= known) continue;
+      if (entry.modRevision <= known) continue;
       const next = withPart(members, part, entry.value, entry.modRevision);
       if (next) members = { ...next, revision: Math.max(entry.modRevision, members?.revision ?? 0) };
       else this.#unreadable(entry.key);
