@@ -55,16 +55,32 @@ export class NodeFiles {
    */
   async writeAtomic(path: string, content: string | Uint8Array, options: { mode?: number } = {}): Promise<void> {
     const beside = `${path}.new`;
-    // Left by a crash, perhaps with another mode: made afresh, so that the mode is what is asked for.
-    await rm(beside, { force: true });
-    const file = await open(beside, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, options.mode ?? 0o600);
+    const directory = await open(dirname(path), "r");
     try {
-      await file.writeFile(content);
-      await file.sync();
+      const file = await this.#openAnew(beside, options.mode ?? 0o600);
+      try {
+        await file.writeFile(content);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(beside, path);
+      await directory.sync();
     } finally {
-      await file.close();
+      await directory.close();
     }
-    await this.rename(beside, path);
+  }
+
+  /** What a crash left under that name may have another mode: it is made afresh, so that the mode is what is asked for. */
+  async #openAnew(path: string, mode: number): Promise<FileHandle> {
+    const make = () => open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, mode);
+    try {
+      return await make();
+    } catch (error) {
+      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+      await rm(path, { force: true });
+      return make();
+    }
   }
 
   /** Durable: both directories are synced. */

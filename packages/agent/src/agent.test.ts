@@ -40,6 +40,38 @@ test("a machine comes about: image fetched, disk linked to it, seed made, define
   assert.equal(host.clock.pendingTimers, 0);
 });
 
+test("that a machine runs is told when the hypervisor has said so, not after another look at it", async () => {
+  const host = new SimulatedHost();
+  host.server.images.set(ids.image, imageContent);
+  host.server.put(...site());
+  const { hypervisor } = host;
+  const start = hypervisor.start.bind(hypervisor);
+  hypervisor.start = async (uuid, options) => {
+    await start(uuid, options);
+    hypervisor.hung.add(uuid);
+  };
+  await host.start();
+  const told = host.server.reported.filter(({ key }) => key === `vm/${ids.vm}/status/agent`).map(({ value }) => value as VmObservation);
+  const running = told.find(({ state }) => state === "running");
+  assert.deepEqual([running?.vcpus, running?.problem], [1, undefined]);
+  assert.match(seen(host)?.problem ?? "", /no answer/, "the look that follows tells what it finds");
+  await host.stop();
+});
+
+test("machines and volumes go to the disk side by side; what was sent after them waits for all", async () => {
+  const host = await siteHost();
+  host.files.hung.add(`${dataDirectory}/documents/vm-${ids.vm}`);
+  host.server.put(vm({ power: "paused" }, { generation: 2 }), volume({ sizeBytes: 4 * gib }, { generation: 2 }));
+  await host.settle();
+  assert.deepEqual([volumeSeen(host)?.sizeBytes, volumeSeen(host)?.observedGeneration], [4 * gib, 2]);
+  const before = host.files.text(`${dataDirectory}/documents/network-${ids.network}.json`);
+  host.server.put({ ...network({ mtu: 9000 }), revision: 99 });
+  await host.settle();
+  assert.ok(before !== null);
+  assert.equal(host.files.text(`${dataDirectory}/documents/network-${ids.network}.json`), before);
+  await host.stop();
+});
+
 test("an agent that is restarted finds its machines again and does nothing to them", async () => {
   const host = await siteHost();
   const before = host.hypervisor.calls.length;

@@ -111,10 +111,13 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
   const use = <T>(work: (client: LibvirtClient) => Promise<T>): Promise<T> =>
     client ? translate(work(client)) : Promise.reject(new HypervisorError("disconnected", `libvirtd does not answer: ${unreachable}`));
 
-  async function look(from: LibvirtClient, reference: { readonly uuid: string; readonly name: string }): Promise<Domain | null> {
+  /** All questions at once: a round trip each, one after the other, is what a look would mostly wait for. */
+  async function look(from: LibvirtClient, uuid: string, known?: { readonly name: string }): Promise<Domain | null> {
     const { domains } = from;
+    const reference = { uuid };
     try {
-      const [{ state, reason }, persistent, mark] = await Promise.all([
+      const [{ name }, { state, reason }, persistent, mark] = await Promise.all([
+        known ?? domains.lookupByUuid(uuid, ask),
         domains.getState(reference, ask),
         domains.isPersistent(reference, ask),
         domains.getMetadata(reference, MetadataType.element, metadataNamespace, 0, ask).then(markOf, (error: unknown) => {
@@ -122,7 +125,7 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
           throw error;
         }),
       ]);
-      return { uuid: reference.uuid, name: reference.name, persistent, ...stateOf(state, reason), ...(mark === undefined ? {} : { mark }) };
+      return { uuid, name, persistent, ...stateOf(state, reason), ...(mark === undefined ? {} : { mark }) };
     } catch (error) {
       if (isLibvirtError(error, "noDomain")) return null;
       throw error;
@@ -140,18 +143,10 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
   return {
     domains: () =>
       use(async (to) => {
-        const found = await Promise.all((await to.domains.list(0, ask)).map((reference) => look(to, reference)));
+        const found = await Promise.all((await to.domains.list(0, ask)).map((reference) => look(to, reference.uuid, reference)));
         return found.filter((domain) => domain !== null);
       }),
-    domain: (uuid) =>
-      use(async (to) => {
-        try {
-          return await look(to, await to.domains.lookupByUuid(uuid, ask));
-        } catch (error) {
-          if (isLibvirtError(error, "noDomain")) return null;
-          throw error;
-        }
-      }),
+    domain: (uuid) => use((to) => look(to, uuid)),
     xml: (uuid, which) => use((to) => to.domains.getXml({ uuid }, which === "definition" ? XmlFlag.inactive | XmlFlag.secure : XmlFlag.secure, ask)),
     define: (xml) => use(async (to) => void (await to.domains.define(xml, 0, act))),
     undefine: (uuid) =>

@@ -199,7 +199,8 @@ export class MachineReconciler {
         return this.#remember(id, { ...memory, seedDigest: seedDigest(look.seed) });
       }
       case "start":
-        return hypervisor.start(id, { paused: step.paused });
+        await hypervisor.start(id, { paused: step.paused });
+        return this.#started(id, look, step.paused);
       case "press-power":
         return hypervisor.shutdown(id);
       case "destroy":
@@ -226,6 +227,20 @@ export class MachineReconciler {
         this.#guests.delete(id);
         return forgotten(id);
     }
+  }
+
+  /** Told as soon as the hypervisor has said so; the next look, which asks again how it is, need not be waited for. */
+  async #started(id: string, look: Look, paused: boolean): Promise<void> {
+    const { kept, clock } = this.#options;
+    const { situation, wanted, input, vm } = look;
+    if (!wanted || !input || !vm) return;
+    const mark = { id, epoch: input.epoch, incarnation: input.incarnation, generation: vm.generation, cpu: "", boot: [] };
+    const domain: Domain = { uuid: id, name: wanted.name, persistent: true, state: paused ? "paused" : "running", reason: "other", mark };
+    const now = clock.now();
+    const { memory } = planMachine({ ...situation, now, domain, memory: kept.machine(id), definitionOutdated: false, liveOutdated: false });
+    if (!memory) return;
+    this.#report({ vm, running: wanted }, memory);
+    await this.#remember(id, memory);
   }
 
   async #mark(id: string, look: Look): Promise<void> {

@@ -106,8 +106,7 @@ export class Migrations {
       const copyDisks = call.sharedStorage ? [] : await this.#targets(call.vmId, localDisks(vm));
       const options = this.#migrationOptions(call, domain, { copyDisks });
       await this.#options.snapshots.putAside(vm, call.sharedStorage);
-      const side = await this.#open(call, options);
-      await this.#note(call, { role: "source", phase: "begun" });
+      const [side] = await Promise.all([this.#open(call, options), this.#note(call, { role: "source", phase: "begun" })]);
       const { cookie, xml } = await hypervisorStep(side, () => side.session.begin(options));
       side.xml = xml;
       side.begun = { cookie: base64(cookie), xml };
@@ -121,10 +120,10 @@ export class Migrations {
     return exclusively(call.vmId, async () => {
       const known = this.#side(call);
       if (known?.prepared) return known.prepared;
-      if (!(await certificateReady())) throw refused("this host has no certificate for QEMU's migration yet");
+      const [certified, there] = await Promise.all([certificateReady(), hypervisor.domain(call.vmId)]);
+      if (!certified) throw refused("this host has no certificate for QEMU's migration yet");
       if (!certificateNames(call.targetAddress))
         throw refused(`the target host's certificate does not name ${call.targetAddress} yet: it is renewed within minutes of a change of address`);
-      const there = await hypervisor.domain(call.vmId);
       if (there && !there.mark) throw refused("a domain of this id that Sheaf did not make is on the target host");
       if (there && there.state !== "stopped") throw refused(`the target host has a domain of it already, which is ${there.state}`);
       await this.#note(call, { role: "target", phase: "preparing" });
@@ -212,7 +211,7 @@ export class Migrations {
     try {
       log(call.taskId, `copying to ${uri}`);
       const cookie = await hypervisorStep(side, () => side.session.perform(options, side.xml, bytesOf(call.cookie), context.timeoutMs + 30_000));
-      await this.#note(call, { role: "source", phase: "performed" });
+      // Nothing is noted: the guest stands still from here to the target's finish.
       return { cookie: base64(cookie), stats: statisticsOf(side.figures) };
     } finally {
       stop();
@@ -257,8 +256,8 @@ export class Migrations {
     const { hypervisor, kept, arrived, logger } = this.#options;
     const side = this.#side(call);
     const migration = kept.machine(call.vmId)?.migration;
-    const domain = await hypervisor.domain(call.vmId);
     if (!side?.session.open) {
+      const domain = await hypervisor.domain(call.vmId);
       // libvirt destroys a prepared guest when its session goes; one that runs was finished before.
       if (domain?.state === "running" || (domain?.state === "paused" && migration?.mayHaveRun)) {
         await this.#keepArrived(call, domain);
@@ -279,10 +278,12 @@ export class Migrations {
     }
     const after = await hypervisor.domain(call.vmId);
     const running = after?.state === "running" || after?.state === "paused";
-    if (after && running) await this.#keepArrived(call, after);
     this.#end(call.vmId);
     const vm = kept.document("vm", call.vmId);
-    await arrived(vm, { epoch: call.newEpoch, incarnation: this.#incarnation(call.vmId) });
+    await Promise.all([
+      after && running ? this.#keepArrived(call, after) : undefined,
+      arrived(vm, { epoch: call.newEpoch, incarnation: this.#incarnation(call.vmId) }),
+    ]);
     if (vm && running) await this.#bringBackSnapshots(vm);
     return { cookie, running };
   }
@@ -378,16 +379,19 @@ export class Migrations {
     const { hypervisor, kept, movedAway } = this.#options;
     const side = this.#side(call);
     const vm = kept.document("vm", call.vmId);
-    let figures = side?.figures ?? null;
-    if (side?.session.open) {
+    const open = side?.session.open === true;
+    if (open) {
       await side.session.confirm(side.options, bytesOf(call.cookie), false).catch((error: unknown) => {
         if (!(error instanceof HypervisorError) || error.kind !== "refused") throw error;
       });
-      // Its downtime stands only in the record of the job that has ended.
-      figures = (await hypervisor.job(call.vmId, "completed").catch(() => null)) ?? figures;
     }
     this.#end(call.vmId);
-    const domain = await hypervisor.domain(call.vmId);
+    const [domain, ended] = await Promise.all([
+      hypervisor.domain(call.vmId),
+      // Its downtime stands only in the record of the job that has ended.
+      open ? hypervisor.job(call.vmId, "completed").catch(() => null) : null,
+    ]);
+    const figures = ended ?? side?.figures ?? null;
     if (domain?.mark) {
       if (domain.mark.epoch > call.epoch) throw refused("this host holds it under a newer epoch than the migration's");
       if (domain.state !== "stopped") await hypervisor.destroy(call.vmId);

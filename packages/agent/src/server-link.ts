@@ -182,7 +182,7 @@ export class ServerLink {
       return;
     }
     session
-      .inOrder(() => this.#handle(message, session))
+      .inTurn(() => this.#handle(message, session), turnOf(message))
       .catch((error: unknown) => {
         this.#options.logger.error(
           { type: message.type, reason: String(error) },
@@ -250,16 +250,46 @@ export class ServerLink {
   }
 }
 
+/**
+ * Whose turn a message takes. Machines and volumes are written to the disk side by side, each after its own predecessor; what they are made of
+ * comes before them, and all else after what was sent before it. What only concerns the connection waits for nobody.
+ */
+function turnOf(message: ServerMessage): Turn {
+  switch (message.type) {
+    case "beat":
+    case "reported":
+      return { type: "at-once" };
+    case "upsert": {
+      const { kind, id } = message.document;
+      return kind === "vm" || kind === "volume" ? { type: "beside", key: `${kind}/${id}` } : { type: "alone" };
+    }
+    default:
+      return { type: "alone" };
+  }
+}
+
+type Turn = { readonly type: "alone" } | { readonly type: "at-once" } | { readonly type: "beside"; readonly key: string };
+
 /** What lives as long as one connection: its timers, and the order of its messages. */
 class Session {
-  #last: Promise<void> = Promise.resolve();
+  /** The end of the newest message that ran alone. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** By key, what has run beside others since. */
+  readonly #beside = new Map<string, Promise<unknown>>();
   #ended = false;
   #watching: Timer | undefined;
   #beating: Timer | undefined;
 
-  inOrder(work: () => Promise<void>): Promise<void> {
-    const next = this.#last.then(() => (this.#ended ? undefined : work()));
-    this.#last = next.catch(() => {});
+  inTurn(work: () => Promise<void>, turn: Turn): Promise<void> {
+    if (turn.type === "at-once") return work();
+    const before = turn.type === "beside" ? (this.#beside.get(turn.key) ?? this.#last) : Promise.all([this.#last, ...this.#beside.values()]);
+    const next = before.then(() => (this.#ended ? undefined : work()));
+    const ended = next.catch(() => {});
+    if (turn.type === "beside") this.#beside.set(turn.key, ended);
+    else {
+      this.#last = ended;
+      this.#beside.clear();
+    }
     return next;
   }
 

@@ -144,8 +144,7 @@ export class VolumeReconciler {
         this.#observe(volume, path, { state: "creating", sizeBytes: spec.sizeBytes, allocatedBytes: 0, observedGeneration: 0 });
       await files.makeDirectory(`${pool.spec.path}/volumes`, 0o755);
       await volumeFiles.make(path, spec.format, spec.sizeBytes, await this.#source(volume, pool));
-      await this.#keep(volume.id, { ...held, sizeBytes: spec.sizeBytes });
-      const made = await files.facts(path);
+      const [made] = await Promise.all([files.facts(path), this.#keep(volume.id, { ...held, sizeBytes: spec.sizeBytes })]);
       return this.#ready(volume, path, spec.sizeBytes, spec.format === "raw" ? 0 : (made?.sizeBytes ?? 0));
     }
     const measured = await volumeFiles.measure(path, spec.format);

@@ -228,8 +228,10 @@ export class MigrationDrive {
     ];
     const compare: Compare[] = [];
     const then: Operation[] = [];
+    // At once: the guest may stand still meanwhile.
+    const entries = await Promise.all(keys.map((key) => store.get(key)));
     for (const [position, key] of keys.entries()) {
-      const entry = await store.get(key);
+      const entry = entries[position] ?? null;
       const before = entry === null ? null : (JSON.parse(entry.value) as Placement); // written by this package alone
       if (entry === null || before?.host !== from) {
         if (position === 0) return null;
