@@ -173,7 +173,12 @@ export class AcceptingAgent {
       this.report({ kind, id: document.id, part: `status/hosts/${hostId}`, value });
     switch (document.kind) {
       case "host":
-        return this.report({ kind: "host", id: hostId, part: "status/agent", value: this.#facts() });
+        return this.report({
+          kind: "host",
+          id: hostId,
+          part: "status/agent",
+          value: hostFacts(this.identity.name, this.#options.cpus, this.#options.memoryBytes),
+        });
       case "pool":
         return onHost("pool", { state: "ready", capacityBytes: 2 ** 46, availableBytes: 2 ** 46 } satisfies PoolOnHost);
       case "network":
@@ -264,36 +269,34 @@ export class AcceptingAgent {
     const load = { cpu: 0.2, memoryUsedBytes: vms.length * 2 ** 28, memoryTotalBytes: this.#options.memoryBytes, vms };
     this.#send({ type: "heartbeat", sequence: this.#beat, now: Date.now(), load });
   }
-
-  #facts(): HostObservation {
-    const { cpus, memoryBytes } = this.#options;
-    return {
-      hostname: this.identity.name,
-      agentVersion: "benchmark",
-      bootId,
-      bootedAt: 0,
-      address: "192.0.2.1",
-      architecture: "x86_64",
-      cpu: { model: "qemu64", vendor: "AMD", flags: [], sockets: 1, cores: cpus, threads: 1, count: cpus, mhz: 2000 },
-      numa: [{ cell: 0, cpus: [0], memoryBytes, hugepages: [] }],
-      memoryBytes,
-      disks: [],
-      interfaces: [{ name: "br0", mac: "52:54:00:00:00:01", mtu: 1500, up: true, bridge: true, addresses: [] }],
-      pciDevices: [],
-      gpus: [],
-      hypervisor: {
-        type: "qemu",
-        libvirtVersion: "9.0.0",
-        qemuVersion: "7.2.0",
-        accelerated: true,
-        machineTypes: ["q35", "pc"],
-        cpuModels: ["qemu64"],
-        uefi: true,
-        secureBoot: false,
-        tpm: false,
-      },
-      unmanaged: [],
-      problems: [],
-    };
-  }
 }
+
+/** What the agent of an ordinary host reports of it. */
+export const hostFacts = (hostname: string, cpus: number, memoryBytes: number): HostObservation => ({
+  hostname,
+  agentVersion: "benchmark",
+  bootId,
+  bootedAt: 0,
+  address: "192.0.2.1",
+  architecture: "x86_64",
+  cpu: { model: "qemu64", vendor: "AMD", flags: [], sockets: 1, cores: cpus, threads: 1, count: cpus, mhz: 2000 },
+  numa: [{ cell: 0, cpus: [0], memoryBytes, hugepages: [] }],
+  memoryBytes,
+  disks: [],
+  interfaces: [{ name: "br0", mac: "52:54:00:00:00:01", mtu: 1500, up: true, bridge: true, addresses: [] }],
+  pciDevices: [],
+  gpus: [],
+  hypervisor: {
+    type: "qemu",
+    libvirtVersion: "9.0.0",
+    qemuVersion: "7.2.0",
+    accelerated: true,
+    machineTypes: ["q35", "pc"],
+    cpuModels: ["qemu64"],
+    uefi: true,
+    secureBoot: false,
+    tpm: false,
+  },
+  unmanaged: [],
+  problems: [],
+});

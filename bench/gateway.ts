@@ -1,7 +1,7 @@
 /**
  * Does a storm of reports hold up the server? 50 agents, in a process of their own, report the states of 100 machines each as fast as they
- * are answered; here are the gateway, the cache, TLS and the SQLite store. `node bench/gateway.ts [seconds]` prints one JSON line: parts
- * a second, transactions, and how long the event loop was held up. No test asserts the figures.
+ * are answered; here are the gateway, the cache, TLS and the SQLite store. `node bench/gateway.ts [seconds]` tells parts
+ * a second, transactions, and how long the event loop was held up. No target; no test asserts the figures.
  */
 import { fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -17,6 +17,7 @@ import { RecordCache } from "@sheaf/runtime";
 import { AgentsGateway, createSecrets, defaultGatewaySettings, Revocations, SiteAuthority, TaskLogs } from "@sheaf/server";
 import { openSqliteStore, type Operation } from "@sheaf/store";
 import { AcceptingAgent, type AcceptingIdentity } from "./accepting-agent.ts";
+import { publish } from "./outcome.ts";
 
 const agentCount = 50;
 const machinesPerHost = 100;
@@ -119,16 +120,14 @@ async function main(seconds: number): Promise<void> {
   const used = process.cpuUsage(cpu);
   agents.disconnect();
   const perSecond = (name: "written" | "transactions" | "coalesced" | "unchanged"): number => Math.round((after[name] - before[name]) / seconds);
-  console.log(
-    JSON.stringify({
-      agents: agentCount,
-      machines: agentCount * machinesPerHost,
-      partsPerSecond: perSecond("written"),
-      transactionsPerSecond: perSecond("transactions"),
-      cpus: Number(((used.user + used.system) / 1e6 / seconds).toFixed(2)),
-      eventLoopDelayMs: { median: delay.percentile(50) / 1e6, p99: delay.percentile(99) / 1e6, longest: delay.max / 1e6 },
-    }),
-  );
+  publish([], {
+    agents: agentCount,
+    machines: agentCount * machinesPerHost,
+    partsPerSecond: perSecond("written"),
+    transactionsPerSecond: perSecond("transactions"),
+    cpus: Number(((used.user + used.system) / 1e6 / seconds).toFixed(2)),
+    eventLoopDelayMs: { median: delay.percentile(50) / 1e6, p99: delay.percentile(99) / 1e6, longest: delay.max / 1e6 },
+  });
   gateway.close();
   await listener.close();
   revocations.close();

@@ -1,9 +1,10 @@
 /**
  * How long one placement takes on a site of the size Sheaf is drawn for: 5,000 hosts, 100,000 machines (design.md), with disks,
- * a network and a local pool. `node bench/scheduling.ts` prints one JSON line; no test asserts the figures.
+ * a network and a local pool. `node bench/scheduling.ts`; no target, no test asserts the figures.
  */
 import { type AnyRecord, HostSpec, NetworkSpec, PoolSpec, VmSpec, VolumeSpec } from "@sheaf/model";
 import { SnapshotIndex, place, planBatch } from "@sheaf/scheduling";
+import { publish } from "./outcome.ts";
 
 const hostCount = Number(process.argv[2] ?? 5000);
 const vmCount = Number(process.argv[3] ?? 100_000);
@@ -131,17 +132,15 @@ const tooLarge = fresh.slice(0, 20).map((vm) => ({ ...snapshot.request(vm), memo
 const refusalStart = performance.now();
 for (const request of tooLarge) if (!place(request, snapshot).none) throw new Error("placed what cannot fit");
 
-console.log(
-  JSON.stringify({
-    hosts: hostCount,
-    vms: vmCount,
-    buildMs: Math.round(buildMs),
-    heapMiB: Math.round((process.memoryUsage().heapUsed - heapBefore) / 2 ** 20),
-    updateMicroseconds: Number((updateMs * 1000).toFixed(1)),
-    placeMedianMs: Number((times[100] ?? 0).toFixed(2)),
-    placeP99Ms: Number((times[198] ?? 0).toFixed(2)),
-    batchOf200Ms: Math.round(batchMs),
-    placedOf200: decisions.filter(({ decision }) => !decision.none).length,
-    refusalMs: Number(((performance.now() - refusalStart) / tooLarge.length).toFixed(2)),
-  }),
-);
+publish([], {
+  hosts: hostCount,
+  vms: vmCount,
+  buildMs: Math.round(buildMs),
+  heapMiB: Math.round((process.memoryUsage().heapUsed - heapBefore) / 2 ** 20),
+  updateMicroseconds: Number((updateMs * 1000).toFixed(1)),
+  placeMedianMs: Number((times[100] ?? 0).toFixed(2)),
+  placeP99Ms: Number((times[198] ?? 0).toFixed(2)),
+  batchOf200Ms: Math.round(batchMs),
+  placedOf200: decisions.filter(({ decision }) => !decision.none).length,
+  refusalMs: Number(((performance.now() - refusalStart) / tooLarge.length).toFixed(2)),
+});

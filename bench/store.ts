@@ -1,12 +1,13 @@
 /**
  * How many transactions the embedded store makes durable: 64 callers, ten puts each, new keys and then random updates, and how
- * quickly everything is read again. `node bench/store.ts [seconds]` prints one JSON line; no test asserts the figures.
+ * quickly everything is read again. `node bench/store.ts [seconds]`; no target, no test asserts the figures.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SystemClock, systemRandom } from "@sheaf/adapters";
 import { openSqliteStore } from "@sheaf/store";
+import { publish } from "./outcome.ts";
 
 const seconds = Number(process.argv[2] ?? 5);
 const callers = 64;
@@ -37,9 +38,7 @@ try {
   await store.close();
   const opening = performance.now();
   await (await openSqliteStore(options)).close();
-  console.log(
-    JSON.stringify({ create, update, listed: entries, listMs: Math.round(listMs), openAndCloseMs: Math.round(performance.now() - opening) }),
-  );
+  publish([], { create, update, listed: entries, listMs: Math.round(listMs), openAndCloseMs: Math.round(performance.now() - opening) });
 
   async function load(next: () => number) {
     const latencies: number[] = [];
