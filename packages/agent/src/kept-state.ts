@@ -34,6 +34,8 @@ export class KeptState {
   readonly #directory: string;
   readonly #documents = new Map<string, AgentDocument>();
   readonly #written = new Map<string, string>();
+  /** By file: the end of what is being done to it. */
+  readonly #changing = new Map<string, Promise<void>>();
   readonly #machines = new Map<string, MachineMemory>();
   readonly #tasks = new Map<string, TaskNote>();
   readonly #notes = new Map<string, unknown>();
@@ -206,16 +208,33 @@ export class KeptState {
     );
   }
 
-  async #write(name: string, value: unknown): Promise<void> {
+  #write(name: string, value: unknown): Promise<void> {
     const text = JSON.stringify(value);
-    if (this.#written.get(name) === text) return;
-    await this.#files.writeAtomic(`${this.#directory}/${name}`, text);
-    this.#written.set(name, text);
+    return this.#inTurn(name, async () => {
+      if (this.#written.get(name) === text) return;
+      await this.#files.writeAtomic(`${this.#directory}/${name}`, text);
+      this.#written.set(name, text);
+    });
   }
 
-  async #remove(name: string): Promise<void> {
-    this.#written.delete(name);
-    await this.#files.remove(`${this.#directory}/${name}`);
+  #remove(name: string): Promise<void> {
+    return this.#inTurn(name, async () => {
+      this.#written.delete(name);
+      await this.#files.remove(`${this.#directory}/${name}`);
+    });
+  }
+
+  /** One file's changes follow each other: two at once would write into each other's half-made file. */
+  async #inTurn(name: string, change: () => Promise<void>): Promise<void> {
+    const before = this.#changing.get(name);
+    const now = before === undefined ? change() : before.then(change);
+    const ended = now.catch(() => {});
+    this.#changing.set(name, ended);
+    try {
+      await now;
+    } finally {
+      if (this.#changing.get(name) === ended) this.#changing.delete(name);
+    }
   }
 }
 

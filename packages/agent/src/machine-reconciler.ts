@@ -237,8 +237,8 @@ export class MachineReconciler {
     const mark = { id, epoch: input.epoch, incarnation: input.incarnation, generation: vm.generation, cpu: "", boot: [] };
     const domain: Domain = { uuid: id, name: wanted.name, persistent: true, state: paused ? "paused" : "running", reason: "other", mark };
     const now = clock.now();
-    const { memory } = planMachine({ ...situation, now, domain, memory: kept.machine(id), definitionOutdated: false, liveOutdated: false });
-    if (!memory) return;
+    const { memory, report } = planMachine({ ...situation, now, domain, memory: kept.machine(id), definitionOutdated: false, liveOutdated: false });
+    if (!memory || !report) return;
     this.#report({ vm, running: wanted }, memory);
     await this.#remember(id, memory);
   }
