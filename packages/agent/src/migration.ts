@@ -126,8 +126,6 @@ export class Migrations {
         throw refused(`the target host's certificate does not name ${call.targetAddress} yet: it is renewed within minutes of a change of address`);
       if (there && !there.mark) throw refused("a domain of this id that Sheaf did not make is on the target host");
       if (there && there.state !== "stopped") throw refused(`the target host has a domain of it already, which is ${there.state}`);
-      await this.#note(call, { role: "target", phase: "preparing" });
-      await makeReady(vm, call.sharedStorage ? [] : call.copyVolumes, context.signal);
       const name = parseDomain(call.xml).name;
       const copyDisks = call.sharedStorage
         ? []
@@ -142,7 +140,20 @@ export class Migrations {
         listenAddress: call.targetAddress,
         postCopy: call.postCopy ?? false,
       };
-      const side = await this.#open(call, options);
+      const opening = this.#open(call, options);
+      // Looked at below, after the rest is ready.
+      opening.catch(() => {});
+      try {
+        await this.#note(call, { role: "target", phase: "preparing" });
+        await makeReady(vm, call.sharedStorage ? [] : call.copyVolumes, context.signal);
+      } catch (error) {
+        await opening.then(
+          () => this.#end(call.vmId),
+          () => {},
+        );
+        throw error;
+      }
+      const side = await opening;
       const { cookie, uri: listening } = await hypervisorStep(side, () => side.session.prepare(options, call.xml, bytesOf(call.cookie)));
       await this.#note(call, { role: "target", phase: "prepared" });
       side.prepared = { cookie: base64(cookie), uri: listening, certificateReady: true };
