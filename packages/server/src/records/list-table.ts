@@ -105,7 +105,8 @@ export class ListTable {
     let column = this.#columns.get(name);
     if (column === undefined) {
       column = state ? new StateColumn(this.#presenter) : plainColumn(reader());
-      for (const [row, record] of this.#rows.entries()) column.values.push(column.read(record, row));
+      for (let row = 0; row < this.#rows.length; row += 1)
+        column.values.push(column.read(this.#rows[row] as RecordOf<Kind> /* below the length */, row));
       const [oldest] = this.#columns.keys();
       if (this.#columns.size >= maximumColumns && oldest !== undefined) this.#columns.delete(oldest);
     } else this.#columns.delete(name);
