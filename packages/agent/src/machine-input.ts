@@ -29,6 +29,7 @@ export interface MachineInputOptions {
   ) => { readonly path: string } | { readonly waiting: string } | { readonly failed: string };
 }
 
+/** A disk that is still being made has its place already: its domain can be defined, if not started. */
 export type MachineInput =
   | { readonly input: DomainInput; readonly needs: Needs }
   | { readonly input: null; readonly needs: Exclude<Needs, { state: "ready" }> };
@@ -43,14 +44,17 @@ class NotYet extends Error {
 
 export function machineInput(vm: Vm, options: MachineInputOptions): MachineInput {
   try {
-    return { input: build(vm, options), needs: { state: "ready" } };
+    const waitsFor: string[] = [];
+    const input = build(vm, options, waitsFor);
+    return { input, needs: waitsFor[0] === undefined ? { state: "ready" } : { state: "waiting", why: waitsFor[0] } };
   } catch (error) {
     if (error instanceof NotYet) return { input: null, needs: { state: error.state, why: error.message } };
     throw error;
   }
 }
 
-function build(vm: Vm, options: MachineInputOptions): DomainInput {
+/** @param waitsFor takes what must be there before it starts */
+function build(vm: Vm, options: MachineInputOptions, waitsFor: string[]): DomainInput {
   const { kept, dataDirectory } = options;
   const host = options.host();
   if (!host) throw new NotYet("waiting", "it waits for the hypervisor to answer");
@@ -61,7 +65,7 @@ function build(vm: Vm, options: MachineInputOptions): DomainInput {
     epoch: placement.epoch,
     incarnation: placement.incarnation,
     disks: spec.disks.map((disk) => {
-      const { path, format } = diskFile(disk, options);
+      const { path, format } = diskFile(disk, options, waitsFor);
       return { disk, path, format };
     }),
     cdroms: spec.cdroms.map((cdrom) => ({ cdrom, path: cdrom.image === null ? null : cdromFile(cdrom.image, vm.id, options) })),
@@ -75,7 +79,7 @@ function build(vm: Vm, options: MachineInputOptions): DomainInput {
   };
 }
 
-function diskFile(disk: Vm["spec"]["disks"][number], options: MachineInputOptions): { path: string; format: "qcow2" | "raw" } {
+function diskFile(disk: Vm["spec"]["disks"][number], options: MachineInputOptions, waitsFor: string[]): { path: string; format: "qcow2" | "raw" } {
   const { kept } = options;
   const volume = disk.volume === undefined ? undefined : kept.document("volume", disk.volume);
   if (!volume || volume.placement?.host !== options.hostId)
@@ -83,7 +87,8 @@ function diskFile(disk: Vm["spec"]["disks"][number], options: MachineInputOption
   const pool = kept.document("pool", volume.spec.pool);
   const seen = options.volumeState(volume.id);
   if (seen?.state === "failed") throw new NotYet("failed", `disk ${disk.name}: ${seen.problem ?? "it could not be made"}`);
-  if (!pool || seen?.state !== "ready") throw new NotYet("waiting", `it waits for disk ${disk.name} to be made`);
+  if (!pool || seen?.state === "gone") throw new NotYet("waiting", `it waits for disk ${disk.name} to be made`);
+  if (seen?.state !== "ready") waitsFor.push(`it waits for disk ${disk.name} to be made`);
   return { path: volumePath(pool, volume), format: volume.spec.format };
 }
 

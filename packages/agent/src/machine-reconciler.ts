@@ -131,6 +131,7 @@ export class MachineReconciler {
         memory,
         domain,
         needs: made?.needs ?? { state: "waiting", why: "it waits for its document" },
+        definable: wanted !== null,
         definitionOutdated: definition !== null && wanted !== null && isOutdated(definition, wanted, input),
         liveOutdated: difference.due.length > 0,
         liveWaiting: difference.waiting,

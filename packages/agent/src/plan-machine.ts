@@ -42,6 +42,8 @@ export interface Situation {
   readonly memory: MachineMemory | undefined;
   readonly domain: Domain | null;
   readonly needs: Needs;
+  /** All that its domain is described by is known, whether or not it is there. */
+  readonly definable: boolean;
   /** What the domain will start with next differs from what is wanted. */
   readonly definitionOutdated: boolean;
   /** The running domain differs from what is wanted in something that can be changed while it runs and was not tried yet. */
@@ -318,7 +320,8 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   }
   const refusal = mayStart(it, vm, memory);
   if (refusal !== null) return { steps: [], memory: waiting(it, memory, refusal), report: true };
-  if (it.needs.state !== "ready") return prepare(it, vm, memory);
+  // Its domain is defined while its disks are made. One that is to stay stopped waits: defined means ready there.
+  if (it.needs.state !== "ready") return prepare(it, vm, memory, it.definable ? define(it) : []);
   const asked = vm.spec.startRequest > memory.startRequestSeen;
   const automatic = !asked && memory.stoppedBy !== undefined && memory.stoppedBy !== "user";
   const next: MachineMemory = {
@@ -333,10 +336,10 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   };
   // QEMU may be kept after a crash, for a look at it.
   const clear: Step[] = domain?.state === "crashed" ? [{ do: "destroy", why: "what is left of the crash is cleared away" }] : [];
-  const define: Step[] = !domain || it.definitionOutdated ? [{ do: "define" }] : [];
-  return { steps: [...clear, ...define, ...seed(it), { do: "start", paused: vm.spec.power === "paused" }], memory: next, report: true };
+  return { steps: [...clear, ...define(it), ...seed(it), { do: "start", paused: vm.spec.power === "paused" }], memory: next, report: true };
 }
 
+const define = (it: Situation): Step[] => (!it.domain || it.definitionOutdated ? [{ do: "define" }] : []);
 const seed = (it: Situation): Step[] => (it.seedOutdated ? [{ do: "seed" }] : []);
 
 const again = (ms: number | undefined): { readonly againAfterMs?: number } => (ms === undefined ? {} : { againAfterMs: ms });
@@ -400,14 +403,19 @@ function waiting(it: Situation, memory: MachineMemory, why: string): MachineMemo
 }
 
 /** Nothing can be done before its disks are there. */
-function prepare(it: Situation, vm: Vm, memory: MachineMemory): Plan {
+function prepare(it: Situation, vm: Vm, memory: MachineMemory, meanwhile: readonly Step[] = []): Plan {
   if (it.needs.state === "ready") return nothing;
   const failed = it.needs.state === "failed";
   const state = failed ? "failed" : memory.stoppedBy === undefined ? "preparing" : "starting";
   const next = { ...entered(memory, state, it.now, it.needs.why), problem: failed ? it.needs.why : memory.problem };
-  // The seed is made while the disks are: both take a moment.
+  // The seed is made while the disks are, and what else can be: all take a moment.
   const retry = again(failed ? needsAgainMs : undefined);
-  return { steps: failed ? [] : seed(it), ...retry, memory: failed ? { ...next, observedGeneration: vm.generation } : next, report: true };
+  return {
+    steps: failed ? [] : [...seed(it), ...meanwhile],
+    ...retry,
+    memory: failed ? { ...next, observedGeneration: vm.generation } : next,
+    report: true,
+  };
 }
 
 function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domain): Plan {

@@ -142,8 +142,8 @@ export class VolumeReconciler {
       }
       if (!this.#seen.has(volume.id))
         this.#observe(volume, path, { state: "creating", sizeBytes: spec.sizeBytes, allocatedBytes: 0, observedGeneration: 0 });
-      await files.makeDirectory(`${pool.spec.path}/volumes`, 0o755);
-      await volumeFiles.make(path, spec.format, spec.sizeBytes, await this.#source(volume, pool));
+      const [source] = await Promise.all([this.#source(volume, pool), files.makeDirectory(`${pool.spec.path}/volumes`, 0o755)]);
+      await volumeFiles.make(path, spec.format, spec.sizeBytes, source);
       const [made] = await Promise.all([files.facts(path), this.#keep(volume.id, { ...held, sizeBytes: spec.sizeBytes })]);
       return this.#ready(volume, path, spec.sizeBytes, spec.format === "raw" ? 0 : (made?.sizeBytes ?? 0));
     }
