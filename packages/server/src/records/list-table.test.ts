@@ -67,7 +67,7 @@ test("after any changes, columns tell what the records tell", () => {
         for (const [row, record] of table.rows.entries()) {
           assert.equal(record, records.get(record.id));
           assert.equal(states[row], presenter.state(record));
-          assert.equal(cpus[row], (record as RecordOf<"vm">).spec.cpu.count);
+          assert.equal(cpus.values[row], (record as RecordOf<"vm">).spec.cpu.count);
           assert.equal(table.ages[row], ageOf(record.id));
         }
         const two = table.select([{ segments: ["spec", "cpu", "count"], test: (value) => value === 2 }], null);

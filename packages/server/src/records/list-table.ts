@@ -7,9 +7,15 @@ import { vmState, type Kind, type RecordOf } from "@sheaf/model";
 import type { RecordChange } from "../context.ts";
 import { fieldReader, type FieldReader } from "./field-path.ts";
 import type { Presenter } from "./present.ts";
+import { SortKeys, sortValue, type SortValue } from "./sort-column.ts";
 
 /** Values of one field, by row. */
 export type Column = readonly unknown[];
+/** The same as it is sorted by; `keys` tell most rows apart (`compareKeys`), where there are any. */
+export interface SortColumn {
+  readonly values: readonly SortValue[];
+  readonly keys: readonly number[] | null;
+}
 export type ValueTest = (value: unknown) => boolean;
 /** A field and what must hold for it. */
 export interface FieldTest {
@@ -61,17 +67,20 @@ export class ListTable {
 
   /** Must be asked for anew by every list, and not be kept across an `await`. */
   column(segments: readonly string[]): Column {
-    return this.#column(segments.join("."), () => fieldReader(this.#presenter, segments), segments[0] === "state" && this.#kind === "vm");
+    return this.#kept(segments.join("."), () =>
+      segments[0] === "state" && this.#kind === "vm" ? new StateColumn(this.#presenter) : plainColumn(fieldReader(this.#presenter, segments)),
+    ).values;
   }
 
-  /** The same field as it is sorted by. */
-  sortColumn(segments: readonly string[]): readonly (string | number | null)[] {
+  /** As `column`. */
+  sortColumn(segments: readonly string[]): SortColumn {
     const state = segments[0] === "state" && this.#kind === "vm";
-    const read = (): FieldReader => {
-      const field = fieldReader(this.#presenter, segments);
-      return (record) => sortValue(field(record));
-    };
-    return this.#column(state ? "state" : `sorted ${segments.join(".")}`, read, state) as (string | number | null)[]; // made by sortValue; states are texts
+    // States are texts already.
+    const found = this.#kept(state ? "state" : `sorted ${segments.join(".")}`, () =>
+      state ? new StateColumn(this.#presenter) : new SortedColumn(fieldReader(this.#presenter, segments)),
+    );
+    const values = found.values as SortValue[]; // made by sortValue; states are texts
+    return { values, keys: found instanceof SortedColumn ? found.keys.ordered(values) : null };
   }
 
   /** @returns rows that pass all tests; good until the next call */
@@ -101,10 +110,10 @@ export class ListTable {
     return passed.subarray(0, count);
   }
 
-  #column(name: string, reader: () => FieldReader, state: boolean): unknown[] {
+  #kept(name: string, make: () => Kept): Kept {
     let column = this.#columns.get(name);
     if (column === undefined) {
-      column = state ? new StateColumn(this.#presenter) : plainColumn(reader());
+      column = make();
       for (let row = 0; row < this.#rows.length; row += 1)
         column.values.push(column.read(this.#rows[row] as RecordOf<Kind> /* below the length */, row));
       const [oldest] = this.#columns.keys();
@@ -112,7 +121,7 @@ export class ListTable {
     } else this.#columns.delete(name);
     this.#columns.set(name, column);
     column.refresh?.();
-    return column.values;
+    return column;
   }
 
   #put(record: RecordOf<Kind>): void {
@@ -201,8 +210,25 @@ class StateColumn implements Kept {
 
 const plainColumn = (read: FieldReader): Kept => ({ values: [], read });
 
-const sortValue = (value: unknown): string | number | null =>
-  typeof value === "string" || typeof value === "number" ? value : typeof value === "boolean" ? String(value) : null;
+class SortedColumn implements Kept {
+  readonly values: unknown[] = [];
+  readonly keys = new SortKeys();
+  readonly #field: FieldReader;
+
+  constructor(field: FieldReader) {
+    this.#field = field;
+  }
+
+  read(record: RecordOf<Kind>, row: number): unknown {
+    const value = sortValue(this.#field(record));
+    this.keys.set(row, value);
+    return value;
+  }
+
+  moved(from: number, to: number): void {
+    this.keys.move(from, to);
+  }
+}
 
 /** The beginning of an id as a number, in the ids' own order: what two ids are told apart by at once. */
 export function ageOf(id: string): number {

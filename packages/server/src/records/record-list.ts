@@ -7,8 +7,9 @@ import type { ServerContext } from "../context.ts";
 import { maySee, type Caller } from "../identity/rights.ts";
 import { checkedPath } from "./field-path.ts";
 import { compileFilter, compileLabels, type ReferenceNames } from "./list-filter.ts";
-import { ageOf, ListTable, type FieldTest } from "./list-table.ts";
+import { ageOf, ListTable, type FieldTest, type SortColumn } from "./list-table.ts";
 import type { Presenter } from "./present.ts";
+import { compareKeys, compareValues, type SortValue } from "./sort-column.ts";
 
 export interface ListRequest {
   readonly filter?: string | undefined;
@@ -21,8 +22,6 @@ export interface ListRequest {
   readonly project?: string | undefined;
 }
 
-/** What a list is ordered by. Absent values come last, whichever way. */
-type SortValue = string | number | null;
 interface Place {
   readonly value: SortValue;
   readonly age: number;
@@ -119,18 +118,9 @@ const viewPrivileges = {
 const kindOf = (field: string): Kind =>
   field === "project" ? "project" : field === "spec.cluster" ? "cluster" : field === "spec.pool" ? "pool" : "host";
 
-/** Numbers before texts, absent ones last. */
-function compareValues(a: SortValue, b: SortValue, direction: 1 | -1): number {
-  if (a === b) return 0;
-  if (a === null) return 1;
-  if (b === null) return -1;
-  if (typeof a === typeof b) return a < b ? -direction : direction;
-  return typeof a === "number" ? -1 : 1;
-}
-
 interface Order {
   /** By row; absent: by age alone. */
-  readonly sortBy: readonly SortValue[] | null;
+  readonly sortBy: SortColumn | null;
   readonly direction: 1 | -1;
   /** Rows up to here were on earlier pages. */
   readonly start: Place | null;
@@ -142,14 +132,18 @@ function bestRows(table: ListTable, selected: Uint32Array, { sortBy, direction, 
   const { rows, ages } = table;
   const idOf = (row: number): string => (rows[row] as RecordOf<Kind>).id; // selected rows are there
   const compareIds = (left: string, right: string): number => (left < right ? -direction : left > right ? direction : 0);
+  const valueOf = (row: number): SortValue => sortBy?.values[row] ?? null;
+  const keys = sortBy?.keys ?? null;
   const compare = (left: number, right: number): number => {
-    const byValue = sortBy === null ? 0 : compareValues(sortBy[left] ?? null, sortBy[right] ?? null, direction);
+    const byKey = keys === null ? 0 : compareKeys(keys[left] as number, keys[right] as number, direction); // as above
+    if (byKey !== 0) return byKey;
+    const byValue = sortBy === null ? 0 : compareValues(valueOf(left), valueOf(right), direction);
     if (byValue !== 0) return byValue;
     const byAge = (ages[left] as number) - (ages[right] as number); // as above
     return byAge !== 0 ? byAge * direction : compareIds(idOf(left), idOf(right));
   };
   const isBehind = (row: number, place: Place): boolean => {
-    const byValue = sortBy === null ? 0 : compareValues(sortBy[row] ?? null, place.value, direction);
+    const byValue = sortBy === null ? 0 : compareValues(valueOf(row), place.value, direction);
     if (byValue !== 0) return byValue > 0;
     const byAge = ((ages[row] as number) - place.age) * direction; // as above
     return byAge !== 0 ? byAge > 0 : compareIds(idOf(row), place.id) > 0;
@@ -159,11 +153,11 @@ function bestRows(table: ListTable, selected: Uint32Array, { sortBy, direction, 
   const leap = leapThrough(selected.length);
   for (let count = 0, index = 0; count < selected.length; count += 1, index = (index + leap) % selected.length) {
     const row = selected[index] as number; // below its length
-    if (start === null || isBehind(row, start)) best.offer(row);
+    if (best.wants(row) && (start === null || isBehind(row, start))) best.offer(row);
   }
   return best.sorted().map((row) => {
     const record = rows[row] as RecordOf<Kind>; // as above
-    return { value: sortBy?.[row] ?? null, age: ages[row] ?? 0, id: record.id, record };
+    return { value: valueOf(row), age: ages[row] ?? 0, id: record.id, record };
   });
 }
 
@@ -181,6 +175,13 @@ class BestRows {
     this.#compare = compare;
   }
 
+  /** Whether it would be kept. */
+  wants(row: number): boolean {
+    const top = this.#heap[0];
+    return this.#heap.length < this.#size || top === undefined || this.#compare(row, top) < 0;
+  }
+
+  /** A row that is wanted. */
   offer(row: number): void {
     const heap = this.#heap;
     if (heap.length < this.#size) {
@@ -188,8 +189,6 @@ class BestRows {
       this.#up(heap.length - 1);
       return;
     }
-    const top = heap[0];
-    if (top === undefined || this.#compare(row, top) >= 0) return;
     heap[0] = row;
     this.#down();
   }
