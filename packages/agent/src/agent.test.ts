@@ -72,6 +72,28 @@ test("machines and volumes go to the disk side by side; what was sent after them
   await host.stop();
 });
 
+test("a disk that is still being made is not attached to a running machine", async () => {
+  const host = await siteHost();
+  const added = sampleId(51);
+  const run = host.processes.run.bind(host.processes);
+  let make = (): void => {};
+  const making = new Promise<void>((resolve) => (make = resolve));
+  host.processes.run = async (program, words) => {
+    if (words.some((word) => word.includes(added))) await making;
+    return run(program, words);
+  };
+  const disks = [...vm().spec.disks, { ...vm().spec.disks[0], name: "data", volume: added }];
+  host.server.put(volume({}, { id: added, name: "data" }), vm({ disks }, { generation: 2 }));
+  await host.settle();
+  assert.deepEqual(acts(host), ["define", "start"]);
+  assert.equal(seen(host)?.observedGeneration, 1);
+  make();
+  await host.settle();
+  assert.equal(acts(host)[2], "attach");
+  assert.equal(seen(host)?.observedGeneration, 2);
+  await host.stop();
+});
+
 test("an agent that is restarted finds its machines again and does nothing to them", async () => {
   const host = await siteHost();
   const before = host.hypervisor.calls.length;

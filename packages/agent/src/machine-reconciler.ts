@@ -104,10 +104,11 @@ export class MachineReconciler {
     const now = clock.now();
     const managed = vm?.placement?.host === hostId && vm.deletedAt === undefined && (!domain || domain.mark !== undefined);
     const made = vm && managed ? this.#options.input(vm) : null;
-    const input = made?.input ?? null;
+    const active = domain !== null && (domain.state === "running" || domain.state === "paused");
+    // What is not there yet is described for a start to come; a running machine is not given it.
+    const input = made && (!active || made.needs.state === "ready") ? made.input : null;
     const [definition, running] = domain && input ? await this.#descriptions(domain) : [null, null];
     const wanted = input ? describeDomain(input, definition ?? undefined) : null;
-    const active = domain !== null && (domain.state === "running" || domain.state === "paused");
     if (!active) liveChanges.forget(id);
     const difference = running && wanted && input && vm ? liveChanges.compare(id, running, wanted, input.host, vm.generation, now) : noDifference;
     const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seed(vm) : null;

@@ -431,7 +431,9 @@ function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domai
   const change: Step[] = it.liveOutdated || it.definitionOutdated ? [{ do: "apply-live" }] : [];
   const wanted = vm.spec.power === "paused" ? "paused" : "running";
   if (domain.state === wanted) {
-    const done = change.length === 0 && !it.liveWaiting ? { problem: undefined, observedGeneration: vm.generation } : {};
+    // A disk to be added that is still being made: the change has not come about yet.
+    const done =
+      change.length === 0 && !it.liveWaiting && it.needs.state !== "waiting" ? { problem: undefined, observedGeneration: vm.generation } : {};
     return { steps: change, memory: { ...entered(seen, wanted, now), ...done }, ...again(it.liveWaiting ? 2000 : undefined), report: true };
   }
   if (wanted === "paused") return { steps: [...change, { do: "suspend" }], memory: seen, report: true };
