@@ -82,6 +82,19 @@ async function settled(it: Pair, host: string, epoch: number): Promise<void> {
   await it.a.clock.advance(60_000);
 }
 
+test("the guest does not stand still for the new placement's documents to be on the target's disk", async () => {
+  const it = await pair(true);
+  const { b, call } = it;
+  const { performed } = await untilPerformed(it);
+  b.files.hung.add(`${dataDirectory}/documents/vm-`);
+  b.files.hung.add(`${dataDirectory}/documents/volume-`);
+  await move(it);
+  const finish = { ...call, cookie: performed.cookie, cancelled: false, newEpoch: 2 };
+  assert.equal((await through(it, b.server.call("migrate.finish", finish))).running, true);
+  assert.deepEqual([b.hypervisor.live(ids.vm)?.machine?.epoch, b.hypervisor.live(ids.vm)?.machine?.incarnation], [2, "i1"]);
+  assert.equal(b.files.text(`${dataDirectory}/documents/vm-${ids.vm}.json`)?.includes('"epoch":2'), false);
+});
+
 const disk = `/mnt/local/sheaf/volumes/${ids.volume}.qcow2`;
 
 for (const shared of [true, false]) {

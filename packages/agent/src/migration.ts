@@ -293,7 +293,7 @@ export class Migrations {
     const vm = kept.document("vm", call.vmId);
     await Promise.all([
       after && running ? this.#keepArrived(call, after) : undefined,
-      arrived(vm, { epoch: call.newEpoch, incarnation: this.#incarnation(call.vmId) }),
+      arrived(vm, { epoch: call.newEpoch, incarnation: this.#incarnation() }),
     ]);
     if (vm && running) await this.#bringBackSnapshots(vm);
     return { cookie, running };
@@ -311,7 +311,7 @@ export class Migrations {
   /** The guest runs here: its domain carries the new epoch, so that it is known for what it is after any crash. */
   async #keepArrived(call: AgentCalls["migrate.finish"]["in"], domain: Domain): Promise<void> {
     const { hypervisor, kept, clock } = this.#options;
-    const incarnation = this.#incarnation(call.vmId);
+    const incarnation = this.#incarnation();
     if (domain.mark)
       await hypervisor.setMark(call.vmId, { ...domain.mark, epoch: call.newEpoch, incarnation }, { live: true, config: domain.persistent });
     const memory = kept.machine(call.vmId) ?? newMachineMemory(clock.now());
@@ -330,9 +330,9 @@ export class Migrations {
     });
   }
 
-  #incarnation(machineId: string): string {
-    const { kept } = this.#options;
-    return kept.document("vm", machineId)?.placement?.incarnation ?? kept.welcome?.incarnation ?? "";
+  /** The store's present life, in which the epoch was moved: the document of the new placement may still be on its way. */
+  #incarnation(): string {
+    return this.#options.kept.welcome?.incarnation ?? "";
   }
 
   /** The target gives up what was prepared. */

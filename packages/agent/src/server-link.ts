@@ -263,12 +263,16 @@ function turnOf(message: ServerMessage): Turn {
       const { kind, id } = message.document;
       return kind === "vm" || kind === "volume" ? { type: "beside", key: `${kind}/${id}` } : { type: "alone" };
     }
+    case "call":
+      // These two need nothing of the documents that tell of them: those go to the disk while memory moves, and while the guest stands still.
+      return message.method === "migrate.perform" || message.method === "migrate.finish" ? { type: "past" } : { type: "alone" };
     default:
       return { type: "alone" };
   }
 }
 
-type Turn = { readonly type: "alone" } | { readonly type: "at-once" } | { readonly type: "beside"; readonly key: string };
+/** `past`: after all that ran alone, before what runs beside. */
+type Turn = { readonly type: "alone" | "at-once" | "past" } | { readonly type: "beside"; readonly key: string };
 
 /** What lives as long as one connection: its timers, and the order of its messages. */
 class Session {
@@ -282,6 +286,7 @@ class Session {
 
   inTurn(work: () => Promise<void>, turn: Turn): Promise<void> {
     if (turn.type === "at-once") return work();
+    if (turn.type === "past") return this.#last.then(() => (this.#ended ? undefined : work()));
     const before = turn.type === "beside" ? (this.#beside.get(turn.key) ?? this.#last) : Promise.all([this.#last, ...this.#beside.values()]);
     const next = before.then(() => (this.#ended ? undefined : work()));
     const ended = next.catch(() => {});
