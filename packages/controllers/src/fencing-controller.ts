@@ -91,7 +91,10 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       needed: isNeeded(host),
       // The schema of the verbs' tasks: these two.
       wish: wish ? { verb: wish.spec.verb as "fence" | "confirm-off", by: wish.spec.requestedBy } : undefined,
-      outage: outageOf(host),
+      // Asked for only where it decides: when all hosts fall silent at once, each would count all others for nothing.
+      get outage() {
+        return outageOf(host);
+      },
       witness,
       now: clock.now(),
     };
