@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AdoptionQuestion } from "@sheaf/contract";
 import type { AdoptableDomain, HostObservation, VmObservation, VolumeObservation } from "@sheaf/model";
-import { dataDirectory, SimulatedHost } from "./simulated/simulated-host.ts";
+import { seedPath } from "./host-paths.ts";
+import { SimulatedHost } from "./simulated/simulated-host.ts";
 import { gib, ids, network, pool, vm, volume } from "./simulated/sample-site.ts";
 
 const uuid = "3f2b1c5e-0d4a-4c9b-8e77-5a1d2c3b4a59";
@@ -115,7 +116,7 @@ test("its record makes it Sheaf's: marked, not started by libvirtd any more, not
   assert.deepEqual(host.hypervisor.live(uuid)?.machine?.id, uuid);
   assert.deepEqual(unmanaged(host), []);
   assert.equal(host.server.part<VolumeObservation>("volume", ids.volume)?.path, path);
-  assert.equal(host.files.text(`${dataDirectory}/seeds/${uuid}.iso`), null, "no seed is made for it");
+  assert.equal(host.files.text(seedPath(uuid)), null, "no seed is made for it");
   await host.stop();
 });
 

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { AgentDocument, MigrationCall } from "@sheaf/contract";
 import type { HostObservation, VmObservation, VolumeObservation } from "@sheaf/model";
-import { agentDirectory, guestStatus, imageId, type LabAgent, labSite, type LabSite, until } from "./lab-site.test-support.ts";
+import { guestFilesDirectory } from "./host-paths.ts";
+import { guestStatus, imageId, type LabAgent, labSite, type LabSite, until } from "./lab-site.test-support.ts";
 import { sampleDocument, sampleId } from "./simulated/sample-documents.ts";
 
 let site: LabSite;
@@ -381,7 +382,7 @@ test("deleting everything leaves no domain, disk, seed, image or process", async
             "find",
             "/mnt/local/sheaf",
             "/mnt/shared/sheaf",
-            `${agentDirectory}/seeds`,
+            `${guestFilesDirectory}/seeds`,
             "-type",
             "f",
             "-not",

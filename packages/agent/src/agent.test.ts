@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { HostObservation, PoolOnHost, TaskProgress, VmObservation, VolumeObservation } from "@sheaf/model";
 import type { z } from "zod";
+import { seedPath } from "./host-paths.ts";
 import { makeCertificateRequest } from "./certificates.ts";
 import { sampleDocument, sampleId } from "./simulated/sample-documents.ts";
 import { dataDirectory, sampleAuthority, SimulatedHost } from "./simulated/simulated-host.ts";
@@ -31,7 +32,7 @@ test("a machine comes about: image fetched, disk linked to it, seed made, define
   const live = host.hypervisor.live(ids.vm);
   assert.equal(live?.name, "sheaf-100-web");
   assert.deepEqual([live?.machine?.id, live?.machine?.epoch, live?.machine?.incarnation], [ids.vm, 1, "i1"]);
-  const seed = host.files.text(`${dataDirectory}/seeds/${ids.vm}.iso`) ?? "";
+  const seed = host.files.text(seedPath(ids.vm)) ?? "";
   assert.match(seed, /10\.0\.0\.7\/24/);
   const states = host.server.reported.filter(({ key }) => key === `vm/${ids.vm}/status/agent`).map(({ value }) => (value as VmObservation).state);
   assert.deepEqual([...new Set(states)], ["preparing", "starting", "running"]);

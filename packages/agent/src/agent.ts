@@ -30,6 +30,7 @@ import { PoolReconciler } from "./pool-reconciler.ts";
 import { readPulse } from "./read-pulse.ts";
 import type { AgentPorts, HypervisorEvent, Identity } from "./ports.ts";
 import { readBootId } from "./host-inventory.ts";
+import { guestFilesDirectory } from "./host-paths.ts";
 import { ReportQueue } from "./report-queue.ts";
 import { toPng } from "./screenshot.ts";
 import { ServerLink } from "./server-link.ts";
@@ -63,7 +64,8 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   const ending = new AbortController();
   await files.makeDirectory(options.dataDirectory, 0o711);
   // QEMU's own user reaches into these two.
-  for (const name of ["seeds", "nvram"]) await files.makeDirectory(`${options.dataDirectory}/${name}`, 0o711);
+  await files.makeDirectory(guestFilesDirectory, 0o711);
+  for (const name of ["seeds", "nvram"]) await files.makeDirectory(`${guestFilesDirectory}/${name}`, 0o711);
   const kept = await KeptState.open({ files, logger, directory: options.dataDirectory });
   const bootId = await readBootId(files);
 
@@ -155,7 +157,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     report: (value) => reports.put("host", hostId, "status/agent", value),
   });
   const equipment = new MachineEquipment({
-    ...{ hostId, dataDirectory: options.dataDirectory, clock, kept, files, processes, images, volumes, networks },
+    ...{ hostId, clock, kept, files, processes, images, volumes, networks },
     signal: ending.signal,
     host: () => host.rendering,
     changed: (machineId) => touch("vm", machineId),
@@ -177,7 +179,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     log: (task, text) => link.send({ type: "log", task, at: clock.now(), text }),
   });
   const machines = new MachineReconciler({
-    ...{ hostId, bootId, dataDirectory: options.dataDirectory, clock, logger, kept, files, hypervisor },
+    ...{ hostId, bootId, clock, logger, kept, files, hypervisor },
     liveChanges: new LiveChanges(),
     input: (vm) => equipment.input(vm),
     synced: () => intake.synced,

@@ -15,5 +15,10 @@ export function imagePath(poolPath: string, image: RecordOf<"image">): string {
   return `${poolPath}/images/${hex}.${format}`;
 }
 
-export const seedPath = (dataDirectory: string, machineId: string): string => `${dataDirectory}/seeds/${machineId}.iso`;
-export const nvramPath = (dataDirectory: string, machineId: string): string => `${dataDirectory}/nvram/${machineId}.fd`;
+/**
+ * Files of guests that stand in their definitions: the same path on every host, wherever its agent keeps its data, because a guest that
+ * moves finds its own there.
+ */
+export const guestFilesDirectory = "/var/lib/sheaf/guests";
+export const seedPath = (machineId: string): string => `${guestFilesDirectory}/seeds/${machineId}.iso`;
+export const nvramPath = (machineId: string): string => `${guestFilesDirectory}/nvram/${machineId}.fd`;

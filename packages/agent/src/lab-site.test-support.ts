@@ -15,7 +15,7 @@ import { SimulatedServer } from "./simulated/simulated-server.ts";
 export const gateway = "10.93.0.1";
 export const imageId = sampleId(40);
 const program = join(import.meta.dirname, "../../../apps/agent/main.ts");
-export const agentDirectory = "/var/lib/sheaf/agent";
+const agentDirectory = "/var/lib/sheaf/agent";
 
 export class LabAgent {
   readonly id: string;

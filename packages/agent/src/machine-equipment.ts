@@ -24,7 +24,6 @@ type CopyVolumes = AgentCalls["migrate.prepare"]["in"]["copyVolumes"];
 
 export interface MachineEquipmentOptions {
   readonly hostId: string;
-  readonly dataDirectory: string;
   readonly clock: Clock;
   readonly kept: KeptState;
   readonly files: Files;
@@ -63,9 +62,9 @@ export class MachineEquipment {
   }
 
   input(vm: Vm): MachineInput {
-    const { kept, hostId, dataDirectory, host, volumes, networks } = this.#options;
+    const { kept, hostId, host, volumes, networks } = this.#options;
     return machineInput(vm, {
-      ...{ kept, hostId, dataDirectory, host },
+      ...{ kept, hostId, host },
       volumeState: (id) => volumes.observation(id),
       networkState: (id) => networks.observation(id),
       cdromImage: (image, poolPath, machineId) => this.#cdromImage(image, poolPath, machineId),
@@ -96,7 +95,7 @@ export class MachineEquipment {
 
   /** For a machine that comes by migration. @throws SheafError for what this host cannot give it */
   async makeReady(vm: Vm, disks: CopyVolumes, signal: AbortSignal): Promise<void> {
-    const { kept, images, files, networks, dataDirectory } = this.#options;
+    const { kept, images, files, networks } = this.#options;
     for (const nic of vm.spec.nics) {
       const seen = networks.observation(nic.network);
       if (seen?.state !== "ready")
@@ -113,14 +112,14 @@ export class MachineEquipment {
     if (vm.spec.cloudInit.seed === false) return;
     const networkDocuments = new Map(kept.documents("network").map((network) => [network.id, network]));
     const seed = seedContent(vm, networkDocuments);
-    await writeSeed(files, seedPath(dataDirectory, vm.id), seed);
+    await writeSeed(files, seedPath(vm.id), seed);
     const memory = kept.machine(vm.id) ?? newMachineMemory(this.#options.clock.now());
     await kept.putMachine(vm.id, { ...memory, seedDigest: seedDigest(seed) });
   }
 
   /** A migration to this host came to nothing. */
   async giveUp(vm: Vm | undefined, machineId: string, sharedStorage: boolean): Promise<void> {
-    const { files, kept, hostId, dataDirectory } = this.#options;
+    const { files, kept, hostId } = this.#options;
     const copied = vm && !sharedStorage ? this.#localVolumes(vm) : [];
     // Placed here means that the machine is this host's: nothing of it is thrown away.
     if (vm?.placement?.host === hostId) return;
@@ -129,7 +128,7 @@ export class MachineEquipment {
       await files.remove(path);
       await kept.removeNote(incomingNote(volume.id));
     }
-    await files.remove(seedPath(dataDirectory, machineId));
+    await files.remove(seedPath(machineId));
   }
 
   async arrived(vm: Vm | undefined, epoch: { readonly epoch: number; readonly incarnation: string }): Promise<void> {
@@ -144,8 +143,8 @@ export class MachineEquipment {
   }
 
   async movedAway(vm: Vm | undefined, machineId: string, sharedStorage: boolean): Promise<void> {
-    const { files, volumes, dataDirectory } = this.#options;
-    await files.remove(seedPath(dataDirectory, machineId));
+    const { files, volumes } = this.#options;
+    await files.remove(seedPath(machineId));
     if (sharedStorage) return;
     for (const disk of vm?.spec.disks ?? []) if (disk.volume !== undefined) await volumes.movedAway(disk.volume);
   }

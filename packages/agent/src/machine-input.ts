@@ -14,7 +14,6 @@ type Vm = RecordOf<"vm">;
 export interface MachineInputOptions {
   readonly kept: KeptState;
   readonly hostId: string;
-  readonly dataDirectory: string;
   /** What this host is, for rendering; `null` while the hypervisor has not told. */
   readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion"> | null;
   readonly volumeState: (
@@ -55,7 +54,7 @@ export function machineInput(vm: Vm, options: MachineInputOptions): MachineInput
 
 /** @param waitsFor takes what must be there before it starts */
 function build(vm: Vm, options: MachineInputOptions, waitsFor: string[]): DomainInput {
-  const { kept, dataDirectory } = options;
+  const { kept } = options;
   const host = options.host();
   if (!host) throw new NotYet("waiting", "it waits for the hypervisor to answer");
   const { placement, spec } = vm;
@@ -69,13 +68,13 @@ function build(vm: Vm, options: MachineInputOptions, waitsFor: string[]): Domain
       return { disk, path, format };
     }),
     cdroms: spec.cdroms.map((cdrom) => ({ cdrom, path: cdrom.image === null ? null : cdromFile(cdrom.image, vm.id, options) })),
-    seedPath: vm.spec.cloudInit.seed === false ? null : seedPath(dataDirectory, vm.id),
+    seedPath: vm.spec.cloudInit.seed === false ? null : seedPath(vm.id),
     nics: spec.nics.map((nic) => {
       const { bridge, mtu } = bridgeOf(nic.network, options);
       return { nic, bridge, mtu, tapName: tapDeviceName(nic.mac ?? "") };
     }),
     host: { ...host, cpuBaseline: cpuBaseline(kept, options.hostId) },
-    paths: { nvram: nvramPath(dataDirectory, vm.id) },
+    paths: { nvram: nvramPath(vm.id) },
   };
 }
 

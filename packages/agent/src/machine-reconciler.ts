@@ -20,7 +20,6 @@ type Vm = RecordOf<"vm">;
 export interface MachineReconcilerOptions {
   readonly hostId: string;
   readonly bootId: string;
-  readonly dataDirectory: string;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly kept: KeptState;
@@ -97,7 +96,7 @@ export class MachineReconciler {
   }
 
   async #look(id: string): Promise<Look> {
-    const { kept, hypervisor, clock, hostId, bootId, liveChanges, files, dataDirectory } = this.#options;
+    const { kept, hypervisor, clock, hostId, bootId, liveChanges, files } = this.#options;
     const vm = kept.document("vm", id);
     const memory = kept.machine(id);
     const domain = await hypervisor.domain(id);
@@ -112,8 +111,7 @@ export class MachineReconciler {
     if (!active) liveChanges.forget(id);
     const difference = running && wanted && input && vm ? liveChanges.compare(id, running, wanted, input.host, vm.generation, now) : noDifference;
     const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seed(vm) : null;
-    const seedThere =
-      seed === null || (memory?.seedDigest === seedDigest(seed) && (active || (await files.facts(seedPath(dataDirectory, id))) !== null));
+    const seedThere = seed === null || (memory?.seedDigest === seedDigest(seed) && (active || (await files.facts(seedPath(id))) !== null));
     return {
       vm,
       wanted,
@@ -184,7 +182,7 @@ export class MachineReconciler {
   }
 
   async #do(id: string, look: Look, step: Step): Promise<void> {
-    const { hypervisor, kept, files, dataDirectory, liveChanges, clock, forgotten } = this.#options;
+    const { hypervisor, kept, files, liveChanges, clock, forgotten } = this.#options;
     const { vm, wanted, input } = look;
     switch (step.do) {
       case "define":
@@ -196,7 +194,7 @@ export class MachineReconciler {
         return this.#takeOver(id, look);
       case "seed": {
         if (!look.seed) return;
-        await writeSeed(files, seedPath(dataDirectory, id), look.seed);
+        await writeSeed(files, seedPath(id), look.seed);
         const memory = kept.machine(id) ?? newMachineMemory(clock.now());
         return this.#remember(id, { ...memory, seedDigest: seedDigest(look.seed) });
       }
@@ -220,7 +218,7 @@ export class MachineReconciler {
       case "undefine":
         return hypervisor.undefine(id);
       case "remove-seed":
-        await files.remove(seedPath(dataDirectory, id));
+        await files.remove(seedPath(id));
         return;
       case "forget":
         await kept.removeDocument("vm", id);

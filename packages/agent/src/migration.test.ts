@@ -1,6 +1,7 @@
 /** The migrate.* calls of two agents, driven as the migration controller does, with crashes in between: one copy runs in the end. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { seedPath } from "./host-paths.ts";
 import { SimulatedClock } from "@sheaf/base";
 import type { MigrationCall } from "@sheaf/contract";
 import { sampleId } from "./simulated/sample-documents.ts";
@@ -117,8 +118,8 @@ for (const shared of [true, false]) {
     await settled(it, target, 2);
     assert.deepEqual(await a.hypervisor.domains(), []);
     assert.equal(b.hypervisor.live(ids.vm)?.machine?.epoch, 2);
-    assert.equal(a.files.text(`${dataDirectory}/seeds/${ids.vm}.iso`), null);
-    assert.ok(b.files.text(`${dataDirectory}/seeds/${ids.vm}.iso`));
+    assert.equal(a.files.text(seedPath(ids.vm)), null);
+    assert.ok(b.files.text(seedPath(ids.vm)));
     if (!shared) assert.deepEqual([a.files.text(disk), b.files.text(disk) === null], [null, false]);
     else assert.ok(a.files.paths("/mnt/shared/sheaf/volumes").length > 0, "what is shared is never removed by the host that it left");
     assert.equal(b.server.part<{ state: string; epoch: number }>("vm", ids.vm)?.epoch, 2);
