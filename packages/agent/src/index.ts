@@ -9,3 +9,6 @@ export type { Pulse, PulseOptions, PulsePorts } from "./pulse.ts";
 export { planMachine } from "./plan-machine.ts";
 export type { Plan, Situation, Step } from "./plan-machine.ts";
 export * from "./ports.ts";
+export { SimulatedFiles } from "./simulated/simulated-files.ts";
+export { SimulatedHypervisor } from "./simulated/simulated-hypervisor.ts";
+export { type ProgramFiles, SimulatedDisk, SimulatedProcesses } from "./simulated/simulated-processes.ts";

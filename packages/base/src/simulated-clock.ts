@@ -16,6 +16,8 @@ export class SimulatedClock implements Clock {
   #sequence = 0;
   #live = 0;
   readonly #heap: PendingTimer[] = [];
+  /** Turns of the real event loop that are waited for after each instant: more than one while something is used that takes such turns (HTTP). */
+  turns = 1;
 
   /** @param epochMs wall clock at the start; 2026-01-01T00:00:00Z by default */
   constructor(epochMs = 1_767_225_600_000) {
@@ -56,10 +58,10 @@ export class SimulatedClock implements Clock {
   /** Lets `ms` pass. After each instant at which timers fired, whatever they started runs until it waits for something else. */
   async advance(ms: number): Promise<void> {
     const end = this.#elapsedMs + ms;
-    await settle();
-    while (this.#fireNext(end)) await settle();
+    await this.#settle();
+    while (this.#fireNext(end)) await this.#settle();
     this.#elapsedMs = end;
-    await settle();
+    await this.#settle();
   }
 
   /**
@@ -68,11 +70,16 @@ export class SimulatedClock implements Clock {
    */
   async advanceUntil(condition: () => boolean, maxMs: number): Promise<void> {
     const end = this.#elapsedMs + maxMs;
-    await settle();
+    await this.#settle();
     while (!condition()) {
       if (!this.#fireNext(end)) throw new Error(`the condition did not come true within ${maxMs} ms of virtual time (${this.#live} timers left)`);
-      await settle();
+      await this.#settle();
     }
+  }
+
+  /** Waits until every promise that can be settled without time or I/O is: setImmediate comes after all microtasks. */
+  async #settle(): Promise<void> {
+    for (let turn = 0; turn < this.turns; turn += 1) await new Promise<void>((resolve) => setImmediate(resolve));
   }
 
   /** Fires every timer of the next instant at or before `end`. @returns false when there is none */
@@ -140,7 +147,3 @@ function swap(heap: PendingTimer[], left: number, right: number): void {
   heap[right] = a;
 }
 
-/** Waits until every promise that can be settled without time or I/O is: setImmediate comes after all microtasks. */
-function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}

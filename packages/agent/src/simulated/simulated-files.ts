@@ -1,16 +1,18 @@
-/** Files in memory: for tests and the simulator. What a real disk does wrong (full, hung, broken) is switched on by the test. */
+/** Files in memory: for tests and the simulator. What a real disk does wrong (full, hung, broken) is switched on by who uses it. */
 import type { Files, FileWriter } from "../ports.ts";
 
 interface Entry {
   content: Uint8Array;
-  directory: boolean;
-  modifiedAt: number;
+  /** Names in a directory; `null`: a file. */
+  readonly names: Set<string> | null;
 }
 
+const none = new Uint8Array(0);
 const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf("/")));
+const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 
 export class SimulatedFiles implements Files {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, Entry>([["/", { content: none, names: new Set() }]]);
   capacityBytes = 1e12;
   availableBytes = 5e11;
   /** What is removed is free again. */
@@ -26,22 +28,20 @@ export class SimulatedFiles implements Files {
 
   /** Makes a file with all its directories. */
   put(path: string, content: string | Uint8Array): void {
-    this.#directories(parentOf(path));
     const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    this.#entries.set(path, { content: bytes, directory: false, modifiedAt: 0 });
+    this.#add(path, { content: bytes, names: null });
   }
 
   text(path: string): string | null {
     const entry = this.#entries.get(path);
-    return entry && !entry.directory ? new TextDecoder().decode(entry.content) : null;
+    return entry && !entry.names ? new TextDecoder().decode(entry.content) : null;
   }
 
   /** All files, without directories. */
   paths(prefix = "/"): string[] {
-    return [...this.#entries].flatMap(([path, entry]) => (!entry.directory && path.startsWith(prefix) ? [path] : [])).sort();
+    return [...this.#entries].flatMap(([path, entry]) => (!entry.names && path.startsWith(prefix) ? [path] : [])).sort();
   }
 
-  /** Another machine's disk of the same content: what is left after a power failure. */
   async readText(path: string): Promise<string | null> {
     await this.#answer(path);
     return this.text(path);
@@ -54,7 +54,7 @@ export class SimulatedFiles implements Files {
 
   async writeAtomic(path: string, content: string | Uint8Array): Promise<void> {
     await this.#answer(path);
-    if (!this.#entries.get(parentOf(path))?.directory) throw new Error(`ENOENT: no such directory: ${parentOf(path)}`);
+    if (!this.#entries.get(parentOf(path))?.names) throw new Error(`ENOENT: no such directory: ${parentOf(path)}`);
     this.writes.push(path);
     this.put(path, content);
   }
@@ -63,48 +63,34 @@ export class SimulatedFiles implements Files {
     await this.#answer(from);
     const entry = this.#entries.get(from);
     if (!entry) throw new Error(`ENOENT: no such file: ${from}`);
-    this.#entries.delete(from);
-    this.#entries.set(to, entry);
+    this.#drop(from);
+    this.#add(to, entry);
   }
 
   async makeDirectory(path: string): Promise<void> {
     await this.#answer(path);
-    this.#directories(path);
+    this.#directory(path);
   }
 
   async remove(path: string): Promise<void> {
     await this.#answer(path);
-    for (const [each, { content }] of [...this.#entries]) {
-      if (each !== path && !each.startsWith(`${path}/`)) continue;
-      if (this.freesSpace) this.availableBytes += content.byteLength;
-      this.#entries.delete(each);
-    }
+    this.#drop(path, this.freesSpace);
   }
 
   async list(path: string): Promise<string[]> {
     await this.#answer(path);
-    const names = [...this.#entries.keys()].flatMap((each) =>
-      each.startsWith(`${path}/`)
-        ? [
-            each
-              .slice(path.length + 1)
-              .split("/", 1)
-              .join(""),
-          ]
-        : [],
-    );
-    return [...new Set(names)].sort();
+    return [...(this.#entries.get(path)?.names ?? [])].sort();
   }
 
   async facts(path: string): Promise<{ sizeBytes: number; directory: boolean; modifiedAt: number } | null> {
     await this.#answer(path);
     const entry = this.#entries.get(path);
-    return entry ? { sizeBytes: entry.content.byteLength, directory: entry.directory, modifiedAt: entry.modifiedAt } : null;
+    return entry ? { sizeBytes: entry.content.byteLength, directory: entry.names !== null, modifiedAt: 0 } : null;
   }
 
   async writer(path: string, offset = 0): Promise<FileWriter> {
     await this.#answer(path);
-    const pieces = [(this.#entries.get(path)?.content ?? new Uint8Array(0)).slice(0, offset)];
+    const pieces = [(this.#entries.get(path)?.content ?? none).slice(0, offset)];
     const store = (): void => this.put(path, Buffer.concat(pieces));
     store();
     return {
@@ -131,12 +117,26 @@ export class SimulatedFiles implements Files {
     return null;
   }
 
-  #directories(path: string): void {
-    for (let each = path; each.length > 1; each = parentOf(each)) {
-      if (!this.#entries.has(each)) this.#entries.set(each, { content: new Uint8Array(0), directory: true, modifiedAt: 0 });
-      if (parentOf(each) === each) break;
-    }
-    this.#entries.set("/", { content: new Uint8Array(0), directory: true, modifiedAt: 0 });
+  #add(path: string, entry: Entry): void {
+    this.#directory(parentOf(path)).add(nameOf(path));
+    this.#entries.set(path, entry);
+  }
+
+  #directory(path: string): Set<string> {
+    const known = this.#entries.get(path)?.names;
+    if (known) return known;
+    const names = new Set<string>();
+    this.#add(path, { content: none, names });
+    return names;
+  }
+
+  #drop(path: string, frees = false): void {
+    const entry = this.#entries.get(path);
+    if (!entry) return;
+    if (frees) this.availableBytes += entry.content.byteLength;
+    for (const name of [...(entry.names ?? [])]) this.#drop(`${path}/${name}`, frees);
+    this.#entries.delete(path);
+    this.#entries.get(parentOf(path))?.names?.delete(nameOf(path));
   }
 
   async #answer(path: string): Promise<void> {

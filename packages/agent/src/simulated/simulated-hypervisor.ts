@@ -51,6 +51,8 @@ export class SimulatedHypervisor implements Hypervisor {
   connected = true;
   /** What it knows of snapshots, by machine. */
   readonly known = new Map<string, readonly SnapshotDescription[]>();
+  /** Told after every change of a domain's state or of what it runs with. */
+  onChange: ((uuid: string) => void) | null = null;
   /** Guests that do not listen to the power button. */
   readonly deaf = new Set<string>();
 
@@ -78,7 +80,7 @@ export class SimulatedHypervisor implements Hypervisor {
     await this.#begin("define", description.uuid);
     const found = this.#domains.get(description.uuid);
     if (found) found.definition = description;
-    else this.#domains.set(description.uuid, { uuid: description.uuid, definition: description, live: null, state: "stopped", reason: "unknown" });
+    else this.#put({ uuid: description.uuid, definition: description, live: null, state: "stopped", reason: "unknown" });
     this.#emit(description.uuid, "defined");
   }
 
@@ -87,7 +89,7 @@ export class SimulatedHypervisor implements Hypervisor {
     const found = this.#domains.get(uuid);
     if (!found) return;
     if (found.live) found.definition = null;
-    else this.#domains.delete(uuid);
+    else this.#drop(uuid);
     this.#emit(uuid, "undefined");
   }
 
@@ -95,8 +97,8 @@ export class SimulatedHypervisor implements Hypervisor {
     await this.#begin("start", uuid);
     const found = await this.#find(uuid);
     if (found.live) throw new HypervisorError("refused", "Requested operation is not valid: domain is already running");
-    found.live = found.definition;
-    Object.assign(found, paused ? { state: "paused", reason: "user" } : { state: "running", reason: "booted" });
+    const live = found.definition;
+    this.#set(found, paused ? { live, state: "paused", reason: "user" } : { live, state: "running", reason: "booted" });
     this.#emit(uuid, "started");
   }
 
@@ -124,13 +126,13 @@ export class SimulatedHypervisor implements Hypervisor {
 
   async suspend(uuid: string): Promise<void> {
     await this.#begin("suspend", uuid);
-    Object.assign(await this.#running(uuid), { state: "paused", reason: "user" });
+    this.#set(await this.#running(uuid), { state: "paused", reason: "user" });
     this.#emit(uuid, "suspended");
   }
 
   async resume(uuid: string): Promise<void> {
     await this.#begin("resume", uuid);
-    Object.assign(await this.#running(uuid), { state: "running", reason: "booted" });
+    this.#set(await this.#running(uuid), { state: "running", reason: "booted" });
     this.#emit(uuid, "resumed");
   }
 
@@ -276,13 +278,13 @@ export class SimulatedHypervisor implements Hypervisor {
         await this.#begin("prepare", uuid);
         role = "target";
         const before = this.#domains.get(uuid)?.definition ?? null;
-        this.#domains.set(uuid, { uuid, definition: before, live: parseDomain(xml), state: "paused", reason: "starting-up" });
+        this.#put({ uuid, definition: before, live: parseDomain(xml), state: "paused", reason: "starting-up" });
         return { cookie: new Uint8Array([2]), uri: "tcp://10.0.0.2:49152" };
       },
       perform: async () => {
         await this.#begin("perform", uuid);
         performed = true;
-        Object.assign(await this.#running(uuid), { state: "paused", reason: "migration" });
+        this.#set(await this.#running(uuid), { state: "paused", reason: "migration" });
         return new Uint8Array([3]);
       },
       finish: async (_options: unknown, _cookie: Uint8Array, cancelled: boolean) => {
@@ -290,13 +292,13 @@ export class SimulatedHypervisor implements Hypervisor {
         over = true;
         const found = await this.#running(uuid);
         if (cancelled) this.#vanish(uuid);
-        else Object.assign(found, { state: "running", reason: "migrated", definition: found.live });
+        else this.#set(found, { state: "running", reason: "migrated", definition: found.live });
         return new Uint8Array([4]);
       },
       confirm: async (_options: unknown, _cookie: Uint8Array, cancelled: boolean) => {
         await this.#begin(cancelled ? "confirm-cancelled" : "confirm", uuid);
         over = true;
-        if (cancelled) Object.assign(await this.#running(uuid), { state: "running", reason: "booted" });
+        if (cancelled) this.#set(await this.#running(uuid), { state: "running", reason: "booted" });
         else this.stop(uuid, "migrated");
       },
       close: () => {
@@ -306,8 +308,7 @@ export class SimulatedHypervisor implements Hypervisor {
         if (over) return;
         if (role === "target") this.#vanish(uuid);
         // After `perform` the daemon cannot know whether the target runs: the source stays paused.
-        else if (role === "source" && !performed && this.#domains.get(uuid)?.live)
-          Object.assign(this.#domains.get(uuid) ?? {}, { state: "running", reason: "booted" });
+        else if (role === "source" && !performed && this.live(uuid)) this.#set(this.#domains.get(uuid), { state: "running", reason: "booted" });
       },
     };
     this.#sessions.add(session);
@@ -341,22 +342,18 @@ export class SimulatedHypervisor implements Hypervisor {
   stop(uuid: string, reason: DomainReason): void {
     const found = this.#domains.get(uuid);
     if (!found?.live) return;
-    Object.assign(found, { live: null, state: "stopped", reason });
-    if (!found.definition) this.#domains.delete(uuid);
+    this.#end(found, reason);
     this.#emit(uuid, "stopped", reason);
   }
 
   pause(uuid: string, reason: DomainReason): void {
-    Object.assign(this.#domains.get(uuid) ?? {}, { state: "paused", reason });
+    this.#set(this.#domains.get(uuid), { state: "paused", reason });
     this.#emit(uuid, "suspended", reason);
   }
 
   /** The host's power goes and comes: definitions stay, and nobody knows why nothing runs. */
   powerCycle(): void {
-    for (const found of [...this.#domains.values()]) {
-      Object.assign(found, { live: null, state: "stopped", reason: "unknown" });
-      if (!found.definition) this.#domains.delete(found.uuid);
-    }
+    for (const found of [...this.#domains.values()]) this.#end(found, "unknown");
   }
 
   disconnect(): void {
@@ -374,7 +371,7 @@ export class SimulatedHypervisor implements Hypervisor {
   put(xml: string, state: DomainState): void {
     const description = parseDomain(xml);
     const active = state !== "stopped";
-    this.#domains.set(description.uuid, {
+    this.#put({
       uuid: description.uuid,
       definition: description,
       live: active ? description : null,
@@ -387,6 +384,22 @@ export class SimulatedHypervisor implements Hypervisor {
     return this.#domains.get(uuid)?.live ?? null;
   }
 
+  /** What it runs with, or would be started with. */
+  description(uuid: string): DomainDescription | null {
+    const found = this.#domains.get(uuid);
+    return found?.live ?? found?.definition ?? null;
+  }
+
+  /** How a domain stands, without asking the daemon. */
+  stands(uuid: string): { readonly state: DomainState; readonly reason: DomainReason } | null {
+    return this.#domains.get(uuid) ?? null;
+  }
+
+  /** Domains that have a QEMU, paused ones too. */
+  active(): string[] {
+    return [...this.#domains.values()].flatMap(({ uuid, live }) => (live ? [uuid] : []));
+  }
+
   emit(event: HypervisorEvent): void {
     for (const listener of [...this.#listeners]) listener(event);
   }
@@ -397,9 +410,28 @@ export class SimulatedHypervisor implements Hypervisor {
 
   #vanish(uuid: string): void {
     const found = this.#domains.get(uuid);
+    if (found) this.#end(found, "destroyed");
+  }
+
+  #end(found: SimulatedDomain, reason: DomainReason): void {
+    this.#set(found, { live: null, state: "stopped", reason });
+    if (!found.definition) this.#drop(found.uuid);
+  }
+
+  #put(domain: SimulatedDomain): void {
+    this.#domains.set(domain.uuid, domain);
+    this.onChange?.(domain.uuid);
+  }
+
+  #drop(uuid: string): void {
+    this.#domains.delete(uuid);
+    this.onChange?.(uuid);
+  }
+
+  #set(found: SimulatedDomain | undefined, change: Partial<SimulatedDomain>): void {
     if (!found) return;
-    if (found.definition) Object.assign(found, { live: null, state: "stopped", reason: "destroyed" });
-    else this.#domains.delete(uuid);
+    Object.assign(found, change);
+    this.onChange?.(found.uuid);
   }
 
   async #change(name: string, uuid: string, scope: Scope, change: (domain: DomainDescription) => DomainDescription): Promise<void> {
@@ -407,7 +439,7 @@ export class SimulatedHypervisor implements Hypervisor {
     const found = await this.#find(uuid);
     if (scope.live) {
       if (!found.live) throw new HypervisorError("refused", "domain is not running");
-      found.live = change(found.live);
+      this.#set(found, { live: change(found.live) });
     }
     if (scope.config && found.definition) found.definition = change(found.definition);
     this.emit({ type: "changed", uuid });

@@ -1,7 +1,13 @@
 /** qemu-img and ip, as far as the agent uses them, on simulated files. */
 import { z } from "zod";
 import type { Processes, ProcessResult } from "../ports.ts";
-import type { SimulatedFiles } from "./simulated-files.ts";
+
+/** Files as these programs reach them: at once. */
+export interface ProgramFiles {
+  text(path: string): string | null;
+  put(path: string, content: string): void;
+  remove(path: string): Promise<void>;
+}
 
 /** What a simulated disk's file holds. */
 export const SimulatedDisk = z.object({ format: z.string(), sizeBytes: z.number(), backing: z.string().nullable(), data: z.string() });
@@ -10,7 +16,7 @@ const done = (output = ""): ProcessResult => ({ exitCode: 0, output, errorOutput
 const failed = (errorOutput: string): ProcessResult => ({ exitCode: 1, output: "", errorOutput });
 
 export class SimulatedProcesses implements Processes {
-  readonly #files: SimulatedFiles;
+  readonly #files: ProgramFiles;
   /** Every run, as one line. */
   readonly runs: string[] = [];
   /** Programs that fail, with their last words; more words (`ip link add`) narrow it. */
@@ -19,7 +25,7 @@ export class SimulatedProcesses implements Processes {
   /** Programs that never end, as on storage that hangs; named like the broken ones. */
   readonly hung = new Set<string>();
 
-  constructor(files: SimulatedFiles) {
+  constructor(files: ProgramFiles) {
     this.#files = files;
   }
 

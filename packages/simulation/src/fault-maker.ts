@@ -1,0 +1,193 @@
+/** Makes planned faults happen to a site, and ends them: each by its own time, all of them when the run's end comes. */
+import type { Fault } from "./fault-plan.ts";
+import { serverNode, type SimulatedHost } from "./simulated-host.ts";
+import type { SimulatedSite } from "./site.ts";
+
+const restartMs = 2000;
+
+export class FaultMaker {
+  readonly #site: SimulatedSite;
+  /** What ends each fault that lasts. */
+  readonly #ends = new Set<() => void>();
+
+  constructor(site: SimulatedSite) {
+    this.#site = site;
+  }
+
+  make(fault: Fault): void {
+    const host = this.#site.hosts[fault.host % this.#site.hosts.length];
+    if (!host) return;
+    const what = this.#begin(fault, host);
+    if (what !== null) this.#site.story.tell("fault", what);
+  }
+
+  /** All is well from now on: power, network, disks, clocks, processes. */
+  healAll(): void {
+    for (const end of this.#ends) end();
+    const { server, hosts, operator } = this.#site;
+    operator.lostAnswers = 0;
+    for (const host of hosts) {
+      host.powerOn();
+      host.startAgent();
+      host.startLibvirt();
+      host.hypervisor.inner.deaf.clear();
+    }
+    if (!server.runs) this.#site.startServer();
+    this.#site.story.tell("fault", "all faults end");
+  }
+
+  /** @returns what to tell, or `null` where nothing could be done */
+  #begin({ kind, forMs, amount }: Fault, host: SimulatedHost): string | null {
+    const { server, network, clock, operator } = this.#site;
+    const { name } = host;
+    const lasting = (text: string, end: () => void, ended: string): string => {
+      this.#lasts(forMs, end, ended);
+      return `${text} for ${forMs / 1000} s`;
+    };
+    switch (kind) {
+      case "agent-crash":
+        if (!host.agentRuns) return null;
+        host.crashAgent(amount, () => {
+          this.#site.story.tell("fault", `${name}: the agent is killed`);
+          clock.setTimer(restartMs, () => host.startAgent());
+        });
+        return `${name}: the agent will be killed after ${amount} more steps`;
+      case "agent-hang":
+        host.freezeAgent();
+        return lasting(`${name}: the agent hangs`, () => host.thawAgent(), `${name}: the agent goes on`);
+      case "power-loss":
+        if (!host.powered) return null;
+        host.powerOff();
+        return lasting(`${name}: power is lost`, () => host.powerOn(), `${name}: power is back`);
+      case "reboot":
+        if (!host.powered) return null;
+        host.powerOff();
+        this.#lasts(20_000, () => host.powerOn(), `${name}: has started again`);
+        return `${name}: restarts`;
+      case "host-hang":
+        // Its guests run on; nobody hears of it.
+        host.freezeAgent();
+        this.#cut(name, serverNode, true, true);
+        return lasting(
+          `${name}: hangs, its guests run on`,
+          () => {
+            this.#join(name, serverNode);
+            host.thawAgent();
+          },
+          `${name}: goes on`,
+        );
+      case "server-crash":
+        if (!server.ready) return null;
+        server.crash(amount, () => {
+          this.#site.story.tell("fault", "the server is killed");
+          clock.setTimer(restartMs, () => this.#site.startServer());
+        });
+        return `the server will be killed after ${amount} more steps`;
+      case "server-restart":
+        if (!server.ready) return null;
+        void server.stop().then(() => clock.setTimer(restartMs, () => this.#site.startServer()));
+        return "the server is restarted";
+      case "server-hang":
+        server.freeze();
+        return lasting("the server hangs", () => server.thaw(), "the server goes on");
+      case "partition":
+        this.#cut(name, serverNode, true, true);
+        return lasting(`${name}: the network to the server is cut`, () => this.#join(name, serverNode), `${name}: the network is back`);
+      case "partition-to-host":
+        this.#cut(name, serverNode, false, true);
+        return lasting(`${name}: hears nothing of the server`, () => this.#join(name, serverNode), `${name}: hears the server again`);
+      case "partition-from-host":
+        this.#cut(name, serverNode, true, false);
+        return lasting(`${name}: is not heard by the server`, () => this.#join(name, serverNode), `${name}: is heard again`);
+      case "slow-network":
+        network.setQuality(name, { delayMs: [50, 50 + amount * 30], loss: 0 });
+        return lasting(`${name}: the network is slow`, () => network.setQuality(name, null), `${name}: the network is fast again`);
+      case "lossy-network":
+        network.setQuality(name, { delayMs: [1, 10], loss: 0.3 });
+        return lasting(`${name}: the network loses packets`, () => network.setQuality(name, null), `${name}: the network is good again`);
+      case "clock-jump":
+        host.clockError.offsetMs += (amount - 30) * 20_000;
+        return `${name}: the clock jumps by ${(amount - 30) * 20} s`;
+      case "clock-drift":
+        host.clockError.rate = 1 + (amount - 30) / 300;
+        return lasting(`${name}: the clock drifts`, () => (host.clockError.rate = 1), `${name}: the clock runs right again`);
+      case "server-clock-jump":
+        server.clockError.offsetMs += (amount - 30) * 20_000;
+        return `the server's clock jumps by ${(amount - 30) * 20} s`;
+      case "host-disk-full":
+        host.files.full = true;
+        return lasting(`${name}: the disk is full`, () => (host.files.full = false), `${name}: the disk has room again`);
+      case "host-disk-slow":
+        host.files.delayMs = amount * 20;
+        return lasting(`${name}: the disk is slow`, () => (host.files.delayMs = 0), `${name}: the disk is fast again`);
+      case "store-slow":
+        server.disk.syncMs = amount * 30;
+        return lasting("the server's disk is slow", () => (server.disk.syncMs = 2), "the server's disk is fast again");
+      case "store-full":
+        server.disk.full = true;
+        return lasting("the server's disk is full", () => (server.disk.full = false), "the server's disk has room again");
+      case "store-uncertain":
+        server.disk.uncertain = 0.2;
+        return lasting("the store's answers get lost", () => (server.disk.uncertain = 0), "the store answers again");
+      case "store-unavailable":
+        server.disk.unavailable = 0.5;
+        return lasting("the store refuses half of all calls", () => (server.disk.unavailable = 0), "the store takes all calls again");
+      case "watches-end":
+        void server.endWatches(false);
+        return "every watch on the store ends";
+      case "compaction":
+        void server.endWatches(true);
+        return "the store is compacted, every watch ends";
+      case "libvirt-restart":
+        if (!host.powered) return null;
+        host.stopLibvirt();
+        return lasting(`${name}: libvirtd is gone`, () => (host.powered ? host.startLibvirt() : undefined), `${name}: libvirtd is back`);
+      case "libvirt-refuses":
+        host.hypervisor.faults.refuses = 0.3;
+        return lasting(`${name}: libvirt refuses a third of all steps`, () => (host.hypervisor.faults.refuses = 0), `${name}: libvirt does as it is told`);
+      case "libvirt-lies":
+        host.hypervisor.faults.lies = 0.3;
+        return lasting(`${name}: libvirt does not answer a third of all steps`, () => (host.hypervisor.faults.lies = 0), `${name}: libvirt answers`);
+      case "guest-crash":
+        return this.#guest(host, amount, "crashes", (uuid) => host.hypervisor.inner.stop(uuid, "crashed"));
+      case "guest-shutdown":
+        return this.#guest(host, amount, "shuts itself down", (uuid) => host.hypervisor.inner.stop(uuid, "shutdown"));
+      case "guest-deaf":
+        return this.#guest(host, amount, "does not listen to its power button any more", (uuid) => host.hypervisor.inner.deaf.add(uuid));
+      case "answers-lost":
+        operator.lostAnswers = 0.3;
+        return lasting("a third of the API's answers get lost", () => (operator.lostAnswers = 0), "the API's answers arrive");
+    }
+  }
+
+  #lasts(forMs: number, end: () => void, ended: string): void {
+    const timer = this.#site.clock.setTimer(forMs, () => {
+      this.#ends.delete(once);
+      end();
+      this.#site.story.tell("fault", ended);
+    });
+    const once = (): void => {
+      timer.cancel();
+      this.#ends.delete(once);
+      end();
+    };
+    this.#ends.add(once);
+  }
+
+  #cut(a: string, b: string, ab: boolean, ba: boolean): void {
+    if (ab) this.#site.network.block(a, b);
+    if (ba) this.#site.network.block(b, a);
+  }
+
+  #join(a: string, b: string): void {
+    this.#site.network.unblock(a, b);
+    this.#site.network.unblock(b, a);
+  }
+
+  #guest(host: SimulatedHost, number: number, what: string, change: (uuid: string) => void): string | null {
+    const uuid = host.powered ? host.guest(number) : null;
+    if (uuid === null) return null;
+    change(uuid);
+    return `${this.#site.records.name("vm", uuid)} on ${host.name} ${what}`;
+  }
+}

@@ -1,0 +1,154 @@
+/**
+ * What goes wrong and what people do in one run, drawn from the seed before the run begins: plain lists, so that a failure can be told,
+ * replayed and made smaller. Knows nothing of how it is done.
+ */
+import { Chance } from "./chance.ts";
+
+export const faultKinds = [
+  "agent-crash",
+  "agent-hang",
+  "power-loss",
+  "reboot",
+  "host-hang",
+  "server-crash",
+  "server-restart",
+  "server-hang",
+  "partition",
+  "partition-to-host",
+  "partition-from-host",
+  "slow-network",
+  "lossy-network",
+  "clock-jump",
+  "clock-drift",
+  "server-clock-jump",
+  "host-disk-full",
+  "host-disk-slow",
+  "store-slow",
+  "store-full",
+  "store-uncertain",
+  "store-unavailable",
+  "watches-end",
+  "compaction",
+  "libvirt-restart",
+  "libvirt-refuses",
+  "libvirt-lies",
+  "guest-crash",
+  "guest-shutdown",
+  "guest-deaf",
+  "answers-lost",
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+export interface Fault {
+  readonly type: "fault";
+  readonly atMs: number;
+  readonly kind: FaultKind;
+  /** Which host, by number; of all. */
+  readonly host: number;
+  readonly forMs: number;
+  /** A figure of that kind: steps until a crash, ms of a jump. */
+  readonly amount: number;
+}
+
+export const deedKinds = [
+  "create",
+  "create-many",
+  "start",
+  "stop",
+  "force-off",
+  "pause",
+  "resume",
+  "reboot",
+  "reset",
+  "migrate",
+  "grow",
+  "relabel",
+  "delete",
+  "drain",
+  "drain-two",
+  "activate",
+  "delete-moving",
+  "stop-moving",
+  "cancel",
+] as const;
+export type DeedKind = (typeof deedKinds)[number];
+
+export interface Deed {
+  readonly type: "deed";
+  readonly atMs: number;
+  readonly kind: DeedKind;
+  /** Which machine or host, by number; of those there are then. */
+  readonly pick: number;
+  readonly amount: number;
+}
+
+export type PlannedEvent = Fault | Deed;
+
+export type Severity = "none" | "light" | "heavy";
+
+export interface PlanOptions {
+  readonly seed: number;
+  readonly hosts: number;
+  readonly durationMs: number;
+  readonly faults: Severity;
+  /** Things that people ask for, in an hour. */
+  readonly deedsPerHour: number;
+}
+
+/** Mean time between faults of one host, and of the server, hours. */
+const betweenHours = { none: Number.POSITIVE_INFINITY, light: 24, heavy: 1.5 } as const;
+
+const deedWeights: Readonly<Record<DeedKind, number>> = {
+  create: 22,
+  "create-many": 2,
+  start: 12,
+  stop: 10,
+  "force-off": 4,
+  pause: 3,
+  resume: 4,
+  reboot: 3,
+  reset: 2,
+  migrate: 18,
+  grow: 3,
+  relabel: 4,
+  delete: 10,
+  drain: 4,
+  "drain-two": 1,
+  activate: 8,
+  "delete-moving": 2,
+  "stop-moving": 2,
+  cancel: 2,
+};
+
+export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: PlanOptions): PlannedEvent[] {
+  const events: PlannedEvent[] = [];
+  const chance = new Chance(seed, "faults");
+  const hours = durationMs / 3_600_000;
+  // Some kinds are left out of each run, so that the others meet alone as well.
+  const kinds = faultKinds.filter(() => chance.happens(0.7));
+  const sources = hosts + 4;
+  const count = faults === "none" ? 0 : Math.max(1, Math.round((hours * sources) / betweenHours[faults]));
+  for (let index = 0; index < count && kinds.length > 0; index += 1) {
+    events.push({
+      type: "fault",
+      atMs: chance.between(0, durationMs),
+      kind: chance.pick(kinds),
+      host: chance.between(0, hosts - 1),
+      forMs: chance.pick([500, 3000, 12_000, 25_000, 60_000, 180_000]),
+      amount: chance.between(1, 60),
+    });
+  }
+  const people = new Chance(seed, "deeds");
+  const weighted = deedKinds.flatMap((kind) => Array.from({ length: deedWeights[kind] }, () => kind));
+  for (let index = 0; index < Math.round(hours * deedsPerHour); index += 1) {
+    events.push({ type: "deed", atMs: people.between(0, durationMs), kind: people.pick(weighted), pick: people.between(0, 1_000_000), amount: people.between(0, 1000) });
+  }
+  // Many faults come together with what people do at that moment.
+  return events.toSorted((a, b) => a.atMs - b.atMs);
+}
+
+export function eventText(event: PlannedEvent): string {
+  return event.type === "deed"
+    ? `${event.kind} (pick ${event.pick})`
+    : `${event.kind} host ${event.host + 1} for ${event.forMs} ms (amount ${event.amount})`;
+}

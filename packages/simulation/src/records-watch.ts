@@ -1,0 +1,95 @@
+/**
+ * Follows the store from below, as nobody in the product can: every commit of the memory store, part by part, with what was there before.
+ * Feeds the checks and the narrator. O(changed) a commit.
+ */
+import { type Kind, parsePartKey } from "@sheaf/model";
+import type { Store, WatchBatch } from "@sheaf/store";
+
+// oxlint-disable-next-line no-explicit-any -- parts of every kind, read by checks that know which they look at
+export type Part = any;
+
+export interface PartChange {
+  readonly kind: Kind;
+  readonly id: string;
+  readonly part: string;
+  /** `undefined`: gone. */
+  readonly now: Part | undefined;
+  readonly before: Part | undefined;
+}
+
+export interface Commit {
+  readonly revision: number;
+  readonly parts: readonly PartChange[];
+  /** Keys of audit entries that were put, with the entry and how often its key was put. */
+  readonly audit: readonly { readonly key: string; readonly entry: Part; readonly version: number }[];
+}
+
+export class RecordsWatch {
+  readonly #parts = new Map<string, Map<string, Part>>();
+  readonly #listeners: ((commit: Commit) => void)[] = [];
+
+  constructor(store: Store, fromRevision = 1) {
+    store.watch(
+      { prefix: "", fromRevision },
+      {
+        events: (batch) => this.#take(batch),
+        ended: (error) => {
+          throw new Error(`the watch below the store ended: ${error.message}`);
+        },
+      },
+    );
+  }
+
+  subscribe(listener: (commit: Commit) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** @param part `spec`, `placement`, `status/agent` … */
+  part(kind: Kind, id: string, part: string): Part | undefined {
+    return this.#parts.get(`${kind}/${id}`)?.get(part);
+  }
+
+  *ids(kind: Kind): Generator<string> {
+    for (const key of this.#parts.keys()) if (key.startsWith(`${kind}/`)) yield key.slice(kind.length + 1);
+  }
+
+  /** The name of a record, or its id where it is gone. */
+  name(kind: Kind, id: string): string {
+    return this.part(kind, id, "spec")?.name ?? this.#names.get(id) ?? id;
+  }
+
+  byName(kind: Kind, name: string): string | null {
+    for (const id of this.ids(kind)) if (this.part(kind, id, "spec")?.name === name) return id;
+    return null;
+  }
+
+  /** Names outlive records: a story still tells of them. */
+  readonly #names = new Map<string, string>();
+
+  #take({ revision, events }: WatchBatch): void {
+    const parts: PartChange[] = [];
+    const audit: { key: string; entry: Part; version: number }[] = [];
+    for (const { type, entry } of events) {
+      if (entry.key.startsWith("a/") && type === "put") {
+        if (entry.key.includes("/e/")) audit.push({ key: entry.key, entry: JSON.parse(entry.value), version: entry.version });
+        continue;
+      }
+      const parsed = parsePartKey(entry.key);
+      if (!parsed) continue;
+      const record = `${parsed.kind}/${parsed.id}`;
+      const known = this.#parts.get(record);
+      const before: unknown = known?.get(parsed.part);
+      const now: unknown = type === "put" ? JSON.parse(entry.value) : undefined;
+      if (now === undefined) {
+        known?.delete(parsed.part);
+        if (known?.size === 0) this.#parts.delete(record);
+      } else if (known) known.set(parsed.part, now);
+      else this.#parts.set(record, new Map([[parsed.part, now]]));
+      if (parsed.part === "spec" && now !== undefined) this.#names.set(parsed.id, (now as Part).name);
+      parts.push({ ...parsed, now, before });
+    }
+    if (parts.length === 0 && audit.length === 0) return;
+    const commit = { revision, parts, audit };
+    for (const listener of this.#listeners) listener(commit);
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * One run: a site, a plan of faults and deeds, then quiet, then the final checks. The same options give the same run, event for event.
+ * Called by the command, the tests and the shrinker.
+ */
+import { DeedMaker } from "./deed-maker.ts";
+import { FaultMaker } from "./fault-maker.ts";
+import { drawPlan, type PlannedEvent, type Severity } from "./fault-plan.ts";
+import { Broken, SimulatedSite } from "./site.ts";
+import type { StoryLine } from "./story.ts";
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly hosts: number;
+  readonly durationMs: number;
+  readonly faults: Severity;
+  readonly deedsPerHour?: number;
+  /** Instead of what the seed draws. */
+  readonly plan?: readonly PlannedEvent[];
+  readonly listener?: (line: StoryLine) => void;
+  readonly productLog?: boolean;
+}
+
+export interface RunResult {
+  /** `null`: every promise was kept. */
+  readonly broken: string | null;
+  /** Equal for equal runs. */
+  readonly digest: string;
+  readonly events: number;
+  readonly virtualMs: number;
+  readonly plan: readonly PlannedEvent[];
+  readonly lines: readonly StoryLine[];
+}
+
+/** After the last fault every desire is reached within this time, or says why not. */
+export const settleMs = 20 * 60_000;
+const quietMs = 30_000;
+
+export async function run(options: RunOptions): Promise<RunResult> {
+  const { seed, hosts, durationMs } = options;
+  const site = await SimulatedSite.open({
+    seed,
+    hosts,
+    ...(options.listener ? { listener: options.listener } : {}),
+    productLog: options.productLog ?? false,
+  });
+  const deedsPerHour = options.deedsPerHour ?? 40 + hosts * 10;
+  const plan = options.plan ?? drawPlan({ seed, hosts, durationMs, faults: options.faults, deedsPerHour });
+  const faults = new FaultMaker(site);
+  const deeds = new DeedMaker(site, hosts * 12);
+  const beganAt = site.clock.monotonic();
+  let broken: string | null = null;
+  try {
+    for (const event of plan) {
+      await site.advance(Math.max(0, beganAt + event.atMs - site.clock.monotonic()));
+      if (event.type === "fault") faults.make(event);
+      else deeds.make(event);
+    }
+    await site.advance(Math.max(0, beganAt + durationMs - site.clock.monotonic()));
+    faults.healAll();
+    await settle(site);
+    site.checkAtRest();
+  } catch (error) {
+    if (!(error instanceof Broken)) throw error;
+    broken = error.message;
+  }
+  return {
+    broken,
+    digest: site.story.digest,
+    events: site.story.events,
+    virtualMs: site.clock.monotonic() - beganAt,
+    plan,
+    lines: site.story.lines,
+  };
+}
+
+/** Until nothing is unmet for a while, or the time is over: the final checks say what is left then. */
+async function settle(site: SimulatedSite): Promise<void> {
+  let calmSince: number | null = null;
+  const end = site.clock.monotonic() + settleMs;
+  while (site.clock.monotonic() < end) {
+    await site.advance(5000);
+    const calm = site.operator.waiting === 0 && site.server.leads && site.unmet().length === 0;
+    calmSince = calm ? (calmSince ?? site.clock.monotonic()) : null;
+    if (calmSince !== null && site.clock.monotonic() - calmSince >= quietMs) return;
+  }
+}

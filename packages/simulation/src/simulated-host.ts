@@ -1,0 +1,247 @@
+/**
+ * One simulated server of the data centre: hardware that has power or not, a kernel with files, libvirt with guests, and the real agent
+ * as a process on it. What happens to it is done by its methods; what its agent does about that is the agent's.
+ */
+import { type Agent, type AgentPorts, type Dialer, type Identity, SimulatedFiles, SimulatedHypervisor, SimulatedProcesses, startAgent } from "@sheaf/agent";
+import type { Clock, Logger } from "@sheaf/base";
+import { Chance } from "./chance.ts";
+import { HostFiles } from "./host-files.ts";
+import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
+import { Life } from "./life.ts";
+import { processClock, rightClock } from "./process-clock.ts";
+import { sampleCertificate } from "./sample-certificate.ts";
+import type { SimulatedNetwork } from "./simulated-network.ts";
+import { readDisk, type Truth } from "./truth.ts";
+
+const dataDirectory = "/var/lib/sheaf/agent";
+export const serverNode = "server";
+
+export interface HostOptions {
+  readonly name: string;
+  readonly address: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly seed: number;
+  readonly clock: Clock;
+  readonly network: SimulatedNetwork;
+  readonly truth: Truth;
+  readonly times: HypervisorTimes;
+  readonly shared: SimulatedFiles;
+  readonly logger: Logger;
+  /** A host by its address or name. */
+  readonly hostAt: (address: string) => SimulatedHost | null;
+  readonly fetchImage: Dialer["fetchImage"];
+  readonly tell: (text: string) => void;
+}
+
+export class SimulatedHost {
+  readonly name: string;
+  readonly address: string;
+  readonly memoryBytes: number;
+  readonly files: HostFiles;
+  readonly hypervisor: HypervisorModel;
+  readonly clockError = rightClock();
+  readonly network: SimulatedNetwork;
+  /** Given when it joined the site. */
+  id = "";
+  powered = true;
+  boot = 1;
+  #agentLife: Life | null = null;
+  #agent: Agent | null = null;
+  #agentRuns = 0;
+  readonly #options: HostOptions;
+
+  constructor(options: HostOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.address = options.address;
+    this.memoryBytes = options.memoryBytes;
+    this.network = options.network;
+    const own = new SimulatedFiles(hardware(options));
+    this.files = new HostFiles(own, [["/mnt/shared", options.shared]], options.clock);
+    const inner = new SimulatedHypervisor();
+    const { truth } = options;
+    const host = this;
+    this.hypervisor = new HypervisorModel(
+      inner,
+      {
+        name: options.name,
+        memoryBytes: options.memoryBytes,
+        get boot() {
+          return host.boot;
+        },
+        get powered() {
+          return host.powered;
+        },
+        lockedBy: (machine) => this.#lockedBy(machine),
+        memoryUsedBytes: () => truth.memoryOn(options.name),
+        peer: (uri) => {
+          const peer = options.hostAt(/^tcp:\/\/\[?([^\]]+?)\]?(?::\d+)?$/.exec(uri)?.[1] ?? "");
+          return peer && this.network.reaches(this.name, peer.name) ? peer.hypervisor : null;
+        },
+        copyDisk: (path, to) => {
+          const from = readDisk(this.files.text(path));
+          const target = options.hostAt(to.host.name);
+          if (from && target) target.files.put(path, JSON.stringify({ ...from, backing: readDisk(target.files.text(path))?.backing ?? null }));
+        },
+        tell: (text) => options.tell(`${options.name}: ${text}`),
+      },
+      { clock: options.clock, chance: new Chance(options.seed, `hypervisor ${options.name}`), times: options.times },
+    );
+    inner.onChange = (uuid) => {
+      const seen = this.hypervisor.seen(uuid);
+      truth.update(uuid, this.name, seen && { ...seen, host: this.name, writes: seen.disks.map((path) => this.#disk(path)) });
+      this.hypervisor.changed(uuid);
+    };
+  }
+
+  get agentRuns(): boolean {
+    return this.#agentLife?.alive ?? false;
+  }
+
+  get connected(): boolean {
+    return this.#agent?.connected ?? false;
+  }
+
+  /** Ports of one more process of this host, for joining. */
+  startAgent(): void {
+    if (!this.powered || this.agentRuns || this.id === "") return;
+    const life = new Life();
+    this.#agentLife = life;
+    this.#agentRuns += 1;
+    const { clock, logger, seed } = this.#options;
+    const ownClock = processClock(clock, this.clockError, life);
+    const ports: AgentPorts = {
+      clock: ownClock,
+      random: new Chance(seed, `agent ${this.name} ${this.#agentRuns}`).random,
+      logger,
+      files: life.port(this.files),
+      processes: life.port(new SimulatedProcesses(this.files)),
+      dialer: this.#dialer(life),
+      sockets: { connect: async () => this.hypervisor.inner.serial() },
+      hypervisor: this.hypervisor.connection(life),
+    };
+    life.atEnd(() => this.network.resetOf(life, this.name));
+    startAgent(ports, {
+      version: "0.1.0",
+      dataDirectory,
+      migrationCertificateDirectory: "/etc/pki/qemu",
+      address: this.address,
+      identity: this.#identity(),
+    }).then(
+      (agent) => (this.#agent = agent),
+      // As a service manager does: what could not start is started again.
+      (error: unknown) => {
+        this.#options.tell(`${this.name}: the agent could not start: ${String(error)}`);
+        this.crashAgent();
+        this.#options.clock.setTimer(2000, () => this.startAgent());
+      },
+    );
+  }
+
+  /** SIGKILL. @param afterSteps dies when it has got so many more answers of its ports */
+  crashAgent(afterSteps = 0, died?: () => void): void {
+    const life = this.#agentLife;
+    if (!life?.alive) return;
+    const die = (): void => {
+      life.end();
+      if (this.#agentLife === life) this.#agent = null;
+      died?.();
+    };
+    if (afterSteps > 0) life.dieAfter(afterSteps, die);
+    else die();
+  }
+
+  freezeAgent(): void {
+    this.#agentLife?.freeze();
+  }
+
+  thawAgent(): void {
+    this.#agentLife?.thaw();
+  }
+
+  powerOff(): void {
+    if (!this.powered) return;
+    this.powered = false;
+    // First the wire: a dying process of a dying host resets nothing.
+    this.network.down(this.name);
+    this.crashAgent();
+    this.hypervisor.inner.powerCycle();
+  }
+
+  powerOn(): void {
+    if (this.powered) return;
+    this.powered = true;
+    this.boot += 1;
+    this.files.put("/proc/sys/kernel/random/boot_id", `${bootId(this.#options.seed, this.name, this.boot)}\n`);
+    this.hypervisor.inner.connected = true;
+    this.network.up(this.name);
+    this.startAgent();
+  }
+
+  /** libvirtd ends; guests run on. */
+  stopLibvirt(): void {
+    this.hypervisor.inner.disconnect();
+  }
+
+  startLibvirt(): void {
+    if (!this.hypervisor.inner.connected) this.hypervisor.inner.reconnect();
+  }
+
+  /** A running guest of this host, for things that happen to guests; `number` chooses. */
+  guest(number: number): string | null {
+    const active = this.hypervisor.inner.active().filter((uuid) => this.hypervisor.inner.stands(uuid)?.state === "running");
+    return active.length === 0 ? null : (active[number % active.length] ?? null);
+  }
+
+  #disk(path: string) {
+    return {
+      path,
+      place: path.startsWith("/mnt/shared") ? path : `${this.name}:${path}`,
+      content: { read: () => this.files.text(path), write: (text: string) => this.files.put(path, text) },
+    };
+  }
+
+  #lockedBy(machine: string): string | null {
+    const disks = this.hypervisor.inner.description(machine)?.disks ?? [];
+    for (const { path, readOnly } of disks) {
+      const other = readOnly ? null : this.#options.truth.otherWriter(this.#disk(path).place, machine, this.name);
+      if (other !== null) return other;
+    }
+    return null;
+  }
+
+  #identity(): Identity {
+    return { hostId: this.id, serverUrl: "https://server:7444", certificate: sampleCertificate, privateKey: "none", authority: sampleCertificate };
+  }
+
+  #dialer(life: Life): Dialer {
+    const { fetchImage } = this.#options;
+    return {
+      dial: (_identity, signal) => life.gate(this.network.dial(this.name, serverNode, life, signal)),
+      fetchImage: (identity, imageId, offset, signal) =>
+        life.gate(
+          this.network.reaches(this.name, serverNode)
+            ? fetchImage(identity, imageId, offset, signal)
+            : Promise.reject(new Error("connect: no route to the server")),
+        ),
+    };
+  }
+}
+
+const bootId = (seed: number, name: string, boot: number): string => `boot-${seed}-${name}-${boot}`;
+
+function hardware({ seed, name, cpus, memoryBytes }: HostOptions): Record<string, string> {
+  const kib = Math.floor(memoryBytes / 1024);
+  const processor = (index: number): string =>
+    `processor\t: ${index}\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC (simulated)\ncpu MHz\t\t: 2500\nflags\t\t: fpu sse svm\n`;
+  return {
+    "/proc/sys/kernel/random/boot_id": `${bootId(seed, name, 1)}\n`,
+    "/proc/sys/kernel/hostname": `${name}\n`,
+    "/proc/cpuinfo": Array.from({ length: cpus }, (_, index) => processor(index)).join("\n"),
+    "/proc/meminfo": `MemTotal: ${kib} kB\nMemAvailable: ${Math.floor(kib * 0.9)} kB\n`,
+    "/proc/stat": "cpu  10 0 10 80 0 0 0 0\nbtime 1767225600\n",
+    "/sys/class/net/br0/bridge/stp_state": "0",
+    "/sys/class/net/br0/operstate": "up",
+  };
+}

@@ -1,0 +1,302 @@
+/**
+ * The management server as a process of the simulation: the real cache, gateway, controllers and API, put together as `apps/server`
+ * does, on simulated ports. Can be killed at any await, stopped in good order, and started again on the same data.
+ */
+import type { Logger, SimulatedClock } from "@sheaf/base";
+import { apiPrefix } from "@sheaf/contract";
+import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
+import { partKey } from "@sheaf/model";
+import { RecordCache } from "@sheaf/runtime";
+import {
+  administrator,
+  AgentsGateway,
+  type Api,
+  bootstrapAdmin,
+  createApi,
+  createSecrets,
+  defaultGatewaySettings,
+  defaultLimits,
+  Revocations,
+  type ServerContext,
+  TaskLogs,
+} from "@sheaf/server";
+import type { Store } from "@sheaf/store";
+import { Chance } from "./chance.ts";
+import { Life } from "./life.ts";
+import { processClock, rightClock } from "./process-clock.ts";
+import { sampleCertificate } from "./sample-certificate.ts";
+import { serverNode } from "./simulated-host.ts";
+import type { SimulatedNetwork } from "./simulated-network.ts";
+import { type DiskState, goodDisk, StoreDisk } from "./store-disk.ts";
+
+const version = "0.1.0";
+/** Cheapest that scrypt takes: nobody attacks a simulation. */
+const passwordCost = 2 ** 4;
+export const adminPassword = "simulated";
+/** No certificate ends in a simulation. */
+const farFuture = 4_000_000_000_000;
+
+const turnsOfRequest = 5;
+
+export interface Answer {
+  readonly status: number;
+  // oxlint-disable-next-line no-explicit-any -- JSON of every route; who asks knows which, and fails where it is not there
+  readonly body: any;
+  readonly requestId: string;
+  /** It had been done before, by an earlier try with the same key. */
+  readonly replayed: boolean;
+}
+
+export interface Request {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** Below the API's prefix. */
+  readonly path: string;
+  readonly body?: unknown;
+  readonly token?: string;
+  readonly key?: string;
+}
+
+export interface ServerOptions {
+  readonly seed: number;
+  readonly clock: SimulatedClock;
+  readonly network: SimulatedNetwork;
+  readonly store: Store;
+  readonly logger: Logger;
+  /** An image's digest, as its library would have it. */
+  readonly image: { readonly digest: string; readonly bytes: number };
+}
+
+export class SimulatedServer {
+  readonly clockError = rightClock();
+  readonly disk: DiskState = goodDisk();
+  readonly #options: ServerOptions;
+  #life: Life | null = null;
+  #api: Api | null = null;
+  #leads: () => boolean = () => false;
+  #disk: StoreDisk | null = null;
+  #stop: (() => Promise<void>) | null = null;
+  #runs = 0;
+  /** Requests under way. */
+  #injected = { count: 0 };
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+  }
+
+  get runs(): boolean {
+    return this.#life?.alive ?? false;
+  }
+
+  /** Answers requests. */
+  get ready(): boolean {
+    return this.#api !== null && this.runs;
+  }
+
+  get leads(): boolean {
+    return this.ready && this.#leads();
+  }
+
+  /** Resolves when it answers; never where it dies before. @throws what kept it from starting */
+  async start(): Promise<void> {
+    if (this.runs) return;
+    const { seed, network, logger, store: below } = this.#options;
+    this.#runs += 1;
+    const life = new Life();
+    this.#life = life;
+    life.atEnd(() => {
+      this.#injected = { count: 0 };
+      this.#options.clock.turns = 1;
+      network.listen(null);
+      network.resetOf(life, serverNode);
+    });
+    const random = new Chance(seed, `server ${this.#runs}`).random;
+    const clock = processClock(this.#options.clock, this.clockError, life);
+    const store = new StoreDisk(below, this.disk, { clock: this.#options.clock, life, chance: new Chance(seed, `disk ${this.#runs}`) });
+    this.#disk = store;
+    await bootstrapAdmin({ store, clock, random }, { password: adminPassword, passwordCost });
+    const cache = await RecordCache.open({ store, clock, logger });
+    const secrets = createSecrets(new Uint8Array(32).fill(7), random);
+    const revocations = await Revocations.open(store, clock, logger);
+    const tasks = new TaskLogs(clock);
+    const gateway = new AgentsGateway({
+      ...{ store, cache, clock, logger, secrets, tasks, revocations },
+      authority: { renewAgent: async () => sampleCertificate },
+      settings: { ...defaultGatewaySettings, version },
+      refused: (attempt) => api.services.refused.add(attempt),
+    });
+    const controllers = startControllers({
+      ...{ store, cache, clock, random, logger, tasks },
+      agents: gateway,
+      settings: defaultControllerSettings,
+      identity: serverNode,
+    });
+    const library = imageLibrary({ store, cache, clock, image: this.#options.image });
+    const api = await createApi({
+      ...{ store, cache, clock, random, logger, secrets },
+      agents: gateway,
+      tasks: tasks.reader,
+      library: library.port,
+      authority: {
+        certificate: sampleCertificate,
+        fingerprint: "sha256:00",
+        signAgent: async () => sampleCertificate,
+        revoke: (host) => revocations.revokeHost(host, "its host was removed"),
+      },
+      maintenance: { backup: () => Promise.reject(new Error("a simulated server makes no backup files")), logs: () => [] },
+      settings: {
+        version,
+        publicAddress: "https://server:7443",
+        agentPort: 7444,
+        limits: { ...defaultLimits, passwordCost, strangersPerSecond: 1_000_000 },
+      },
+    });
+    if (!life.alive) return;
+    network.listen({
+      life,
+      admit: (peer) => gateway.admit(peerOf(this.#idOf(peer), peer)),
+      connected: (socket, peer) => gateway.accept(socket, peerOf(this.#idOf(peer), peer)),
+    });
+    this.#leads = () => controllers.leads;
+    this.#stop = async () => {
+      await api.close();
+      await controllers.stop();
+      library.stop();
+      gateway.close();
+      revocations.close();
+      cache.close();
+    };
+    this.#api = api;
+  }
+
+  /** SIGKILL. @param afterSteps dies when its store has answered so many times more */
+  crash(afterSteps = 0, died?: () => void): void {
+    const life = this.#life;
+    if (!life?.alive) return;
+    const die = (): void => {
+      life.end();
+      if (this.#life === life) this.#api = null;
+      died?.();
+    };
+    if (afterSteps > 0) life.dieAfter(afterSteps, die);
+    else die();
+  }
+
+  /** SIGTERM: ends in good order, within the time a service manager gives. */
+  async stop(): Promise<void> {
+    const stop = this.#stop;
+    this.#stop = null;
+    if (!this.ready || !stop) return this.crash();
+    this.#options.clock.setTimer(10_000, () => this.crash());
+    await stop().catch(() => {});
+    this.crash();
+  }
+
+  freeze(): void {
+    this.#life?.freeze();
+  }
+
+  thaw(): void {
+    this.#life?.thaw();
+  }
+
+  get frozen(): boolean {
+    return this.#life?.frozen ?? false;
+  }
+
+  async endWatches(compacted: boolean): Promise<void> {
+    if (this.runs) await this.#disk?.endWatches(compacted);
+  }
+
+  /** Which host a node of the network is, as its certificate says. */
+  hostId: (node: string) => string = () => "";
+
+  /** Never resolves where the server dies meanwhile. @throws Error where nobody answers at all */
+  async request({ method, path, body, token, key }: Request): Promise<Answer> {
+    const api = this.#api;
+    const life = this.#life;
+    if (!api || !life?.alive) throw new Error("connection refused");
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const response = await life.gate(
+      this.#inTurns(() => api.server.inject({
+        method,
+        url: apiPrefix + path,
+        headers: {
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+          ...(payload === undefined ? {} : { "content-type": "application/json" }),
+          ...(key === undefined ? {} : { "idempotency-key": key }),
+        },
+        ...(payload === undefined ? {} : { payload }),
+      })),
+    );
+    const text = response.payload;
+    return {
+      status: response.statusCode,
+      body: text === "" ? undefined : JSON.parse(text),
+      requestId: String(response.headers["x-request-id"] ?? ""),
+      replayed: response.headers["idempotency-replayed"] === "true",
+    };
+  }
+
+  /** Fastify answers by turns of the real event loop: virtual time waits for them. */
+  async #inTurns<T>(work: () => Promise<T>): Promise<T> {
+    const { clock } = this.#options;
+    // Those of a server that dies never end.
+    const injected = this.#injected;
+    injected.count += 1;
+    clock.turns = turnsOfRequest;
+    const answer = await work();
+    injected.count -= 1;
+    if (this.#injected.count === 0) clock.turns = 1;
+    return answer;
+  }
+
+  /** A session of the administrator's, made without a password: hashing one takes real time. */
+  async signIn(): Promise<string> {
+    const api = this.#api;
+    if (!api) throw new Error("the server does not run");
+    const { sessions, context } = api.services;
+    const admin = context.cache.byName("user", "-", administrator);
+    if (!admin) throw new Error("there is no administrator");
+    const { token, session, operation } = sessions.create(admin.id);
+    await context.store.transact({ compare: [], then: [operation] });
+    sessions.remember(token, session);
+    this.token = token;
+    return token;
+  }
+
+  /** Of the administrator's session. */
+  token = "";
+
+  #idOf(node: string): string {
+    return this.hostId(node);
+  }
+}
+
+function peerOf(hostId: string, address: string) {
+  return { commonName: hostId, serial: hostId.replaceAll("-", "").toUpperCase(), certificate: sampleCertificate, notAfter: farFuture, address };
+}
+
+/** The image library played: every image is ready as soon as it is asked for, and gone as soon as it is deleted. */
+function imageLibrary({
+  store,
+  cache,
+  clock,
+  image,
+}: Pick<ServerContext, "store" | "cache" | "clock"> & Pick<ServerOptions, "image">): { port: ServerContext["library"]; stop(): void } {
+  const look = (id: string): void => {
+    const record = cache.get("image", id);
+    if (!record || record.deletedAt !== undefined || record.status.library?.state === "ready") return;
+    const value = { state: "ready", receivedBytes: image.bytes, format: "qcow2", virtualSizeBytes: 2 ** 30, fileBytes: image.bytes, digest: image.digest };
+    store
+      .transact({
+        compare: [{ key: partKey("image", id, "spec"), modRevision: record.specRevision }],
+        then: [{ put: partKey("image", id, "status/library"), value: JSON.stringify({ ...value, at: clock.now() }) }],
+      })
+      .catch(() => clock.setTimer(1000, () => look(id)));
+  };
+  for (const { id } of cache.all("image")) look(id);
+  const stop = cache.subscribe((_revision, changes) => {
+    for (const { kind, id } of changes) if (kind === "image") look(id);
+  });
+  return { port: { offset: async () => 0, receive: async () => 0 }, stop };
+}

@@ -1,0 +1,261 @@
+/**
+ * A whole simulated site: one server, its store, hosts with agents, a network, people. Made by the runner, by scenarios and by the
+ * demonstration; everything in it runs on one virtual clock and draws from one seed.
+ */
+import { createHash } from "node:crypto";
+import { SimulatedFiles } from "@sheaf/agent";
+import { type Logger, SimulatedClock } from "@sheaf/base";
+import { bootstrapAdmin } from "@sheaf/server";
+import { openMemoryStore, type Store } from "@sheaf/store";
+import { Chance } from "./chance.ts";
+import { defaultTimes, type HypervisorTimes } from "./hypervisor-model.ts";
+import { Invariants, unmet } from "./invariants.ts";
+import { narrate } from "./narrator.ts";
+import { Operator } from "./operator.ts";
+import { RecordsWatch } from "./records-watch.ts";
+import { serverNode, SimulatedHost } from "./simulated-host.ts";
+import { type NetworkQuality, SimulatedNetwork } from "./simulated-network.ts";
+import { adminPassword, SimulatedServer } from "./simulated-server.ts";
+import { Story, type StoryLine } from "./story.ts";
+import { Truth } from "./truth.ts";
+
+const gib = 2 ** 30;
+const imageBytes = new TextEncoder().encode("a small image's bytes");
+
+export interface SiteOptions {
+  readonly seed: number;
+  readonly hosts: number;
+  readonly cpus?: number;
+  readonly memoryBytes?: number;
+  readonly times?: Partial<HypervisorTimes>;
+  readonly network?: NetworkQuality;
+  readonly listener?: (line: StoryLine) => void;
+  /** Product's own log lines at `warn` and above become part of the story. */
+  readonly productLog?: boolean;
+  /** Revisions that the store keeps for watches that must be resumed. */
+  readonly historyRevisions?: number;
+}
+
+/** A promise that the product does not keep. */
+export class Broken extends Error {
+  override readonly name = "Broken";
+}
+
+export class SimulatedSite {
+  readonly clock = new SimulatedClock();
+  readonly story: Story;
+  readonly network: SimulatedNetwork;
+  readonly truth: Truth;
+  readonly hosts: readonly SimulatedHost[];
+  readonly records: RecordsWatch;
+  readonly invariants: Invariants;
+  readonly server: SimulatedServer;
+  /** What is broken, in the order in which it was noticed. */
+  readonly broken: string[] = [];
+  readonly #options: SiteOptions;
+  readonly #store: Store;
+  readonly #hostsBy = new Map<string, SimulatedHost>();
+  readonly #hostNames = new Map<string, string>();
+  #operator: Operator | null = null;
+  readonly ids = { local: "", shared: "", network: "", image: "" };
+
+  private constructor(options: SiteOptions, clockStore: Store) {
+    const { seed } = options;
+    this.#options = options;
+    this.#store = clockStore;
+    const beganAt = this.clock.monotonic();
+    this.story = new Story(() => this.clock.monotonic() - beganAt, { listener: options.listener });
+    const broke = (what: string): void => {
+      this.broken.push(what);
+      this.story.tell("check", `BROKEN: ${what}`);
+    };
+    this.network = new SimulatedNetwork(this.clock, new Chance(seed, "network"), this.story);
+    if (options.network) this.network.quality = options.network;
+    this.records = new RecordsWatch(clockStore);
+    this.truth = new Truth(broke, (id) => this.records.name("vm", id));
+    this.invariants = new Invariants(this.records, broke);
+    this.records.subscribe(({ revision, parts }) => this.story.note(`commit ${revision} ${parts.map(({ id, part }) => `${id} ${part}`).join()}`));
+    narrate(this.records, (text) => this.story.tell("site", text));
+    const logger = productLogger(options.productLog ? this.story : null);
+    this.server = new SimulatedServer({
+      ...{ seed, clock: this.clock, network: this.network, store: clockStore, logger },
+      image: { digest: `sha256:${createHash("sha256").update(imageBytes).digest("hex")}`, bytes: imageBytes.length },
+    });
+    this.server.hostId = (node) => this.#hostsBy.get(node)?.id ?? "";
+    const shared = new SimulatedFiles({ "/mnt/shared/sheaf/here": "" });
+    this.hosts = Array.from({ length: options.hosts }, (_, index) => {
+      const host = new SimulatedHost({
+        ...{ seed, clock: this.clock, network: this.network, truth: this.truth, shared, logger },
+        name: `h${index + 1}`,
+        address: `10.${100 + Math.floor(index / 62_500)}.${Math.floor(index / 250) % 250}.${(index % 250) + 1}`,
+        cpus: options.cpus ?? 16,
+        memoryBytes: options.memoryBytes ?? 64 * gib,
+        times: { ...defaultTimes, ...options.times },
+        hostAt: (address) => this.#hostsBy.get(address) ?? null,
+        fetchImage: async (_identity, _image, offset) => ({ offset, totalBytes: imageBytes.length, body: bytes(imageBytes.subarray(offset)) }),
+        tell: (text) => this.story.tell("log", text),
+      });
+      this.#hostsBy.set(host.name, host);
+      this.#hostsBy.set(host.address, host);
+      return host;
+    });
+  }
+
+  /** A site that stands: the server answers, pools, a network and an image are there, every host has joined and is ready. */
+  static async open(options: SiteOptions): Promise<SimulatedSite> {
+    const random = new Chance(options.seed, "store").random;
+    const holder: { site: SimulatedSite | null } = { site: null };
+    // The store needs the site's clock, the site its store.
+    const clock = {
+      now: () => holder.site?.clock.now() ?? 1_767_225_600_000,
+      monotonic: () => holder.site?.clock.monotonic() ?? 0,
+      setTimer: (delayMs: number, run: () => void) => holder.site?.clock.setTimer(delayMs, run) ?? { cancel: () => {} },
+    };
+    const store = await openMemoryStore({ clock, random, historyRevisions: options.historyRevisions ?? 20_000 });
+    const site = new SimulatedSite(options, store);
+    holder.site = site;
+    // Real time passes here (a password is hashed); virtual time stands still.
+    await bootstrapAdmin({ store, clock, random }, { password: adminPassword, passwordCost: 2 ** 4 });
+    await site.#furnish();
+    return site;
+  }
+
+  get operator(): Operator {
+    if (!this.#operator) throw new Error("nobody has signed in yet");
+    return this.#operator;
+  }
+
+  host(name: string): SimulatedHost {
+    const host = this.#hostsBy.get(name);
+    if (!host) throw new Error(`there is no host ${name}`);
+    return host;
+  }
+
+  hostName(id: string): string {
+    return this.#hostNames.get(id) ?? id;
+  }
+
+  /** Lets virtual time pass; ends at once where a promise is broken. @throws Broken */
+  async advance(ms: number): Promise<void> {
+    await this.clock.advance(ms);
+    this.check();
+  }
+
+  /** @throws Broken; Error where it does not come true in time */
+  async until(condition: () => boolean, maxMs: number, what: string): Promise<void> {
+    try {
+      await this.clock.advanceUntil(() => this.broken.length > 0 || condition(), maxMs);
+    } catch {
+      throw new Error(`${what}: not within ${maxMs} ms`);
+    }
+    this.check();
+  }
+
+  /** Waits, in virtual time, for what somebody does. */
+  async done<T>(work: Promise<T>, maxMs = 3_600_000): Promise<T> {
+    let over = false;
+    work.then(
+      () => (over = true),
+      () => (over = true),
+    );
+    await this.until(() => over, maxMs, "what was asked for did not end");
+    return work;
+  }
+
+  check(): void {
+    const [first] = this.broken;
+    if (first !== undefined) throw new Broken(first);
+  }
+
+  /** What is neither reached nor explained. */
+  unmet(): string[] {
+    return unmet(this.records, this.truth, (id) => this.hostName(id));
+  }
+
+  /** Checks that hold when all is quiet. */
+  checkAtRest(): void {
+    this.invariants.survived();
+    this.invariants.audited();
+    for (const what of this.unmet()) {
+      this.broken.push(what);
+      this.story.tell("check", `BROKEN: ${what}`);
+    }
+    this.check();
+  }
+
+  /** The real server's process and data begin anew from what is on the disk. */
+  startServer(): void {
+    void this.server.start().then(
+      () => this.story.tell("log", "the server answers"),
+      (error: unknown) => {
+        this.story.tell("log", `the server could not start: ${String(error)}`);
+        this.server.crash();
+        this.clock.setTimer(2000, () => this.startServer());
+      },
+    );
+  }
+
+  async #furnish(): Promise<void> {
+    this.startServer();
+    await this.until(() => this.server.leads, 60_000, "the server leads");
+    const session = await this.done(this.server.signIn());
+    this.#operator = new Operator({
+      ...{ server: this.server, clock: this.clock, story: this.story, invariants: this.invariants, token: session },
+      chance: new Chance(this.#options.seed, "operator"),
+    });
+    const make = async (path: string, name: string, spec: object): Promise<string> => {
+      const answer = await this.done(this.operator.ask(`makes ${path.slice(1)} ${name}`, { method: "POST", path, body: { name, spec } }));
+      if (answer?.status !== 201) throw new Error(`${path} ${name} was answered ${JSON.stringify(answer?.body)}`);
+      return answer.body.record.id;
+    };
+    this.ids.local = await make("/pools", "local", { type: "local", path: "/var/lib/sheaf/pool" });
+    this.ids.shared = await make("/pools", "shared", { type: "shared", path: "/mnt/shared/sheaf" });
+    this.ids.network = await make("/networks", "lan", {
+      bridge: "br0",
+      public: true,
+      subnets: [{ cidr: "10.0.0.0/12", gateway: "10.0.0.1", range: { from: "10.0.0.10", to: "10.15.255.250" } }],
+    });
+    this.ids.image = await make("/images", "mini", { source: { upload: true }, public: true });
+    for (const host of this.hosts) await this.#join(host);
+    const ready = (): boolean => this.hosts.every(({ id }) => this.records.part("host", id, "status/liveness")?.state === "ready");
+    await this.until(ready, 600_000, "all hosts are ready");
+    await this.advance(5000);
+    this.story.tell("site", `the site stands: ${this.hosts.length} hosts`);
+  }
+
+  async #join(host: SimulatedHost): Promise<void> {
+    const invitation = await this.done(this.server.request({ method: "POST", path: "/host-invitations", body: { name: host.name }, token: this.server.token }));
+    const { name, address } = host;
+    const joined = await this.done(
+      this.server.request({
+        method: "POST",
+        path: "/host-joins",
+        body: { token: invitation.body.token, certificateRequest: `of ${name}`, hostname: name, machineId: name, address },
+      }),
+    );
+    if (joined.status !== 201) throw new Error(`joining was answered ${JSON.stringify(joined.body)}`);
+    host.id = joined.body.hostId;
+    this.#hostNames.set(host.id, name);
+    host.startAgent();
+  }
+
+  /** What lies on the server's disk. */
+  get store(): Store {
+    return this.#store;
+  }
+}
+
+export const nodeOfServer = serverNode;
+
+async function* bytes(content: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield content;
+}
+
+function productLogger(story: Story | null): Logger {
+  const say = (fields: Record<string, unknown>, message: string): void => {
+    const { stack, ...rest } = fields;
+    story?.tell("log", `${message} ${JSON.stringify(rest)}${typeof stack === "string" ? `\n${stack}` : ""}`);
+  };
+  const logger: Logger = { debug() {}, info() {}, warn: say, error: say, child: () => logger };
+  return logger;
+}
