@@ -96,7 +96,7 @@ export interface PlanOptions {
 }
 
 /** Mean time between faults of one host, and of the server, hours. */
-const betweenHours = { none: Number.POSITIVE_INFINITY, light: 24, heavy: 1.5 } as const;
+const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.15 } as const;
 
 const deedWeights: Readonly<Record<DeedKind, number>> = {
   create: 22,

@@ -231,10 +231,10 @@ export class SimulatedNetwork {
       this.clock.setTimer(roundTripMs, () => {
         // Packets that are lost are no answer: only the dialler's own patience ends it.
         if (signal.aborted || !life.alive || !this.isUp(to) || this.blocked(from, to) || this.blocked(to, from)) return;
-        signal.removeEventListener("abort", onAbort);
         const listener = this.#listener;
-        if (!listener || !listener.life.alive) return reject(new Error("connection refused"));
-        if (listener.life.frozen) return;
+        if (listener?.life.frozen) return;
+        signal.removeEventListener("abort", onAbort);
+        if (!listener?.life.alive) return reject(new Error("connection refused"));
         const refusal = listener.admit(from);
         if (refusal !== null) return reject(new Error(refusal));
         const [near, far] = [new End(this, from, life), new End(this, to, listener.life)];
