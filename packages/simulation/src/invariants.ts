@@ -7,11 +7,6 @@ import { hostOffer } from "@sheaf/model";
 import type { Commit, Part, PartChange, RecordsWatch } from "./records-watch.ts";
 import type { Truth } from "./truth.ts";
 
-interface Acknowledged {
-  generation: number;
-  deleted: boolean;
-}
-
 export class Invariants {
   readonly #records: RecordsWatch;
   readonly #broken: (what: string) => void;
@@ -19,9 +14,12 @@ export class Invariants {
   readonly #addresses = new Map<string, string>();
   /** Memory of the machines placed on each host. */
   readonly #promised = new Map<string, number>();
-  readonly #acknowledged = new Map<string, Acknowledged>();
+  readonly #charges = new Map<string, { readonly host: string; readonly bytes: number }>();
+  /** Newest generation that somebody was told of. */
+  readonly #acknowledged = new Map<string, number>();
+  readonly #mayBeGone = new Set<string>();
   readonly #audited = new Map<string, number>();
-  readonly #requests = new Map<string, { readonly what: string; replayed: boolean }>();
+  readonly #requests = new Map<string, string>();
 
   constructor(records: RecordsWatch, broken: (what: string) => void) {
     this.#records = records;
@@ -30,19 +28,23 @@ export class Invariants {
   }
 
   /** The API has said that this is durable. */
-  acknowledged(what: string, request: { readonly requestId: string; readonly replayed: boolean }, record?: { kind: string; id: string; generation: number }, deleted = false): void {
-    if (!request.replayed) this.#requests.set(request.requestId, { what, replayed: false });
+  acknowledged(what: string, requestId: string, record?: { readonly kind: string; readonly id: string; readonly generation: number }): void {
+    this.#requests.set(requestId, what);
     if (!record) return;
     const key = `${record.kind}/${record.id}`;
-    const known = this.#acknowledged.get(key);
-    this.#acknowledged.set(key, { generation: Math.max(known?.generation ?? 0, record.generation), deleted: (known?.deleted ?? false) || deleted });
+    this.#acknowledged.set(key, Math.max(this.#acknowledged.get(key) ?? 0, record.generation));
+  }
+
+  /** Its deletion was asked for: from now on it may be gone, whether or not an answer came. */
+  mayBeGone(path: string): void {
+    this.#mayBeGone.add(path);
   }
 
   #look({ parts, audit }: Commit): void {
-    const hosts = new Set<string>();
+    const machines = new Set<string>();
     for (const change of parts) {
       if (change.kind === "vm" || change.kind === "volume") this.#placement(change);
-      if (change.kind === "vm") for (const host of this.#charge(change)) hosts.add(host);
+      if (change.kind === "vm" && (change.part === "spec" || change.part === "placement")) machines.add(change.id);
       if (change.kind === "vm" && change.part === "spec") this.#nics(change);
       if (change.part === "spec") this.#generation(change, audit);
     }
@@ -50,7 +52,10 @@ export class Invariants {
       if (version > 1) this.#broken(`the audit entry ${key} was written ${version} times`);
       if (entry.result === "done" && entry.requestId !== undefined) this.#audited.set(entry.requestId, (this.#audited.get(entry.requestId) ?? 0) + 1);
     }
-    for (const host of hosts) this.#capacity(host);
+    for (const id of machines) {
+      const host = this.#charge(id);
+      if (host !== null) this.#capacity(host);
+    }
   }
 
   #placement({ kind, id, part, now, before }: PartChange): void {
@@ -77,24 +82,21 @@ export class Invariants {
     taken.set(what, id);
   }
 
-  /** @returns hosts whose sum may have grown */
-  #charge({ id, part, now, before }: PartChange): string[] {
-    if (part === "placement") {
-      const bytes = memoryOf(this.#records.part("vm", id, "spec"));
-      if (before) this.#add(before.host, -bytes);
-      if (now) this.#add(now.host, bytes);
-      return now && now.host !== before?.host ? [now.host] : [];
+  /** @returns the host to which it is charged anew */
+  #charge(id: string): string | null {
+    const before = this.#charges.get(id);
+    const head = this.#records.part("vm", id, "spec");
+    const host: string | undefined = this.#records.part("vm", id, "placement")?.host;
+    if (before) this.#promised.set(before.host, (this.#promised.get(before.host) ?? 0) - before.bytes);
+    if (!head || host === undefined) {
+      this.#charges.delete(id);
+      return null;
     }
-    if (part !== "spec") return [];
-    const host = this.#records.part("vm", id, "placement")?.host;
-    if (host === undefined) return [];
-    const grown = memoryOf(now) - memoryOf(before);
-    this.#add(host, grown);
-    return [];
-  }
-
-  #add(host: string, bytes: number): void {
+    const { bytes } = head.spec.memory;
+    this.#charges.set(id, { host, bytes });
     this.#promised.set(host, (this.#promised.get(host) ?? 0) + bytes);
+    // Growth on the spot is the person's decision; a host is chosen by Sheaf.
+    return host === before?.host ? null : host;
   }
 
   #capacity(host: string): void {
@@ -119,24 +121,23 @@ export class Invariants {
 
   /** Also during faults: what was acknowledged is there. */
   survived(): void {
-    for (const [key, { generation, deleted }] of this.#acknowledged) {
+    for (const [key, generation] of this.#acknowledged) {
       const [kind = "", id = ""] = key.split("/");
       const head = this.#records.part(kind as "vm", id, "spec"); // written by `acknowledged` with a record's kind
-      if (!head && !deleted) this.#broken(`${kind} ${this.#records.name(kind as "vm", id)} (${id}) was acknowledged and is lost`);
-      if (head && head.generation < generation) this.#broken(`generation ${generation} of ${kind} ${head.name} was acknowledged; it is at ${head.generation}`);
+      const name = this.#records.name(kind as "vm", id);
+      if (!head && !this.#mayBeGone.has(id)) this.#broken(`${kind} ${name} (${id}) was acknowledged and is lost`);
+      if (head && head.generation < generation) this.#broken(`generation ${generation} of ${kind} ${name} was acknowledged; it is at ${head.generation}`);
     }
   }
 
-  /** At the end, when the trail is settled. */
+  /** At the end, when the trail is settled. That each change has its entry is looked at in its own commit. */
   audited(): void {
-    for (const [requestId, { what }] of this.#requests) {
+    for (const [requestId, what] of this.#requests) {
       const count = this.#audited.get(requestId) ?? 0;
-      if (count !== 1) this.#broken(`${what} (request ${requestId}) was acknowledged and stands ${count} times in the audit trail`);
+      if (count > 1) this.#broken(`${what} (request ${requestId}) was asked for once and stands ${count} times in the audit trail`);
     }
   }
 }
-
-const memoryOf = (head: Part | undefined): number => head?.spec.memory.maximumBytes ?? head?.spec.memory.bytes ?? 0;
 
 /** Sentences for each desire that is neither reached nor explained. Empty: all is as it is wanted, or says why not. */
 export function unmet(records: RecordsWatch, truth: Truth, hostName: (id: string) => string): string[] {

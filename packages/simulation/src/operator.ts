@@ -38,12 +38,13 @@ export class Operator {
     this.#asked += 1;
     const key = request.method === "GET" ? {} : { key: `asked-${this.#asked}` };
     story.tell("operator", what);
+    if (request.method === "DELETE") invariants.mayBeGone(request.path.slice(request.path.lastIndexOf("/") + 1));
     this.waiting += 1;
     const answer = await this.#untilAnswered({ ...request, token, ...key });
     this.waiting -= 1;
     if (answer === null) story.tell("operator", `${what}: no answer`);
     else if (answer.status >= 400) story.tell("operator", `${what}: refused (${answer.status}) ${answer.body?.detail ?? answer.body?.title ?? ""}`);
-    else if (request.method !== "GET") invariants.acknowledged(what, answer, answer.body?.record, request.method === "DELETE");
+    else if (request.method !== "GET") invariants.acknowledged(what, answer.requestId, answer.body?.record);
     return answer;
   }
 

@@ -43,8 +43,6 @@ export interface Answer {
   // oxlint-disable-next-line no-explicit-any -- JSON of every route; who asks knows which, and fails where it is not there
   readonly body: any;
   readonly requestId: string;
-  /** It had been done before, by an earlier try with the same key. */
-  readonly replayed: boolean;
 }
 
 export interface Request {
@@ -233,7 +231,6 @@ export class SimulatedServer {
       status: response.statusCode,
       body: text === "" ? undefined : JSON.parse(text),
       requestId: String(response.headers["x-request-id"] ?? ""),
-      replayed: response.headers["idempotency-replayed"] === "true",
     };
   }
 

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { drawPlan } from "./fault-plan.ts";
+import { run } from "./run.ts";
+import { shrink } from "./shrink.ts";
+
+const minuteMs = 60_000;
+
+test("one seed gives one run, event for event; another seed another", { timeout: 120_000 }, async () => {
+  const options = { hosts: 3, durationMs: 10 * minuteMs, faults: "heavy" } as const;
+  const [first, again, other] = [await run({ ...options, seed: 3 }), await run({ ...options, seed: 3 }), await run({ ...options, seed: 4 })];
+  assert.equal(again.digest, first.digest);
+  assert.deepEqual(again.lines, first.lines);
+  assert.notEqual(other.digest, first.digest);
+  assert.ok(first.events > 500, `${first.events} events are no run`);
+});
+
+/** Each found something once, or covers much: what it found is said beside it. Chosen to end in a minute altogether. */
+const seeds: readonly (readonly [seed: number, hosts: number, minutes: number])[] = [
+  [1, 3, 30],
+  [2, 4, 30],
+  [3, 5, 30],
+  [4, 4, 30],
+  [5, 4, 30],
+  [6, 8, 20],
+  [7, 4, 30],
+  [8, 3, 30],
+  [9, 4, 30],
+  [10, 6, 20],
+];
+
+for (const [seed, hosts, minutes] of seeds) {
+  test(`seed ${seed}: ${hosts} hosts, ${minutes} minutes of heavy faults, every promise is kept`, { timeout: 120_000 }, async () => {
+    const { broken } = await run({ seed, hosts, durationMs: minutes * minuteMs, faults: "heavy" });
+    assert.equal(broken, null);
+  });
+}
+
+test("a plan shrinks to what breaks the promise", async () => {
+  const plan = drawPlan({ seed: 1, hosts: 4, durationMs: 3_600_000, faults: "heavy", deedsPerHour: 100 });
+  const culprits = [plan[20], plan[55]];
+  let runs = 0;
+  const small = await shrink(
+    plan,
+    async (candidate) => {
+      runs += 1;
+      return culprits.every((culprit) => culprit !== undefined && candidate.includes(culprit));
+    },
+    400,
+  );
+  assert.deepEqual(small, culprits);
+  assert.ok(runs < 200, `${runs} runs for ${plan.length} events`);
+});
