@@ -14,11 +14,13 @@ export class FaultMaker {
     this.#site = site;
   }
 
-  make(fault: Fault): void {
+  /** @returns false where there was nothing to do it to */
+  make(fault: Fault): boolean {
     const host = this.#site.hosts[fault.host % this.#site.hosts.length];
-    if (!host) return;
-    const what = this.#begin(fault, host);
-    if (what !== null) this.#site.story.tell("fault", what);
+    const what = host ? this.#begin(fault, host) : null;
+    if (what === null) return false;
+    this.#site.story.tell("fault", what);
+    return true;
   }
 
   /** All is well from now on: power, network, disks, clocks, processes. */
@@ -157,6 +159,8 @@ export class FaultMaker {
       case "answers-lost":
         operator.lostAnswers = 0.3;
         return lasting("a third of the API's answers get lost", () => (operator.lostAnswers = 0), "the API's answers arrive");
+      default:
+        return null;
     }
   }
 

@@ -98,6 +98,9 @@ export interface PlanOptions {
 /** Mean time between faults of one host, and of the server, hours. */
 const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.15 } as const;
 
+/** Share of deeds that meet a fault on their way. */
+const nearDeeds = { none: 0, light: 0.02, heavy: 0.4 } as const;
+
 const deedWeights: Readonly<Record<DeedKind, number>> = {
   create: 22,
   "create-many": 2,
@@ -143,7 +146,20 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
   for (let index = 0; index < Math.round(hours * deedsPerHour); index += 1) {
     events.push({ type: "deed", atMs: people.between(0, durationMs), kind: people.pick(weighted), pick: people.between(0, 1_000_000), amount: people.between(0, 1000) });
   }
-  // Many faults come together with what people do at that moment.
+  // What goes wrong in the middle of something is worth more than what goes wrong at rest.
+  const near = new Chance(seed, "faults near deeds");
+  const deeds = events.filter((event) => event.type === "deed");
+  for (const { atMs } of deeds) {
+    if (kinds.length === 0 || !near.happens(nearDeeds[faults])) continue;
+    events.push({
+      type: "fault",
+      atMs: atMs + near.between(0, 4000),
+      kind: near.pick(kinds),
+      host: near.between(0, hosts - 1),
+      forMs: near.pick([200, 1000, 3000, 20_000, 40_000]),
+      amount: near.between(1, 60),
+    });
+  }
   return events.toSorted((a, b) => a.atMs - b.atMs);
 }
 

@@ -5,6 +5,7 @@
 import { DeedMaker } from "./deed-maker.ts";
 import { FaultMaker } from "./fault-maker.ts";
 import { drawPlan, type PlannedEvent, type Severity } from "./fault-plan.ts";
+import { settle } from "./settle.ts";
 import { Broken, SimulatedSite } from "./site.ts";
 import type { StoryLine } from "./story.ts";
 
@@ -30,10 +31,6 @@ export interface RunResult {
   readonly plan: readonly PlannedEvent[];
   readonly lines: readonly StoryLine[];
 }
-
-/** After the last fault every desire is reached within this time, or says why not. */
-export const settleMs = 20 * 60_000;
-const quietMs = 30_000;
 
 export async function run(options: RunOptions): Promise<RunResult> {
   const { seed, hosts, durationMs } = options;
@@ -71,16 +68,4 @@ export async function run(options: RunOptions): Promise<RunResult> {
     plan,
     lines: site.story.lines,
   };
-}
-
-/** Until nothing is unmet for a while, or the time is over: the final checks say what is left then. */
-async function settle(site: SimulatedSite): Promise<void> {
-  let calmSince: number | null = null;
-  const end = site.clock.monotonic() + settleMs;
-  while (site.clock.monotonic() < end) {
-    await site.advance(5000);
-    const calm = site.operator.waiting === 0 && site.server.leads && site.unmet().length === 0;
-    calmSince = calm ? (calmSince ?? site.clock.monotonic()) : null;
-    if (calmSince !== null && site.clock.monotonic() - calmSince >= quietMs) return;
-  }
 }

@@ -232,17 +232,23 @@ export class SimulatedNetwork {
         // Packets that are lost are no answer: only the dialler's own patience ends it.
         if (signal.aborted || !life.alive || !this.isUp(to) || this.blocked(from, to) || this.blocked(to, from)) return;
         const listener = this.#listener;
-        if (listener?.life.frozen) return;
-        signal.removeEventListener("abort", onAbort);
-        if (!listener?.life.alive) return reject(new Error("connection refused"));
-        const refusal = listener.admit(from);
-        if (refusal !== null) return reject(new Error(refusal));
-        const [near, far] = [new End(this, from, life), new End(this, to, listener.life)];
-        near.peer = far;
-        far.peer = near;
-        for (const end of [near, far]) this.#of(end.node).add(end);
-        listener.connected(far, from);
-        resolve(near);
+        if (!listener?.life.alive) {
+          signal.removeEventListener("abort", onAbort);
+          return reject(new Error("connection refused"));
+        }
+        // The kernel of a server that hangs takes the connection; nobody accepts it until it goes on.
+        listener.life.run(() => {
+          if (signal.aborted || !life.alive) return;
+          signal.removeEventListener("abort", onAbort);
+          const refusal = listener.admit(from);
+          if (refusal !== null) return reject(new Error(refusal));
+          const [near, far] = [new End(this, from, life), new End(this, to, listener.life)];
+          near.peer = far;
+          far.peer = near;
+          for (const end of [near, far]) this.#of(end.node).add(end);
+          listener.connected(far, from);
+          resolve(near);
+        });
       });
     });
   }

@@ -1,0 +1,208 @@
+/**
+ * Scenarios: a few lines that say what people do and what goes wrong, run on a small site, told as a log. The language is in
+ * docs/reference/simulation.md. Times are fixed here, so that a log changes only where behaviour does.
+ */
+import { parseBytes, parseDuration } from "@sheaf/base";
+import type { Fault, FaultKind } from "./fault-plan.ts";
+import { FaultMaker } from "./fault-maker.ts";
+import { SimulatedSite } from "./site.ts";
+import { settle } from "./settle.ts";
+import type { StoryLine } from "./story.ts";
+
+const waitMs = 300_000;
+
+export interface ScenarioResult {
+  readonly log: string;
+}
+
+/** @throws Error with the line that could not be read, or did not come true; Broken */
+export async function runScenario(commands: string, listener?: (line: StoryLine) => void, productLog = false): Promise<ScenarioResult> {
+  const lines = commands.split("\n").map((line) => line.replace(/#.*/, "").trim());
+  const [head = "", ...rest] = lines.filter((line) => line !== "");
+  const site = await SimulatedSite.open({
+    seed: 1,
+    hosts: Number(/^hosts (\d+)/.exec(head)?.[1] ?? fail(head, "the first line says how many hosts there are: hosts 3")),
+    memoryBytes: bytes(/memory (\S+)/.exec(head)?.[1] ?? "16GiB"),
+    network: { delayMs: [1, 1], loss: 0 },
+    times: { boot: [6000, 6000], shutdown: [3000, 3000], dirtyShare: [0.1, 0.1] },
+    productLog,
+    ...(listener ? { listener } : {}),
+  });
+  const player = new Player(site);
+  const begin = site.story.lines.length;
+  const beganAt = site.story.lines.at(-1)?.atMs ?? 0;
+  for (const line of rest) {
+    try {
+      await player.play(line);
+    } catch (error) {
+      throw new Error(`${line}: ${String(error)}\n${logOf(site.story.lines.slice(begin), beganAt)}`, { cause: error });
+    }
+  }
+  return { log: logOf(site.story.lines.slice(begin), beganAt) };
+}
+
+const logOf = (lines: readonly StoryLine[], beganAt: number): string =>
+  lines
+    .filter(({ voice }) => voice !== "log")
+    .map(({ atMs, voice, text }) => `${((atMs - beganAt) / 1000).toFixed(1).padStart(7)} ${voice.padEnd(8)} ${text}\n`)
+    .join("");
+
+function fail(line: string, why: string): never {
+  throw new Error(`${line}: ${why}`);
+}
+
+class Player {
+  readonly #site: SimulatedSite;
+  readonly #faults: FaultMaker;
+
+  constructor(site: SimulatedSite) {
+    this.#site = site;
+    this.#faults = new FaultMaker(site);
+  }
+
+  async play(line: string): Promise<void> {
+    const [verb = "", ...words] = line.split(/\s+/);
+    const [first = ""] = words;
+    switch (verb) {
+      case "create":
+        return this.#create(first, words);
+      case "wait":
+        return this.#site.advance(milliseconds(first));
+      case "until":
+        return this.#until(words);
+      case "expect":
+        return this.#expect(line, words);
+      case "heal":
+        return this.#faults.healAll();
+      case "rest":
+        this.#faults.healAll();
+        await settle(this.#site);
+        return this.#site.checkAtRest();
+      case "drain":
+      case "cordon":
+      case "activate":
+        return this.#ask(`${verb}s ${first}`, `/hosts/${first}/${verb}`);
+      case "start":
+      case "stop":
+      case "force-off":
+      case "pause":
+      case "resume":
+      case "reboot":
+      case "reset":
+        return this.#ask(`${verb} ${first}`, `/vms/${first}/${verb}`);
+      case "migrate":
+        return this.#ask(`moves ${first}${words[2] ? ` to ${words[2]}` : ""}`, `/vms/${first}/migrate`, words[2] ? { host: words[2] } : {});
+      case "cancel":
+        return this.#cancel(first);
+      case "delete":
+        await this.#site.done(this.#site.operator.ask(`deletes ${first}`, { method: "DELETE", path: `/vms/${this.#id(first)}` }));
+        return;
+      case "grow":
+        await this.#site.done(
+          this.#site.operator.ask(`gives ${first} ${words[1]}`, {
+            method: "PATCH",
+            path: `/vms/${first}`,
+            body: { spec: { memory: { bytes: bytes(words[1] ?? "") } } },
+          }),
+        );
+        return;
+      case "power-off":
+        this.#site.host(first).powerOff();
+        return this.#site.story.tell("fault", `${first}: power is lost`);
+      case "power-on":
+        this.#site.host(first).powerOn();
+        return this.#site.story.tell("fault", `${first}: power is back`);
+      case "start-server":
+        return this.#site.startServer();
+      case "stop-server":
+        this.#site.server.crash();
+        return this.#site.story.tell("fault", "the server is killed");
+      default:
+        return this.#fault(line, verb, words);
+    }
+  }
+
+  async #create(name: string, words: readonly string[]): Promise<void> {
+    const option = (key: string): string | undefined => {
+      const at = words.indexOf(key);
+      return at < 0 ? undefined : words[at + 1];
+    };
+    const pool = option("pool") ?? "shared";
+    const spec = {
+      ...(words.includes("stopped") ? { power: "stopped" } : {}),
+      memory: { bytes: bytes(option("memory") ?? "2GiB") },
+      disks: [{ name: "root", pool, ...(words.includes("empty") ? { sizeBytes: 2 ** 30 } : { image: "mini" }) }],
+      nics: [{ name: "eth0", network: "lan" }],
+      stopGraceMs: 20_000,
+      ...(words.includes("restart") ? { restart: { onGuestShutdown: "restart" } } : {}),
+      ...(option("on") || option("apart")
+        ? { placement: { ...(option("on") ? { host: option("on") } : {}), ...(option("apart") ? { apart: option("apart") } : {}) } }
+        : {}),
+    };
+    await this.#site.done(this.#site.operator.ask(`creates ${name}`, { method: "POST", path: "/vms", body: { name, spec } }));
+  }
+
+  async #ask(what: string, path: string, body: object = {}): Promise<void> {
+    await this.#site.done(this.#site.operator.ask(what, { method: "POST", path, body }));
+  }
+
+  async #cancel(name: string): Promise<void> {
+    const task: string | undefined = this.#site.records.part("vm", this.#id(name), "status/migration")?.task;
+    if (task === undefined) throw new Error(`${name} does not move`);
+    await this.#ask(`cancels the migration of ${name}`, `/tasks/${task}/cancel`);
+  }
+
+  #id(name: string): string {
+    return this.#site.records.byName("vm", name) ?? "gone";
+  }
+
+  async #until([name = "", state = "", limit]: readonly string[]): Promise<void> {
+    const { records } = this.#site;
+    const maxMs = limit === undefined ? waitMs : milliseconds(limit);
+    const host = this.#site.hosts.find((each) => each.name === name);
+    const reached = (): boolean => {
+      if (name === "server") return this.#site.server.leads;
+      if (host) {
+        if (state === "empty") return records.part("host", host.id, "status/drain")?.done === true;
+        return records.part("host", host.id, "status/liveness")?.state === state;
+      }
+      const id = this.#id(name);
+      if (state === "gone") return id === "gone";
+      if (state === "moving") return records.part("vm", id, "status/migration") !== undefined;
+      if (state === "settled") return records.part("vm", id, "status/migration") === undefined;
+      if (state === "waits") return records.part("vm", id, "status/placement")?.pending !== undefined;
+      if (["begun", "prepared", "performed", "switched", "finished"].includes(state)) return records.part("vm", id, "status/migration")?.phase === state;
+      const seen = records.part("vm", id, "status/agent");
+      return seen?.state === state && seen.host === records.part("vm", id, "placement")?.host;
+    };
+    await this.#site.until(reached, maxMs, `${name} ${state}`);
+  }
+
+  #expect(line: string, [name = "", , where = "", host = ""]: readonly string[]): void {
+    const running = this.#site.truth.runningOn(this.#id(name)).join();
+    const wanted = where === "nowhere" ? "" : host;
+    if (running !== wanted) fail(line, `it runs ${running === "" ? "nowhere" : `on ${running}`}`);
+    this.#site.story.tell("check", `${name} runs ${wanted === "" ? "nowhere" : `on ${wanted}`}`);
+  }
+
+  /** A fault by its kind: `partition h2 for 30s`, `agent-crash h1 after 5`. */
+  #fault(line: string, kind: string, words: readonly string[]): void {
+    const host = Math.max(0, this.#site.hosts.findIndex(({ name }) => name === words[0]));
+    const after = (word: string): string | undefined => {
+      const at = words.indexOf(word);
+      return at < 0 ? undefined : words[at + 1];
+    };
+    const fault: Fault = {
+      type: "fault",
+      atMs: 0,
+      kind: kind as FaultKind, // what it does not know, the fault maker does not do
+      host,
+      forMs: milliseconds(after("for") ?? "1h"),
+      amount: Number(after("after") ?? after("by") ?? 1),
+    };
+    if (!this.#faults.make(fault)) fail(line, "there is no such command or fault, or nothing it could be done to");
+  }
+}
+
+const milliseconds = (text: string): number => parseDuration(text) ?? fail(text, "a time is 30s, 5m or 1h");
+const bytes = (text: string): number => parseBytes(text) ?? fail(text, "an amount of memory is 2GiB");
