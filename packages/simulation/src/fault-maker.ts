@@ -10,12 +10,21 @@ export class FaultMaker {
   /** What ends each fault that lasts. */
   readonly #ends = new Set<() => void>();
 
+  /** Those that wait for a migration to come to their moment. */
+  readonly #armed: Fault[] = [];
+
   constructor(site: SimulatedSite) {
     this.#site = site;
+    site.records.subscribe(({ parts }) => {
+      if (this.#armed.length === 0) return;
+      for (const { kind, part, now, before } of parts)
+        if (kind === "vm" && part === "status/migration" && now && now.phase !== before?.phase) this.#strike(now);
+    });
   }
 
   /** @returns false where there was nothing to do it to */
   make(fault: Fault): boolean {
+    if (fault.moment) return this.#armed.push(fault) > 0;
     const host = this.#site.hosts[fault.host % this.#site.hosts.length];
     const what = host ? this.#begin(fault, host) : null;
     if (what === null) return false;
@@ -25,6 +34,7 @@ export class FaultMaker {
 
   /** All is well from now on: power, network, disks, clocks, processes. */
   healAll(): void {
+    this.#armed.length = 0;
     for (const end of this.#ends) end();
     const { server, hosts, operator } = this.#site;
     operator.lostAnswers = 0;
@@ -36,6 +46,16 @@ export class FaultMaker {
     }
     if (!server.runs) this.#site.startServer();
     this.#site.story.tell("fault", "all faults end");
+  }
+
+  #strike(migration: { readonly phase: string; readonly source: string; readonly target: string }): void {
+    const at = this.#armed.findIndex(({ moment }) => moment?.phase === migration.phase);
+    const [fault] = at < 0 ? [] : this.#armed.splice(at, 1);
+    if (!fault?.moment) return;
+    const { side, delayMs } = fault.moment;
+    const host = this.#site.hosts.findIndex(({ id }) => id === migration[side]);
+    const { moment: _moment, ...plain } = fault;
+    if (host >= 0) this.#site.clock.setTimer(delayMs, () => this.make({ ...plain, host }));
   }
 
   /** @returns what to tell, or `null` where nothing could be done */

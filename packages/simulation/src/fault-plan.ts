@@ -48,6 +48,8 @@ export interface Fault {
   readonly forMs: number;
   /** A figure of that kind: steps until a crash, ms of a jump. */
   readonly amount: number;
+  /** From `atMs` on it waits for a migration to get there, and strikes one side of it. */
+  readonly moment?: { readonly phase: string; readonly side: "source" | "target"; readonly delayMs: number };
 }
 
 export const deedKinds = [
@@ -96,14 +98,18 @@ export interface PlanOptions {
 }
 
 /** Mean time between faults of one host, and of the server, hours. */
-const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.15 } as const;
+const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.2 } as const;
 
 /** Share of deeds that meet a fault on their way. */
 const nearDeeds = { none: 0, light: 0.02, heavy: 0.4 } as const;
 
+/** Faults that strike in the middle of a migration, for each deed. */
+const moments = { none: 0, light: 0.02, heavy: 0.15 } as const;
+const phases = ["begun", "prepared", "performed", "switched", "switched", "finished", "finished", "restoring", "withdrawing", "settling"] as const;
+
 const deedWeights: Readonly<Record<DeedKind, number>> = {
   create: 22,
-  "create-many": 2,
+  "create-many": 4,
   start: 12,
   stop: 10,
   "force-off": 4,
@@ -111,7 +117,7 @@ const deedWeights: Readonly<Record<DeedKind, number>> = {
   resume: 4,
   reboot: 3,
   reset: 2,
-  migrate: 18,
+  migrate: 30,
   grow: 3,
   relabel: 4,
   delete: 10,
@@ -160,11 +166,22 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
       amount: near.between(1, 60),
     });
   }
+  for (let index = 0; index < Math.round(deeds.length * moments[faults]) && kinds.length > 0; index += 1) {
+    events.push({
+      type: "fault",
+      atMs: near.between(0, durationMs),
+      kind: near.pick(kinds),
+      host: near.between(0, hosts - 1),
+      forMs: near.pick([200, 1000, 3000, 20_000, 40_000]),
+      amount: near.between(1, 20),
+      moment: { phase: near.pick(phases), side: near.happens(0.5) ? "source" : "target", delayMs: near.pick([0, 0, 5, 30, 100, 400, 1500]) },
+    });
+  }
   return events.toSorted((a, b) => a.atMs - b.atMs);
 }
 
 export function eventText(event: PlannedEvent): string {
   return event.type === "deed"
     ? `${event.kind} (pick ${event.pick})`
-    : `${event.kind} host ${event.host + 1} for ${event.forMs} ms (amount ${event.amount})`;
+    : `${event.kind} ${event.moment ? `${event.moment.delayMs} ms after the next ${event.moment.phase}, at its ${event.moment.side}` : `host ${event.host + 1}`} for ${event.forMs} ms (amount ${event.amount})`;
 }

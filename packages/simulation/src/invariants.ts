@@ -40,6 +40,11 @@ export class Invariants {
     this.#mayBeGone.add(path);
   }
 
+  /** A creation was repeated with its key and was not answered as the first time. */
+  refusedOwnRequest(path: string): void {
+    this.#broken(`a creation (${path}) that was repeated with the same key was refused because of itself`);
+  }
+
   #look({ parts, audit }: Commit): void {
     const machines = new Set<string>();
     for (const change of parts) {

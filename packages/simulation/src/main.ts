@@ -21,6 +21,8 @@ const { values } = parseArgs({
     quiet: { type: "boolean", default: false },
     /** The product's own warnings, too. */
     log: { type: "boolean", default: false },
+    /** No further seed after one that fails. */
+    "stop-at-first": { type: "boolean", default: false },
     /** Search for fewer faults and deeds that still fail, in so many runs at most. */
     shrink: { type: "string" },
   },
@@ -32,7 +34,7 @@ if (severity === undefined) throw new Error("--faults must be none, light or hea
 
 const [first = 1, last = first] = (values.seeds ?? values.seed).split("-").map(Number);
 let failed = 0;
-for (let seed = first; seed <= last; seed += 1) if (!(await one(seed, severity))) failed += 1;
+for (let seed = first; seed <= last && !(values["stop-at-first"] && failed > 0); seed += 1) if (!(await one(seed, severity))) failed += 1;
 if (last > first) out(`${last - first + 1} seeds, ${failed} failed`);
 process.exit(failed > 0 ? 1 : 0);
 

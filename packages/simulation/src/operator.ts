@@ -52,6 +52,8 @@ export class Operator {
     const { clock } = this.#options;
     for (let attempt = 0; attempt < tries; attempt += 1) {
       const answer = await this.#once(request);
+      // Names are used once here: who has it is this very request, an earlier try of it.
+      if (attempt > 0 && answer?.body?.code === "name-taken") this.#options.invariants.refusedOwnRequest(request.path);
       if (answer !== null && ![429, 503, 504, 507].includes(answer.status)) return answer;
       await sleep(clock, Math.min(30_000, 1000 * 2 ** Math.min(attempt, 5)));
     }

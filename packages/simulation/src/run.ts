@@ -40,10 +40,10 @@ export async function run(options: RunOptions): Promise<RunResult> {
     ...(options.listener ? { listener: options.listener } : {}),
     productLog: options.productLog ?? false,
   });
-  const deedsPerHour = options.deedsPerHour ?? 40 + hosts * 10;
+  const deedsPerHour = options.deedsPerHour ?? hosts * 60;
   const plan = options.plan ?? drawPlan({ seed, hosts, durationMs, faults: options.faults, deedsPerHour });
   const faults = new FaultMaker(site);
-  const deeds = new DeedMaker(site, hosts * 12);
+  const deeds = new DeedMaker(site, hosts * 16);
   const beganAt = site.clock.monotonic();
   let broken: string | null = null;
   try {

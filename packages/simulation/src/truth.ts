@@ -27,6 +27,8 @@ export class Truth {
   /** Newest content of each disk, by file name: volumes keep theirs wherever they are moved. */
   readonly #written = new Map<string, number>();
   readonly #memory = new Map<string, number>();
+  /** How often the CPUs of a machine were started on some host, and at which of those starts each host's copy of its memory ran last. */
+  readonly #starts = new Map<string, { count: number; last: string; readonly copies: Map<string, number> }>();
   readonly #broken: (what: string) => void;
   /** Names machines for people. */
   readonly #name: (machine: string) => string;
@@ -52,6 +54,7 @@ export class Truth {
       if (hosts) hosts.set(host, now);
       else this.#guests.set(machine, new Map([[host, now]]));
     } else if (hosts?.delete(host) && hosts.size === 0) this.#guests.delete(machine);
+    this.#lineage(machine, host, now);
     const running = this.runningOn(machine);
     if (now?.runs && running.length > 1) this.#broken(`${this.#name(machine)} runs on ${running.join(" and on ")} at the same time`);
   }
@@ -74,6 +77,24 @@ export class Truth {
   /** Machines that are somewhere, for checks at the end. */
   machines(): string[] {
     return [...this.#guests.keys()];
+  }
+
+  /** A copy that stood still while another ran on must never run again: its memory is older than its disks. */
+  #lineage(machine: string, host: string, now: RunningGuest | null): void {
+    const starts = this.#starts.get(machine) ?? { count: 0, last: "", copies: new Map<string, number>() };
+    if (!now) {
+      starts.copies.delete(host);
+      if (starts.copies.size === 0) this.#starts.delete(machine);
+      return;
+    }
+    if (!now.runs) return;
+    const ranAt = starts.copies.get(host);
+    if (ranAt !== undefined && ranAt < starts.count)
+      this.#broken(`${this.#name(machine)} goes on on ${host} from memory that stood still while it ran on ${starts.last}`);
+    if (starts.last !== host || ranAt === undefined) starts.count += 1;
+    starts.last = host;
+    starts.copies.set(host, starts.count);
+    this.#starts.set(machine, starts);
   }
 
   #opened(machine: string, host: string, disk: RunningGuest["writes"][number]): void {
