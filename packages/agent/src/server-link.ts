@@ -222,8 +222,10 @@ export class ServerLink {
         return this.flushReports();
       }
       case "call":
-        // Not waited for: calls run side by side.
-        void handlers.call(message).then((reply) => this.send(reply));
+        // Not waited for: calls run side by side. The next connection counts its calls anew: there this number is another's.
+        void handlers.call(message).then((reply) => {
+          if (!session.ended) this.send(reply);
+        });
         return;
       case "cancel":
         return handlers.cancel(message.id);
@@ -283,6 +285,10 @@ class Session {
   #ended = false;
   #watching: Timer | undefined;
   #beating: Timer | undefined;
+
+  get ended(): boolean {
+    return this.#ended;
+  }
 
   inTurn(work: () => Promise<void>, turn: Turn): Promise<void> {
     if (turn.type === "at-once") return work();
