@@ -247,9 +247,10 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   /** The server says that the machine does not move: what a broken-off move left is put right. */
   async function afterMigration(id: string): Promise<void> {
     const vm = kept.document("vm", id);
-    if (!vm || vm.status.migration) return;
+    // Without its document: only where the server has told that the machine is not this host's.
+    if (vm ? vm.status.migration : !kept.machine(id)?.removal) return;
     migrations.settled(id);
-    if (vm.placement?.host === hostId && !migrations.active(id) && vm.deletedAt === undefined) await snapshots.bringBack(vm);
+    if (vm?.placement?.host === hostId && !migrations.active(id) && vm.deletedAt === undefined) await snapshots.bringBack(vm);
   }
 
   const keys = new PerKey({

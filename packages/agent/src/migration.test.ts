@@ -238,6 +238,41 @@ test("a source that was cut off learns of the newer epoch and lets its copy go b
   await b.stop();
 });
 
+test("a source that merely lost its connection lets its copy go when it learns of the newer epoch", async () => {
+  const it = await pair(true);
+  const { a, b, call } = it;
+  const { performed } = await untilPerformed(it);
+  await move(it);
+  await through(it, b.server.call("migrate.finish", { ...call, cookie: performed.cookie, cancelled: false, newEpoch: 2 }));
+  a.server.cut();
+  await a.clock.advance(15_000);
+  a.server.remove("vm", ids.vm, false, { epoch: 2, incarnation: "i1" });
+  await a.clock.advance(15_000);
+  assert.deepEqual(await a.hypervisor.domains(), [], "its agent goes on with a session to libvirt that nobody ends");
+  await a.stop();
+  await b.stop();
+});
+
+test("a copy that an earlier migration left paused is never let go on by a later one that comes to nothing", async () => {
+  const it = await pair(true);
+  const { a, b, call } = it;
+  await untilPerformed(it);
+  // It was elsewhere meanwhile, and is back here with its disks: what this host holds in memory is the past.
+  await a.restart();
+  const again = { ...call, taskId: sampleId(81), epoch: 3 };
+  const status = { migration: { task: again.taskId, phase: "restoring", source: ids.host, target, since: 1 } };
+  a.server.put(vm({}, { status }, { epoch: 3 }), volume({ pool: ids.shared }, {}, { epoch: 3 }));
+  await a.settle();
+  await through(it, a.server.call("migrate.confirm", { ...again, cookie: "", cancelled: true })).catch(() => {});
+  assert.notEqual((await a.hypervisor.domain(ids.vm))?.state, "running", "the old copy was let go on");
+  a.server.put(vm({}, {}, { epoch: 3 }));
+  await a.clock.advance(15_000);
+  assert.ok(a.hypervisor.calls.includes(`destroy ${ids.vm}`));
+  assert.equal((await a.hypervisor.domain(ids.vm))?.reason, "booted", "started anew from its disks");
+  await a.stop();
+  await b.stop();
+});
+
 test("begin is refused for another epoch, a stopped machine, and on a host that does not have it", async () => {
   const it = await pair(true);
   const { a, b, call } = it;

@@ -53,7 +53,9 @@ interface Side {
   xml: string;
   begun: AgentCalls["migrate.begin"]["out"] | null;
   prepared: AgentCalls["migrate.prepare"]["out"] | null;
+  /** Under way or done. */
   performing: Promise<AgentCalls["migrate.perform"]["out"]> | null;
+  copying: boolean;
   figures: JobFigures | null;
 }
 
@@ -83,12 +85,12 @@ export class Migrations {
   }
 
   /**
-   * The server has told that no migration of this machine is under way: a session that still stands was forgotten by it.
-   * libvirt undoes what was begun when it is closed.
+   * The server has told that no migration of this machine is under way, or that the machine is not this host's any more: a session that
+   * still stands was forgotten by it. libvirt undoes what was begun when it is closed; a copy whose memory has left stays paused.
    */
   settled(machineId: string): void {
     const side = this.#sides.get(machineId);
-    if (!side || side.performing) return;
+    if (!side || side.copying) return;
     side.session.close();
     this.#sides.delete(machineId);
   }
@@ -165,10 +167,15 @@ export class Migrations {
     const side = this.#side(call);
     // Without the session nothing was moved, or libvirt has called it back.
     if (!side) throw refused("this host does not know of that migration: its agent was restarted, and the guest runs on here");
-    side.performing ??= this.#perform(side, call, context).catch((error: unknown) => {
-      side.performing = null;
-      throw error;
-    });
+    if (!side.performing) {
+      side.copying = true;
+      side.performing = this.#perform(side, call, context)
+        .catch((error: unknown) => {
+          side.performing = null;
+          throw error;
+        })
+        .finally(() => (side.copying = false));
+    }
     return side.performing;
   }
 
@@ -375,9 +382,12 @@ export class Migrations {
     }
     this.#end(call.vmId);
     const domain = await hypervisor.domain(call.vmId);
-    // libvirt leaves it paused where it cannot know whether the target runs; the server does know.
-    if (domain?.mark && domain.state === "paused" && domain.reason !== "user" && domain.reason !== "io-error") await hypervisor.resume(call.vmId);
     const memory = kept.machine(call.vmId);
+    // libvirt leaves it paused where it cannot know whether the target runs; the server does know. What another migration left paused is
+    // the past: the machine has run elsewhere since.
+    const ownDoing = memory?.migration?.role === "source" && memory.migration.taskId === call.taskId;
+    if (ownDoing && domain?.mark && domain.state === "paused" && domain.reason !== "user" && domain.reason !== "io-error")
+      await hypervisor.resume(call.vmId);
     if (memory) await kept.putMachine(call.vmId, { ...memory, migration: undefined });
     const vm = kept.document("vm", call.vmId);
     if (vm) await this.#bringBackSnapshots(vm);
@@ -421,7 +431,7 @@ export class Migrations {
   async #open(call: MigrationCall, options: MigrationOptions): Promise<Side> {
     this.#sides.get(call.vmId)?.session.close();
     const session = await this.#options.hypervisor.migration(call.vmId);
-    const side: Side = { session, taskId: call.taskId, options, xml: "", begun: null, prepared: null, performing: null, figures: null };
+    const side: Side = { session, taskId: call.taskId, options, xml: "", begun: null, prepared: null, performing: null, copying: false, figures: null };
     this.#sides.set(call.vmId, side);
     return side;
   }

@@ -72,6 +72,13 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
   ["runs, wanted paused", { vm: machine({ power: "paused" }), domain: domain("running"), memory: ran() }, "suspend", "running"],
   ["paused as wanted", { vm: machine({ power: "paused" }), domain: domain("paused", "user"), memory: ran() }, "", "paused"],
   ["paused, wanted running", { domain: domain("paused", "user"), memory: ran({ state: "paused" }) }, "resume", "paused"],
+  [
+    "left paused by a migration, back since with a newer epoch",
+    { vm: machine({}, { placement: { ...placement, epoch: 3 } }), domain: domain("paused", "migration"), memory: ran() },
+    "destroy",
+    "running",
+  ],
+  ["paused by its migration, not moved", { domain: domain("paused", "migration"), memory: ran() }, "", "paused"],
   ["paused by QEMU at work", { domain: domain("paused", "starting-up"), memory: ran() }, "", "paused"],
   ["paused by a disk error", { domain: domain("paused", "io-error"), memory: ran() }, "", "paused"],
   [

@@ -180,12 +180,26 @@ function ours(it: Situation, vm: Vm): Plan {
   // A document older than what this host was given already: it was overtaken on its way.
   if (before.held && vm.placement && before.held.incarnation === vm.placement.incarnation && vm.placement.epoch < before.held.epoch)
     return { ...nothing, memory: before };
+  if (domain && leftBehind(domain, vm)) return { steps: [{ do: "destroy", why: leftBehindWhy }], memory: before, report: true };
   const memory = noticeStop(it, vm, takeHold(it, vm, before));
   if (vm.deletedAt !== undefined) return deletion(it, memory, vm);
   const plan = vm.spec.power === "stopped" ? wantStopped(it, vm, memory) : wantRunning(it, vm, memory);
   const remark = domain?.mark && vm.placement && (domain.mark.epoch !== vm.placement.epoch || domain.mark.incarnation !== vm.placement.incarnation);
   const first = plan.steps[0];
   return remark && first?.do !== "define" && domain && mayMark(it, vm, memory) ? { ...plan, steps: [{ do: "mark" }, ...plan.steps] } : plan;
+}
+
+const leftBehindWhy = "a migration left it here paused, and the machine has been elsewhere since: its memory is older than its disks";
+
+/**
+ * A copy whose memory has left, on a host to which the machine has come back: it must never run again. Where it is not known whether the
+ * machine ran elsewhere (its epoch moved there and back), its disks are trusted and not this memory.
+ */
+function leftBehind(domain: Domain, vm: Vm): boolean {
+  const { mark } = domain;
+  const { placement } = vm;
+  const left = domain.state === "paused" && (domain.reason === "migration" || domain.reason === "post-copy" || domain.reason === "post-copy-failed");
+  return left && mark !== undefined && placement !== undefined && placement.incarnation === mark.incarnation && placement.epoch > mark.epoch;
 }
 
 /** The new placement is written into the domain only when it counts: given in the store's present life, or held before. */
