@@ -8,7 +8,7 @@ const restartMs = 2000;
 export class FaultMaker {
   readonly #site: SimulatedSite;
   /** What ends each fault that lasts. */
-  readonly #ends = new Set<() => void>();
+  readonly #ends = new Map<() => void, string>();
 
   /** Those that wait for a migration to come to their moment. */
   readonly #armed: Fault[] = [];
@@ -32,19 +32,24 @@ export class FaultMaker {
     return true;
   }
 
-  /** All is well from now on: power, network, disks, clocks, processes. */
-  healAll(): void {
+  /** Hosts, their network and the server's process are well from now on; what lasts elsewhere lasts. */
+  healHosts(): void {
     this.#armed.length = 0;
-    for (const end of this.#ends) end();
-    const { server, hosts, operator } = this.#site;
-    operator.lostAnswers = 0;
-    for (const host of hosts) {
+    for (const [end, kind] of this.#ends) if (!kind.startsWith("store-") && kind !== "answers-lost") end();
+    for (const host of this.#site.hosts) {
       host.powerOn();
       host.startAgent();
       host.startLibvirt();
       host.hypervisor.inner.deaf.clear();
     }
-    if (!server.runs) this.#site.startServer();
+    if (!this.#site.server.runs) this.#site.startServer();
+    this.#site.story.tell("fault", "hosts and network are well from now on");
+  }
+
+  /** All is well from now on: power, network, disks, clocks, processes. */
+  healAll(): void {
+    for (const end of this.#ends.keys()) end();
+    this.healHosts();
     this.#site.story.tell("fault", "all faults end");
   }
 
@@ -63,7 +68,7 @@ export class FaultMaker {
     const { server, network, clock, operator } = this.#site;
     const { name } = host;
     const lasting = (text: string, end: () => void, ended: string): string => {
-      this.#lasts(forMs, end, ended);
+      this.#lasts(kind, forMs, end, ended);
       return `${text} for ${forMs / 1000} s`;
     };
     switch (kind) {
@@ -84,7 +89,7 @@ export class FaultMaker {
       case "reboot":
         if (!host.powered) return null;
         host.powerOff();
-        this.#lasts(20_000, () => host.powerOn(), `${name}: has started again`);
+        this.#lasts(kind, 20_000, () => host.powerOn(), `${name}: has started again`);
         return `${name}: restarts`;
       case "host-hang":
         // Its guests run on; nobody hears of it.
@@ -184,7 +189,7 @@ export class FaultMaker {
     }
   }
 
-  #lasts(forMs: number, end: () => void, ended: string): void {
+  #lasts(kind: string, forMs: number, end: () => void, ended: string): void {
     const timer = this.#site.clock.setTimer(forMs, () => {
       this.#ends.delete(once);
       end();
@@ -195,7 +200,7 @@ export class FaultMaker {
       this.#ends.delete(once);
       end();
     };
-    this.#ends.add(once);
+    this.#ends.set(once, kind);
   }
 
   #cut(a: string, b: string, ab: boolean, ba: boolean): void {

@@ -104,7 +104,22 @@ const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.2 } as
 const nearDeeds = { none: 0, light: 0.02, heavy: 0.4 } as const;
 
 /** Faults that strike in the middle of a migration, for each deed. */
-const moments = { none: 0, light: 0.02, heavy: 0.15 } as const;
+const moments = { none: 0, light: 0.02, heavy: 0.3 } as const;
+/** What strikes in the middle of a migration. */
+const harsh = [
+  "agent-crash",
+  "agent-hang",
+  "power-loss",
+  "reboot",
+  "server-crash",
+  "server-hang",
+  "partition",
+  "partition-to-host",
+  "partition-from-host",
+  "store-uncertain",
+  "libvirt-restart",
+  "libvirt-lies",
+] as const;
 const phases = ["begun", "prepared", "performed", "switched", "switched", "finished", "finished", "restoring", "withdrawing", "settling"] as const;
 
 const deedWeights: Readonly<Record<DeedKind, number>> = {
@@ -128,6 +143,10 @@ const deedWeights: Readonly<Record<DeedKind, number>> = {
   "stop-moving": 2,
   cancel: 2,
 };
+
+/** The end of a run, in which only the store and its answers fail. */
+export const lastPhaseMs = 120_000;
+const ofStore = new Set<FaultKind>(["store-slow", "store-full", "store-uncertain", "store-unavailable", "answers-lost"]);
 
 export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: PlanOptions): PlannedEvent[] {
   const events: PlannedEvent[] = [];
@@ -170,14 +189,20 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
     events.push({
       type: "fault",
       atMs: near.between(0, durationMs),
-      kind: near.pick(kinds),
+      kind: near.pick(harsh),
       host: near.between(0, hosts - 1),
       forMs: near.pick([200, 1000, 3000, 20_000, 40_000]),
       amount: near.between(1, 20),
       moment: { phase: near.pick(phases), side: near.happens(0.5) ? "source" : "target", delayMs: near.pick([0, 0, 5, 30, 100, 400, 1500]) },
     });
   }
-  return events.toSorted((a, b) => a.atMs - b.atMs);
+  // At the end hosts and network are well already while the store is not: what it loses then, no new connection brings again.
+  const calmMs = durationMs - lastPhaseMs;
+  const kept = events.filter((event) => event.type === "deed" || event.atMs < calmMs || ofStore.has(event.kind));
+  if (faults === "heavy")
+    for (const kind of ["store-uncertain", "store-unavailable"] as const)
+      kept.push({ type: "fault", atMs: calmMs + near.between(5000, lastPhaseMs / 2), kind, host: 0, forMs: 30_000, amount: 1 });
+  return kept.toSorted((a, b) => a.atMs - b.atMs);
 }
 
 export function eventText(event: PlannedEvent): string {

@@ -20,6 +20,8 @@ export interface HypervisorTimes {
   readonly boot: readonly [least: number, most: number];
   /** From the press of the power button. */
   readonly shutdown: readonly [least: number, most: number];
+  /** Of each of the steps that end a migration. */
+  readonly finish: readonly [least: number, most: number];
   readonly migrationBytesPerSecond: number;
   /** Share of a guest's memory that it changes in a second. */
   readonly dirtyShare: readonly [least: number, most: number];
@@ -32,6 +34,7 @@ export const defaultTimes: HypervisorTimes = {
   other: 10,
   boot: [4000, 12_000],
   shutdown: [1500, 6000],
+  finish: [30, 600],
   migrationBytesPerSecond: 2 ** 30,
   dirtyShare: [0, 0.2],
 };
@@ -200,12 +203,22 @@ export class HypervisorModel {
     this.inner.calls.length = 0;
     const { boot } = this.host;
     if (this.#chance.happens(this.faults.lies)) return this.#lie(name, uuid, work);
-    await sleep(this.#clock, this.#duration(name));
+    return this.#halves(boot, this.#duration(name), () => {
+      if (this.#chance.happens(this.faults.refuses)) throw new HypervisorError("refused", `internal error: ${name} failed (simulated)`);
+      if (name === "start") this.#mayStart(uuid);
+      return work();
+    });
+  }
+
+  /** What is done is done somewhere within the time that the answer takes: whoever dies in between does not hear of it. */
+  async #halves<T>(boot: number, durationMs: number, work: () => Promise<T>): Promise<T> {
+    const beforeMs = this.#chance.between(1, durationMs);
+    await sleep(this.#clock, beforeMs);
     // The host lost its power meanwhile: nobody is there to answer.
     if (this.host.boot !== boot || !this.host.powered) return never;
-    if (this.#chance.happens(this.faults.refuses)) throw new HypervisorError("refused", `internal error: ${name} failed (simulated)`);
-    if (name === "start") this.#mayStart(uuid);
-    return work();
+    const result = await work();
+    if (durationMs > beforeMs) await sleep(this.#clock, durationMs - beforeMs);
+    return this.host.boot !== boot || !this.host.powered ? never : result;
   }
 
   async #lie<T>(name: string, uuid: string, work: () => Promise<T>): Promise<T> {
@@ -251,14 +264,14 @@ export class HypervisorModel {
 
   #session(uuid: string, inner: MigrationSession): MigrationSession {
     const paced = async <T>(what: string, ms: number, work: () => Promise<T>): Promise<T> => {
-      const { boot } = this.host;
-      await sleep(this.#clock, ms);
-      if (this.host.boot !== boot || !this.host.powered) return never;
-      if (!inner.open) throw new HypervisorError("disconnected", "the connection to libvirtd that carried the migration was lost");
-      if (this.#chance.happens(this.faults.refuses)) throw new HypervisorError("refused", `operation failed: ${what} (simulated)`);
-      if (!this.#chance.happens(this.faults.lies)) return work();
-      // Done, and nobody hears of it.
-      if (this.#chance.happens(0.5)) await work().catch(() => {});
+      const lies = this.#chance.happens(this.faults.lies);
+      const result = await this.#halves(this.host.boot, ms, async () => {
+        if (!inner.open) throw new HypervisorError("disconnected", "the connection to libvirtd that carried the migration was lost");
+        if (this.#chance.happens(this.faults.refuses)) throw new HypervisorError("refused", `operation failed: ${what} (simulated)`);
+        return lies && this.#chance.happens(0.5) ? null : work();
+      });
+      if (result !== null && !lies) return result;
+      // Perhaps done, and nobody hears of it.
       await sleep(this.#clock, answerMs);
       throw new HypervisorError("timed-out", `libvirt did not answer ${what}`);
     };
@@ -275,15 +288,15 @@ export class HypervisorModel {
       perform: async (options, xml, cookie, timeoutMs) => {
         target = await this.#copy(uuid, inner, options);
         const peer = target;
-        return paced("perform", 30, async () => {
+        return paced("perform", this.#chance.between(...this.times.finish), async () => {
           const next = await inner.perform(options, xml, cookie, timeoutMs);
           const copied = this.inner.live(uuid)?.disks.filter((disk) => options.copyDisks.includes(disk.target)) ?? [];
           for (const disk of copied) this.host.copyDisk(disk.path, peer);
           return next;
         });
       },
-      finish: (options, cookie, cancelled) => paced("finish", 40, () => inner.finish(options, cookie, cancelled)),
-      confirm: (options, cookie, cancelled) => paced("confirm", 40, () => inner.confirm(options, cookie, cancelled)),
+      finish: (options, cookie, cancelled) => paced("finish", this.#chance.between(...this.times.finish), () => inner.finish(options, cookie, cancelled)),
+      confirm: (options, cookie, cancelled) => paced("confirm", this.#chance.between(...this.times.finish), () => inner.confirm(options, cookie, cancelled)),
       close: () => inner.close(),
     };
   }

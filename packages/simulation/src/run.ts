@@ -4,7 +4,7 @@
  */
 import { DeedMaker } from "./deed-maker.ts";
 import { FaultMaker } from "./fault-maker.ts";
-import { drawPlan, type PlannedEvent, type Severity } from "./fault-plan.ts";
+import { drawPlan, lastPhaseMs, type PlannedEvent, type Severity } from "./fault-plan.ts";
 import { settle } from "./settle.ts";
 import { Broken, SimulatedSite } from "./site.ts";
 import type { StoryLine } from "./story.ts";
@@ -47,7 +47,13 @@ export async function run(options: RunOptions): Promise<RunResult> {
   const beganAt = site.clock.monotonic();
   let broken: string | null = null;
   try {
+    let calm = false;
     for (const event of plan) {
+      if (!calm && event.atMs >= durationMs - lastPhaseMs) {
+        calm = true;
+        await site.advance(Math.max(0, beganAt + durationMs - lastPhaseMs - site.clock.monotonic()));
+        faults.healHosts();
+      }
       await site.advance(Math.max(0, beganAt + event.atMs - site.clock.monotonic()));
       if (event.type === "fault") faults.make(event);
       else deeds.make(event);

@@ -24,7 +24,7 @@ export async function runScenario(commands: string, listener?: (line: StoryLine)
     hosts: Number(/^hosts (\d+)/.exec(head)?.[1] ?? fail(head, "the first line says how many hosts there are: hosts 3")),
     memoryBytes: bytes(/memory (\S+)/.exec(head)?.[1] ?? "16GiB"),
     network: { delayMs: [1, 1], loss: 0 },
-    times: { boot: [6000, 6000], shutdown: [3000, 3000], dirtyShare: [0.1, 0.1] },
+    times: { boot: [6000, 6000], shutdown: [3000, 3000], finish: [50, 50], dirtyShare: [0.1, 0.1] },
     productLog,
     ...(listener ? { listener } : {}),
   });
