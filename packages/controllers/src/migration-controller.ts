@@ -130,12 +130,12 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     if ("why" in chosen) return refuse(task, "no-capacity", chosen.why);
     const target = cache.get("host", chosen.host);
     if (!target) throw new Overtaken("the target was removed meanwhile");
-    if (!running) return giveOver(task, vm, source, target, volumes);
-    const busy = [source, target].find((host) => underWay(host.id) >= host.spec.maximumParallelMigrations);
+    const busy = running && [source, target].find((host) => underWay(host.id) >= host.spec.maximumParallelMigrations);
     if (busy) return wait(task, vm, `waiting: ${busy.name} has ${underWay(busy.id)} migrations under way`);
     snapshot.reserve(request, target.id);
     try {
-      await begin(task, vm, placement, source, target, volumes);
+      if (running) await begin(task, vm, placement, source, target, volumes);
+      else await giveOver(task, vm, source, target, volumes);
     } finally {
       // The record says it now, or nothing was begun.
       snapshot.release(vm.id);

@@ -141,6 +141,27 @@ for (const [name, prepare, reason] of [
   });
 }
 
+test("a stopped machine that is given over holds its place while its source is asked", async () => {
+  const world = await World.make();
+  const a = await world.addHost("a");
+  const b = await world.addHost("b", { memoryBytes: 4 * gib });
+  const { vm } = await world.addVm("first", { disk: "shared", spec: { memory: { bytes: 3 * gib }, placement: { host: a } } });
+  await world.until(() => world.cache.get("vm", vm)?.status.agent?.state === "running", "it runs");
+  await world.change("vm", vm, (head) => Object.assign(head.spec, { power: "stopped", placement: { hostSelector: {} } }));
+  await world.until(() => world.cache.get("vm", vm)?.status.agent?.state === "stopped", "it is stopped");
+  world.store.setFaults({ maxDelayMs: 400 });
+  const move = await world.addTask("migrate", "vm", vm, { parameters: { host: b } });
+  const others = [];
+  for (let number = 0; number < 6; number += 1)
+    others.push((await world.addVm(`other-${number}`, { spec: { memory: { bytes: 3 * gib }, placement: { host: b } } })).vm);
+  await world.taskEnds(move);
+  await world.clock.advance(30_000);
+  const onB = [vm, ...others].filter((id) => world.vmOn(id) === b);
+  assert.equal(onB.length, 1, "one has room there");
+  world.store.setFaults({});
+  await world.close();
+});
+
 test("a stopped machine whose disks are shared is given over, and starts at its new host", async () => {
   const { world, target, vm, volume } = await runningMachine({ disk: "shared" });
   await world.change("vm", vm, (head) => (head.spec["power"] = "stopped"));
