@@ -5,7 +5,7 @@
 import { uuidv7 } from "@sheaf/base";
 import { partKey, vmRefusal, vmState, type HostDrain, type RecordOf, type TaskProgress } from "@sheaf/model";
 import { chooseMigrationTarget, planDrain, stoppedMoveRefusal, type DrainMachine, type DrainPlan, type TargetChoice } from "@sheaf/planning";
-import type { SnapshotIndex } from "@sheaf/scheduling";
+import type { PlacementRequest, SnapshotIndex } from "@sheaf/scheduling";
 import type { Compare, Operation } from "@sheaf/store";
 import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
@@ -68,16 +68,18 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
       const drainTasks = [...index.openTasks(hostId)].map((id) => cache.get("task", id)).filter((task) => task?.spec.verb === "drain") as Task[]; // those that are there
       if (host.spec.schedulable !== "draining") return stopped(host, drainTasks);
       const parallel = drainTasks[0]?.spec.parameters["maximumParallelMigrations"];
+      const reserved: PlacementRequest[] = [];
       const plan = planDrain({
         machines: machinesOf(host),
-        choose: (id) => choose(id, host),
+        choose: (id) => choose(id, host, reserved),
         maximumParallel: Math.min(typeof parallel === "number" ? parallel : Number.POSITIVE_INFINITY, host.spec.maximumParallelMigrations),
       });
       try {
         await report(host, plan, drainTasks);
         for (const move of plan.start) await startMove(move.machineId, move.host, drainTasks[0]);
       } finally {
-        for (const move of plan.start) snapshot.release(move.machineId);
+        // Where the move was taken up meanwhile, its own reservation stays.
+        for (const request of reserved) snapshot.release(request);
       }
       return plan.done || (plan.stuck.length === 0 && plan.remaining > 0) ? undefined : settings.drainRetryMs;
     },
@@ -120,7 +122,7 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
     return state === "running" ? null : stoppedMoveRefusal(volumesOf(vm, cache), (id) => cache.get("pool", id));
   }
 
-  function choose(id: string, host: Host): TargetChoice {
+  function choose(id: string, host: Host, reserved: PlacementRequest[]): TargetChoice {
     const vm = cache.get("vm", id);
     if (!vm) return { why: "it is gone" };
     const request = snapshot.request(vm, "move");
@@ -133,7 +135,10 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
       connected: (other) => agents.connected(other),
       running: vm.status.agent?.state === "running",
     });
-    if ("host" in chosen) snapshot.reserve(request, chosen.host);
+    if ("host" in chosen) {
+      snapshot.reserve(request, chosen.host);
+      reserved.push(request);
+    }
     return chosen;
   }
 

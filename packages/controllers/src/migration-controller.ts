@@ -138,7 +138,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
       else await giveOver(task, vm, source, target, volumes);
     } finally {
       // The record says it now, or nothing was begun.
-      snapshot.release(vm.id);
+      snapshot.release(request);
     }
   }
 

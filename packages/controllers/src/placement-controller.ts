@@ -170,7 +170,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
     let reason = home.do === "put" ? home.reason : "";
     if (home.do === "place") {
       const [decided] = planBatch([home.request], snapshot);
-      snapshot.release(id);
+      snapshot.release(home.request);
       if (!decided || decided.decision.none) return;
       ({ host } = decided.decision);
       reason = decided.decision.reasons[0] ?? "";
@@ -220,7 +220,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
       // The records say it now; what was not committed holds nothing.
       for (const { request, decision } of decisions) {
         if (decision.none) continue;
-        snapshot.release(request.vm);
+        snapshot.release(request);
         room.leave(request.vm);
       }
     }
@@ -289,7 +289,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
         if (!asked) {
           asked = true;
           const [decided] = planBatch([candidate.request], snapshot);
-          snapshot.release(id);
+          snapshot.release(candidate.request);
           if (decided?.decision.none) refused.set(shape, decided.decision.reason);
         }
         if (refused.has(shape)) break;

@@ -133,7 +133,7 @@ test("reserve and release leave no trace", () => {
       const snapshot = snapshotOf(of);
       const before = of.hosts.map((_, index) => snapshot.usage(id(index + 1)));
       const requests = of.machines.map((machine, index) => snapshot.request(vmRecord(machine, index)));
-      for (const { request } of planBatch(requests, snapshot, of.policy)) snapshot.release(request.vm);
+      for (const { request } of planBatch(requests, snapshot, of.policy)) snapshot.release(request);
       assert.deepEqual(
         of.hosts.map((_, index) => snapshot.usage(id(index + 1))),
         before,

@@ -21,15 +21,16 @@ test("important machines come first, then large ones", () => {
   const small = vm(1, { spec: { memory: { bytes: 3 * gib } } });
   const large = vm(2, { spec: { memory: { bytes: 4 * gib } } });
   const important = vm(3, { spec: { memory: { bytes: 2 * gib }, priority: 500 } });
-  const names = planBatch(
+  const first = planBatch(
     [small, large].map((record) => snapshot.request(record)),
     snapshot,
-  ).filter(({ decision }) => !decision.none);
+  );
+  const names = first.filter(({ decision }) => !decision.none);
   assert.deepEqual(
     names.map(({ request }) => request.name),
     ["vm-2"],
   );
-  snapshot.release(id(2));
+  for (const { request } of first) snapshot.release(request);
   const again = planBatch(
     [small, large, important].map((record) => snapshot.request(record)),
     snapshot,

@@ -65,11 +65,23 @@ test("a reservation for a move stays until the move has begun", () => {
 
 test("release takes back a reservation, also of a machine whose record was never seen", () => {
   const snapshot = buildSnapshot([host(1)]);
-  snapshot.reserve(snapshot.request(vm(10)), id(1));
+  const request = snapshot.request(vm(10));
+  snapshot.reserve(request, id(1));
   assert.equal(used(snapshot, 1), 1);
-  snapshot.release(id(10));
-  snapshot.release(id(10));
+  snapshot.release(request);
+  snapshot.release(request);
   assert.equal(used(snapshot, 1), 0);
+});
+
+test("release takes back one's own reservation alone, not one that another decision has made for the machine since", () => {
+  const snapshot = buildSnapshot([host(1), host(2), vm(10, { on: 1 })]);
+  const [drain, migration] = [snapshot.request(vm(10, { on: 1 }), "move"), snapshot.request(vm(10, { on: 1 }), "move")];
+  snapshot.reserve(drain, id(2));
+  snapshot.reserve(migration, id(2));
+  snapshot.release(drain);
+  assert.equal(used(snapshot, 2), 1);
+  snapshot.release(migration);
+  assert.equal(used(snapshot, 2), 0);
 });
 
 test("a reserved machine's volumes take their room in the pool, once", () => {

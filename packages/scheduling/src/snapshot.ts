@@ -107,9 +107,11 @@ export class SnapshotIndex {
     this.#recharge(request.vm);
   }
 
-  /** Takes a reservation back; what the records say stays. */
-  release(vmId: string): void {
-    if (this.#reservations.delete(vmId)) this.#recharge(vmId);
+  /** Takes this request's own reservation back: one that another decision has made for the machine since stays, and what the records say too. */
+  release(request: PlacementRequest): void {
+    if (this.#reservations.get(request.vm)?.request !== request) return;
+    this.#reservations.delete(request.vm);
+    this.#recharge(request.vm);
   }
 
   reservedHost(vmId: string): string | undefined {
