@@ -16,6 +16,8 @@ export class Invariants {
   readonly #promised = new Map<string, number>();
   readonly #charges = new Map<string, { readonly host: string; readonly bytes: number }>();
   /** Newest generation that somebody was told of. */
+  /** Least memory that a machine ever asked for. */
+  readonly #least = new Map<string, number>();
   readonly #acknowledged = new Map<string, number>();
   readonly #mayBeGone = new Set<string>();
   readonly #audited = new Map<string, number>();
@@ -93,14 +95,16 @@ export class Invariants {
     const head = this.#records.part("vm", id, "spec");
     const host: string | undefined = this.#records.part("vm", id, "placement")?.host;
     if (before) this.#promised.set(before.host, (this.#promised.get(before.host) ?? 0) - before.bytes);
+    if (!head) this.#least.delete(id);
     if (!head || host === undefined) {
       this.#charges.delete(id);
       return null;
     }
-    const { bytes } = head.spec.memory;
+    // Growth is the person's decision, made while others may be on their way here; a host is chosen by Sheaf.
+    const bytes = Math.min(head.spec.memory.bytes, this.#least.get(id) ?? Number.POSITIVE_INFINITY);
+    this.#least.set(id, bytes);
     this.#charges.set(id, { host, bytes });
     this.#promised.set(host, (this.#promised.get(host) ?? 0) + bytes);
-    // Growth on the spot is the person's decision; a host is chosen by Sheaf.
     return host === before?.host ? null : host;
   }
 

@@ -29,7 +29,8 @@ export class Story {
 
   tell(voice: Voice, text: string): void {
     const line = { atMs: this.#now(), voice, text };
-    this.note(text);
+    // Whether the product's log is told must not make two runs different.
+    if (voice !== "log") this.note(text);
     this.lines.push(line);
     if (this.lines.length > this.#keep * 1.1) this.lines.splice(0, this.lines.length - this.#keep);
     this.#listener?.(line);
