@@ -101,12 +101,13 @@ export interface PlanOptions {
 const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.2 } as const;
 
 /** Share of deeds that meet a fault on their way. */
-const nearDeeds = { none: 0, light: 0.02, heavy: 0.4 } as const;
+const nearDeeds = { none: 0, light: 0.02, heavy: 0.2 } as const;
 
 /** Faults that strike in the middle of a migration, for each deed. */
-const moments = { none: 0, light: 0.02, heavy: 0.3 } as const;
+const moments = { none: 0, light: 0.02, heavy: 0.4 } as const;
 /** What strikes in the middle of a migration. */
 const harsh = [
+  "power-loss",
   "agent-crash",
   "agent-hang",
   "power-loss",
@@ -120,25 +121,25 @@ const harsh = [
   "libvirt-restart",
   "libvirt-lies",
 ] as const;
-const phases = ["begun", "prepared", "performed", "switched", "switched", "finished", "finished", "restoring", "withdrawing", "settling"] as const;
+const phases = ["begun", "prepared", "performed", "switched", "switched", "switched", "switched", "finished", "finished", "restoring", "withdrawing", "settling"] as const;
 
 const deedWeights: Readonly<Record<DeedKind, number>> = {
   create: 22,
   "create-many": 4,
   start: 12,
-  stop: 10,
-  "force-off": 4,
+  stop: 8,
+  "force-off": 3,
   pause: 3,
   resume: 4,
   reboot: 3,
   reset: 2,
-  migrate: 30,
+  migrate: 60,
   grow: 3,
   relabel: 4,
-  delete: 10,
+  delete: 7,
   drain: 4,
   "drain-two": 1,
-  activate: 8,
+  activate: 10,
   "delete-moving": 2,
   "stop-moving": 2,
   cancel: 2,
@@ -168,6 +169,9 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
   }
   const people = new Chance(seed, "deeds");
   const weighted = deedKinds.flatMap((kind) => Array.from({ length: deedWeights[kind] }, () => kind));
+  // Something to begin with.
+  for (let index = 0; index < hosts * 2; index += 1)
+    events.push({ type: "deed", atMs: people.between(0, 5000), kind: "create", pick: people.between(0, 1_000_000), amount: people.between(0, 1000) });
   for (let index = 0; index < Math.round(hours * deedsPerHour); index += 1) {
     events.push({ type: "deed", atMs: people.between(0, durationMs), kind: people.pick(weighted), pick: people.between(0, 1_000_000), amount: people.between(0, 1000) });
   }
@@ -193,7 +197,7 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
       host: near.between(0, hosts - 1),
       forMs: near.pick([200, 1000, 3000, 20_000, 40_000]),
       amount: near.between(1, 20),
-      moment: { phase: near.pick(phases), side: near.happens(0.5) ? "source" : "target", delayMs: near.pick([0, 0, 5, 30, 100, 400, 1500]) },
+      moment: { phase: near.pick(phases), side: near.happens(0.5) ? "source" : "target", delayMs: near.pick([0, 0, 0, 30, 100, 200, 400, 1500]) },
     });
   }
   // At the end hosts and network are well already while the store is not: what it loses then, no new connection brings again.

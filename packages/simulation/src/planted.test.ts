@@ -35,7 +35,7 @@ for (const patch of readdirSync(planted).toSorted()) {
   test(`planted: ${patch.replace(/\.patch$/, "").replaceAll("-", " ")}`, { timeout: 240_000 }, () => {
     apply(patch);
     try {
-      const words = ["--seeds", "1-10", "--hosts", "4", "--hours", "0.5", "--faults", "heavy", "--quiet", "--stop-at-first"];
+      const words = ["--seeds", "1-10", "--hosts", "4", "--hours", "0.3", "--faults", "heavy", "--quiet", "--stop-at-first"];
       const { status, stdout } = spawnSync(
         process.execPath,
         ["--disable-warning=ExperimentalWarning", join(copy, "packages/simulation/src/main.ts"), ...words],

@@ -15,18 +15,19 @@ test("one seed gives one run, event for event; another seed another", { timeout:
   assert.ok(first.events > 500, `${first.events} events are no run`);
 });
 
-/** Each found something once, or covers much: what it found is said beside it. Chosen to end in a minute altogether. */
+/** A fixed set, chosen before anything was known of it. `planted.test.ts` shows with the first ten what such a set notices. */
 const seeds: readonly (readonly [seed: number, hosts: number, minutes: number])[] = [
-  [1, 3, 30],
-  [2, 4, 30],
-  [3, 5, 30],
-  [4, 4, 30],
-  [5, 4, 30],
-  [6, 8, 20],
-  [7, 4, 30],
-  [8, 3, 30],
-  [9, 4, 30],
-  [10, 6, 20],
+  [1, 4, 18],
+  [2, 4, 18],
+  [3, 4, 18],
+  [4, 4, 18],
+  [5, 4, 18],
+  [6, 4, 18],
+  [7, 4, 18],
+  [8, 4, 18],
+  [9, 4, 18],
+  [10, 4, 18],
+  [11, 9, 12],
 ];
 
 for (const [seed, hosts, minutes] of seeds) {

@@ -40,7 +40,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     ...(options.listener ? { listener: options.listener } : {}),
     productLog: options.productLog ?? false,
   });
-  const deedsPerHour = options.deedsPerHour ?? hosts * 60;
+  const deedsPerHour = options.deedsPerHour ?? hosts * 100;
   const plan = options.plan ?? drawPlan({ seed, hosts, durationMs, faults: options.faults, deedsPerHour });
   const faults = new FaultMaker(site);
   const deeds = new DeedMaker(site, hosts * 16);
