@@ -35,7 +35,11 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     concurrency: 1,
     initialKeys: () => new Set([...index.migrating, ...[...cache.all("task")].filter(isOpen).map((task) => task.spec.target.id)]),
     *keysFor({ kind, id, record, previous }) {
-      if (kind === "task" && record && isOpen(record as Task)) yield (record as Task).spec.target.id; // the kind says so
+      if (kind === "task") {
+        // The end of one, too: the next that was asked for of this machine is taken up then.
+        const task = (record ?? previous) as Task; // the kind says so
+        if (isMove(task)) yield task.spec.target.id;
+      }
       if (kind === "host" && (record as RecordOf<"host"> | undefined)?.status.fencing?.state === "fenced") hurry(id); // the kind says so
       if (kind !== "vm") return;
       const now = record as Vm | undefined; // the kind says so
@@ -262,7 +266,8 @@ export function migrationController(context: ControllerContext, index: SiteIndex
   }
 }
 
-const isOpen = (task: Task): boolean => task.spec.verb === "migrate" && task.spec.target.kind === "vm" && !hasEnded(task);
+const isMove = (task: Task): boolean => task.spec.verb === "migrate" && task.spec.target.kind === "vm";
+const isOpen = (task: Task): boolean => isMove(task) && !hasEnded(task);
 const unchanged = (record: Vm | Task): Compare => ({ key: partKey(record.kind, record.id, "spec"), modRevision: record.specRevision });
 const progressOf = (task: Task, progress: TaskProgress): Operation => put(partKey("task", task.id, "status/controller"), progress);
 

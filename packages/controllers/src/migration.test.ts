@@ -141,6 +141,15 @@ for (const [name, prepare, reason] of [
   });
 }
 
+test("moves asked for at the same moment all end, one after the other, be they refused", async () => {
+  const { world, vm } = await runningMachine();
+  await world.change("vm", vm, (head) => (head.spec["power"] = "paused"));
+  await world.until(() => world.cache.get("vm", vm)?.status.agent?.state === "paused", "it is paused");
+  const tasks = await Promise.all([1, 2, 3].map(() => world.addTask("migrate", "vm", vm)));
+  for (const task of tasks) assert.equal(await world.taskEnds(task), "failed");
+  await world.close();
+});
+
 test("a stopped machine that is given over holds its place while its source is asked", async () => {
   const world = await World.make();
   const a = await world.addHost("a");
