@@ -8,11 +8,14 @@ import { TestClock } from "../testing/test-clock.ts";
 /** A store that can lose answers, before or after the commit. */
 class LossyStore {
   mode: "none" | "before" | "after" = "none";
+  /** Nothing can be read. */
+  away = false;
   lost = 0;
 
   wrap(store: Store): Store {
     return new Proxy(store, {
       get: (target, property) => {
+        if (property === "get" && this.away) return () => Promise.reject(new StoreError("unavailable", "the store is away"));
         if (property !== "transact") {
           const member: unknown = Reflect.get(target, property, target);
           return typeof member === "function" ? member.bind(target) : member;
@@ -239,6 +242,17 @@ test("an answer of the store that was lost is settled: not done is told as not d
   assert.equal(reply.body.code, "unavailable");
   assert.equal((await fixture.get("/vms/lost-before")).status, 404);
   assert.equal((await fixture.request("POST", "/vms", machine("lost-before"))).status, 201);
+});
+
+test("a repeated request is not refused because of itself while the store cannot tell of the first", async () => {
+  const first = await fixture.request("POST", "/vms", machine("echo"), keyed("k-echo"));
+  assert.equal(first.status, 201);
+  lossy.away = true;
+  const meanwhile = await fixture.request("POST", "/vms", machine("echo"), keyed("k-echo"));
+  lossy.away = false;
+  assert.equal(meanwhile.body.code, "unavailable", meanwhile.text);
+  const second = await fixture.request("POST", "/vms", machine("echo"), keyed("k-echo"));
+  assert.equal(second.body.record.id, first.body.record.id);
 });
 
 test("after all of this the audit trail is whole", async () => {

@@ -224,7 +224,11 @@ export class RecordWriter {
       const known = await this.#context.store.get(idempotencyKey(asker.userId, asker.idempotency.key));
       return known === null ? error : repetition(known, asker.idempotency.digest);
     } catch {
-      return error;
+      // Refused for good, it would not be repeated, though it may be its own success that stands in its way.
+      if (error instanceof SheafError && (error.code === "uncertain" || error.code === "unavailable")) return error;
+      return new SheafError("unavailable", "The store does not tell whether this very request was made before.", {
+        next: "Repeat it with the same Idempotency-Key.",
+      });
     }
   }
 }
