@@ -431,7 +431,17 @@ export class Migrations {
   async #open(call: MigrationCall, options: MigrationOptions): Promise<Side> {
     this.#sides.get(call.vmId)?.session.close();
     const session = await this.#options.hypervisor.migration(call.vmId);
-    const side: Side = { session, taskId: call.taskId, options, xml: "", begun: null, prepared: null, performing: null, copying: false, figures: null };
+    const side: Side = {
+      session,
+      taskId: call.taskId,
+      options,
+      xml: "",
+      begun: null,
+      prepared: null,
+      performing: null,
+      copying: false,
+      figures: null,
+    };
     this.#sides.set(call.vmId, side);
     return side;
   }

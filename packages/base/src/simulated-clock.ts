@@ -146,4 +146,3 @@ function swap(heap: PendingTimer[], left: number, right: number): void {
   heap[left] = b;
   heap[right] = a;
 }
-

@@ -30,9 +30,7 @@ export class DeedMaker {
           this.#ask(`grows the memory of ${name}`, "PATCH", `/vms/${id}`, { spec: { memory: { bytes, maximumBytes: null } } });
         });
       case "relabel":
-        return this.#withMachine(pick, (id, name) =>
-          this.#ask(`labels ${name}`, "PATCH", `/vms/${id}`, { labels: { turn: String(amount) } }),
-        );
+        return this.#withMachine(pick, (id, name) => this.#ask(`labels ${name}`, "PATCH", `/vms/${id}`, { labels: { turn: String(amount) } }));
       case "delete":
         return this.#withMachine(pick, (id, name) => this.#ask(`deletes ${name}`, "DELETE", `/vms/${id}`));
       case "delete-moving":

@@ -34,6 +34,11 @@ export class FaultMaker {
 
   /** Hosts, their network and the server's process are well from now on; what lasts elsewhere lasts. */
   healHosts(): void {
+    this.#healHosts();
+    this.#site.story.tell("fault", "hosts and network are well from now on");
+  }
+
+  #healHosts(): void {
     this.#armed.length = 0;
     for (const [end, kind] of this.#ends) if (!kind.startsWith("store-") && kind !== "answers-lost") end();
     for (const host of this.#site.hosts) {
@@ -43,13 +48,12 @@ export class FaultMaker {
       host.hypervisor.inner.deaf.clear();
     }
     if (!this.#site.server.runs) this.#site.startServer();
-    this.#site.story.tell("fault", "hosts and network are well from now on");
   }
 
   /** All is well from now on: power, network, disks, clocks, processes. */
   healAll(): void {
     for (const end of this.#ends.keys()) end();
-    this.healHosts();
+    this.#healHosts();
     this.#site.story.tell("fault", "all faults end");
   }
 
@@ -171,7 +175,11 @@ export class FaultMaker {
         return lasting(`${name}: libvirtd is gone`, () => (host.powered ? host.startLibvirt() : undefined), `${name}: libvirtd is back`);
       case "libvirt-refuses":
         host.hypervisor.faults.refuses = 0.3;
-        return lasting(`${name}: libvirt refuses a third of all steps`, () => (host.hypervisor.faults.refuses = 0), `${name}: libvirt does as it is told`);
+        return lasting(
+          `${name}: libvirt refuses a third of all steps`,
+          () => (host.hypervisor.faults.refuses = 0),
+          `${name}: libvirt does as it is told`,
+        );
       case "libvirt-lies":
         host.hypervisor.faults.lies = 0.3;
         return lasting(`${name}: libvirt does not answer a third of all steps`, () => (host.hypervisor.faults.lies = 0), `${name}: libvirt answers`);

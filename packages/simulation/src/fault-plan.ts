@@ -121,7 +121,20 @@ const harsh = [
   "libvirt-restart",
   "libvirt-lies",
 ] as const;
-const phases = ["begun", "prepared", "performed", "switched", "switched", "switched", "switched", "finished", "finished", "restoring", "withdrawing", "settling"] as const;
+const phases = [
+  "begun",
+  "prepared",
+  "performed",
+  "switched",
+  "switched",
+  "switched",
+  "switched",
+  "finished",
+  "finished",
+  "restoring",
+  "withdrawing",
+  "settling",
+] as const;
 
 const deedWeights: Readonly<Record<DeedKind, number>> = {
   create: 22,
@@ -173,7 +186,13 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
   for (let index = 0; index < hosts * 2; index += 1)
     events.push({ type: "deed", atMs: people.between(0, 5000), kind: "create", pick: people.between(0, 1_000_000), amount: people.between(0, 1000) });
   for (let index = 0; index < Math.round(hours * deedsPerHour); index += 1) {
-    events.push({ type: "deed", atMs: people.between(0, durationMs), kind: people.pick(weighted), pick: people.between(0, 1_000_000), amount: people.between(0, 1000) });
+    events.push({
+      type: "deed",
+      atMs: people.between(0, durationMs),
+      kind: people.pick(weighted),
+      pick: people.between(0, 1_000_000),
+      amount: people.between(0, 1000),
+    });
   }
   // What goes wrong in the middle of something is worth more than what goes wrong at rest.
   const near = new Chance(seed, "faults near deeds");

@@ -51,8 +51,8 @@ export interface HypervisorHost {
   readonly name: string;
   readonly memoryBytes: number;
   /** Of this boot; nothing that was begun in an earlier one goes on. */
-  readonly boot: number;
-  readonly powered: boolean;
+  boot(): number;
+  powered(): boolean;
   /** What another would see of a disk's lock; `null`: free. */
   lockedBy(machine: string): string | null;
   memoryUsedBytes(): number;
@@ -148,7 +148,7 @@ export class HypervisorModel {
   }
 
   /** What is really there of one machine. */
-  seen(uuid: string): Omit<RunningGuest, "host" | "writes"> & { readonly disks: readonly string[] } | null {
+  seen(uuid: string): (Omit<RunningGuest, "host" | "writes"> & { readonly disks: readonly string[] }) | null {
     const stands = this.inner.stands(uuid);
     const live = this.inner.live(uuid);
     if (!stands || !live) return null;
@@ -182,7 +182,7 @@ export class HypervisorModel {
     const start = this.#chance.between(1, 2 ** 30);
     this.#starts.set(uuid, start);
     const up = (): void => {
-      if (this.#starts.get(uuid) !== start || !this.host.powered) return;
+      if (this.#starts.get(uuid) !== start || !this.host.powered()) return;
       this.#booted.set(uuid, start);
       this.inner.emit({ type: "guest-agent", uuid, connected: true });
     };
@@ -201,7 +201,7 @@ export class HypervisorModel {
 
   async #step<T>(name: string, uuid: string, work: () => Promise<T>): Promise<T> {
     this.inner.calls.length = 0;
-    const { boot } = this.host;
+    const boot = this.host.boot();
     if (this.#chance.happens(this.faults.lies)) return this.#lie(name, uuid, work);
     return this.#halves(boot, this.#duration(name), () => {
       if (this.#chance.happens(this.faults.refuses)) throw new HypervisorError("refused", `internal error: ${name} failed (simulated)`);
@@ -215,18 +215,18 @@ export class HypervisorModel {
     const beforeMs = this.#chance.between(1, durationMs);
     await sleep(this.#clock, beforeMs);
     // The host lost its power meanwhile: nobody is there to answer.
-    if (this.host.boot !== boot || !this.host.powered) return never;
+    if (this.host.boot() !== boot || !this.host.powered()) return never;
     const result = await work();
     if (durationMs > beforeMs) await sleep(this.#clock, durationMs - beforeMs);
-    return this.host.boot !== boot || !this.host.powered ? never : result;
+    return this.host.boot() !== boot || !this.host.powered() ? never : result;
   }
 
   async #lie<T>(name: string, uuid: string, work: () => Promise<T>): Promise<T> {
-    const { boot } = this.host;
+    const boot = this.host.boot();
     if (this.#chance.happens(0.5)) {
       // Done at once, or after everybody has given up on it.
       this.#clock.setTimer(this.#chance.happens(0.5) ? 20 : answerMs + this.#chance.between(0, 20_000), () => {
-        if (this.host.boot !== boot || !this.host.powered) return;
+        if (this.host.boot() !== boot || !this.host.powered()) return;
         this.host.tell(`libvirt did ${name} although it had not answered`);
         try {
           if (name === "start") this.#mayStart(uuid);
@@ -255,17 +255,23 @@ export class HypervisorModel {
     const memory = this.inner.description(uuid)?.memory;
     const memoryBytes = memory?.maximumBytes ?? memory?.currentBytes ?? 0;
     if (this.host.memoryUsedBytes() + memoryBytes > this.host.memoryBytes)
-      throw new HypervisorError("refused", "internal error: process exited while connecting to monitor: cannot set up guest memory: Cannot allocate memory");
+      throw new HypervisorError(
+        "refused",
+        "internal error: process exited while connecting to monitor: cannot set up guest memory: Cannot allocate memory",
+      );
     const other = this.host.lockedBy(uuid);
     if (other === null) return;
     this.host.tell(`a disk's lock kept ${uuid} from starting: ${other} writes it`);
-    throw new HypervisorError("refused", `internal error: process exited while connecting to monitor: Failed to get "write" lock: is another process using the image? (${other})`);
+    throw new HypervisorError(
+      "refused",
+      `internal error: process exited while connecting to monitor: Failed to get "write" lock: is another process using the image? (${other})`,
+    );
   }
 
   #session(uuid: string, inner: MigrationSession): MigrationSession {
     const paced = async <T>(what: string, ms: number, work: () => Promise<T>): Promise<T> => {
       const lies = this.#chance.happens(this.faults.lies);
-      const result = await this.#halves(this.host.boot, ms, async () => {
+      const result = await this.#halves(this.host.boot(), ms, async () => {
         if (!inner.open) throw new HypervisorError("disconnected", "the connection to libvirtd that carried the migration was lost");
         if (this.#chance.happens(this.faults.refuses)) throw new HypervisorError("refused", `operation failed: ${what} (simulated)`);
         return lies && this.#chance.happens(0.5) ? null : work();
@@ -295,8 +301,10 @@ export class HypervisorModel {
           return next;
         });
       },
-      finish: (options, cookie, cancelled) => paced("finish", this.#chance.between(...this.times.finish), () => inner.finish(options, cookie, cancelled)),
-      confirm: (options, cookie, cancelled) => paced("confirm", this.#chance.between(...this.times.finish), () => inner.confirm(options, cookie, cancelled)),
+      finish: (options, cookie, cancelled) =>
+        paced("finish", this.#chance.between(...this.times.finish), () => inner.finish(options, cookie, cancelled)),
+      confirm: (options, cookie, cancelled) =>
+        paced("confirm", this.#chance.between(...this.times.finish), () => inner.confirm(options, cookie, cancelled)),
       close: () => inner.close(),
     };
   }
@@ -318,12 +326,13 @@ export class HypervisorModel {
     };
     this.#copying.set(uuid, copying);
     try {
-      const { boot } = this.host;
+      const boot = this.host.boot();
       for (let left = copying.durationMs; left > 0; left -= 500) {
         const peer = this.host.peer(options.uri ?? "");
-        if (!peer?.incoming(uuid)) throw new HypervisorError("refused", "operation failed: migration failed: Unable to write to socket: Connection reset by peer");
+        if (!peer?.incoming(uuid))
+          throw new HypervisorError("refused", "operation failed: migration failed: Unable to write to socket: Connection reset by peer");
         await sleep(this.#clock, Math.min(500, left));
-        if (this.host.boot !== boot || !this.host.powered) return await never;
+        if (this.host.boot() !== boot || !this.host.powered()) return await never;
         if (copying.aborted) throw new HypervisorError("refused", "operation aborted: migration out job: canceled by client");
         if (!session.open) throw new HypervisorError("disconnected", "the connection to libvirtd that carried the migration was lost");
         if (this.inner.stands(uuid)?.state !== "running") throw new HypervisorError("refused", "operation failed: domain is not running");
@@ -339,7 +348,7 @@ export class HypervisorModel {
   /** A QEMU waits here for that guest's memory. */
   incoming(uuid: string): boolean {
     const stands = this.inner.stands(uuid);
-    return this.host.powered && stands?.state === "paused" && stands.reason === "starting-up";
+    return this.host.powered() && stands?.state === "paused" && stands.reason === "starting-up";
   }
 
   #abort(uuid: string): void {

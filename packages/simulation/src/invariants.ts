@@ -4,7 +4,7 @@
  * Told by `RecordsWatch`; each look costs what the commit changed.
  */
 import { hostOffer } from "@sheaf/model";
-import type { Commit, Part, PartChange, RecordsWatch } from "./records-watch.ts";
+import type { Commit, PartChange, RecordsWatch } from "./records-watch.ts";
 import type { Truth } from "./truth.ts";
 
 export class Invariants {
@@ -15,9 +15,9 @@ export class Invariants {
   /** Memory of the machines placed on each host. */
   readonly #promised = new Map<string, number>();
   readonly #charges = new Map<string, { readonly host: string; readonly bytes: number }>();
-  /** Newest generation that somebody was told of. */
   /** Least memory that a machine ever asked for. */
   readonly #least = new Map<string, number>();
+  /** Newest generation that somebody was told of. */
   readonly #acknowledged = new Map<string, number>();
   readonly #mayBeGone = new Set<string>();
   readonly #audited = new Map<string, number>();
@@ -75,7 +75,8 @@ export class Invariants {
   #nics({ id, now, before }: PartChange): void {
     for (const nic of before?.spec.nics ?? []) {
       if (this.#macs.get(nic.mac) === id) this.#macs.delete(nic.mac);
-      for (const address of nic.addresses ?? []) if (this.#addresses.get(`${nic.network} ${address}`) === id) this.#addresses.delete(`${nic.network} ${address}`);
+      for (const address of nic.addresses ?? [])
+        if (this.#addresses.get(`${nic.network} ${address}`) === id) this.#addresses.delete(`${nic.network} ${address}`);
     }
     for (const nic of now?.spec.nics ?? []) {
       this.#unique(this.#macs, nic.mac, id, "MAC");
@@ -85,7 +86,8 @@ export class Invariants {
 
   #unique(taken: Map<string, string>, what: string, id: string, name: string): void {
     const other = taken.get(what);
-    if (other !== undefined && other !== id) this.#broken(`the ${name} ${what} is given to ${this.#records.name("vm", other)} and to ${this.#records.name("vm", id)}`);
+    if (other !== undefined && other !== id)
+      this.#broken(`the ${name} ${what} is given to ${this.#records.name("vm", other)} and to ${this.#records.name("vm", id)}`);
     taken.set(what, id);
   }
 
@@ -124,7 +126,8 @@ export class Invariants {
     if (kind === "task" || !now) return;
     // A machine's disks are deleted with it: that the person asked for the machine's deletion is audited.
     if (kind === "volume" && now.deletedAt !== undefined) return;
-    if ((before && now.deletedAt === before.deletedAt && now.generation === before.generation) || now.createdBy === "system" || audit.length === 1) return;
+    if ((before && now.deletedAt === before.deletedAt && now.generation === before.generation) || now.createdBy === "system" || audit.length === 1)
+      return;
     this.#broken(`${kind} ${now.name} (${id}) was changed with ${audit.length} entries in the audit trail`);
   }
 
@@ -135,7 +138,8 @@ export class Invariants {
       const head = this.#records.part(kind as "vm", id, "spec"); // written by `acknowledged` with a record's kind
       const name = this.#records.name(kind as "vm", id);
       if (!head && !this.#mayBeGone.has(id)) this.#broken(`${kind} ${name} (${id}) was acknowledged and is lost`);
-      if (head && head.generation < generation) this.#broken(`generation ${generation} of ${kind} ${name} was acknowledged; it is at ${head.generation}`);
+      if (head && head.generation < generation)
+        this.#broken(`generation ${generation} of ${kind} ${name} was acknowledged; it is at ${head.generation}`);
     }
   }
 

@@ -33,10 +33,15 @@ const severity = (["none", "light", "heavy"] as const).find((each) => each === v
 if (severity === undefined) throw new Error("--faults must be none, light or heavy");
 
 const [first = 1, last = first] = (values.seeds ?? values.seed).split("-").map(Number);
-let failed = 0;
-for (let seed = first; seed <= last && !(values["stop-at-first"] && failed > 0); seed += 1) if (!(await one(seed, severity))) failed += 1;
-if (last > first) out(`${last - first + 1} seeds, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+process.exit((await all(severity)) === 0 ? 0 : 1);
+
+/** @returns how many seeds failed */
+async function all(faults: Severity): Promise<number> {
+  let failed = 0;
+  for (let seed = first; seed <= last && !(values["stop-at-first"] && failed > 0); seed += 1) if (!(await one(seed, faults))) failed += 1;
+  if (last > first) out(`${last - first + 1} seeds, ${failed} failed`);
+  return failed;
+}
 
 async function one(seed: number, faults: Severity): Promise<boolean> {
   const options: RunOptions = {

@@ -171,7 +171,8 @@ class Player {
       if (state === "moving") return records.part("vm", id, "status/migration") !== undefined;
       if (state === "settled") return records.part("vm", id, "status/migration") === undefined;
       if (state === "waits") return records.part("vm", id, "status/placement")?.pending !== undefined;
-      if (["begun", "prepared", "performed", "switched", "finished"].includes(state)) return records.part("vm", id, "status/migration")?.phase === state;
+      if (["begun", "prepared", "performed", "switched", "finished"].includes(state))
+        return records.part("vm", id, "status/migration")?.phase === state;
       const seen = records.part("vm", id, "status/agent");
       return seen?.state === state && seen.host === records.part("vm", id, "placement")?.host;
     };
@@ -187,7 +188,10 @@ class Player {
 
   /** A fault by its kind: `partition h2 for 30s`, `agent-crash h1 after 5`. */
   #fault(line: string, kind: string, words: readonly string[]): void {
-    const host = Math.max(0, this.#site.hosts.findIndex(({ name }) => name === words[0]));
+    const host = Math.max(
+      0,
+      this.#site.hosts.findIndex(({ name }) => name === words[0]),
+    );
     const after = (word: string): string | undefined => {
       const at = words.indexOf(word);
       return at < 0 ? undefined : words[at + 1];

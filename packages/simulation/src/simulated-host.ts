@@ -2,7 +2,16 @@
  * One simulated server of the data centre: hardware that has power or not, a kernel with files, libvirt with guests, and the real agent
  * as a process on it. What happens to it is done by its methods; what its agent does about that is the agent's.
  */
-import { type Agent, type AgentPorts, type Dialer, type Identity, SimulatedFiles, SimulatedHypervisor, SimulatedProcesses, startAgent } from "@sheaf/agent";
+import {
+  type Agent,
+  type AgentPorts,
+  type Dialer,
+  type Identity,
+  SimulatedFiles,
+  SimulatedHypervisor,
+  SimulatedProcesses,
+  startAgent,
+} from "@sheaf/agent";
 import type { Clock, Logger } from "@sheaf/base";
 import { Chance } from "./chance.ts";
 import { HostFiles } from "./host-files.ts";
@@ -61,18 +70,13 @@ export class SimulatedHost {
     this.files = new HostFiles(own, [["/mnt/shared", options.shared]], options.clock);
     const inner = new SimulatedHypervisor();
     const { truth } = options;
-    const host = this;
     this.hypervisor = new HypervisorModel(
       inner,
       {
         name: options.name,
         memoryBytes: options.memoryBytes,
-        get boot() {
-          return host.boot;
-        },
-        get powered() {
-          return host.powered;
-        },
+        boot: () => this.boot,
+        powered: () => this.powered,
         lockedBy: (machine) => this.#lockedBy(machine),
         memoryUsedBytes: () => truth.memoryOn(options.name),
         peer: (uri) => {

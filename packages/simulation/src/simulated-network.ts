@@ -261,7 +261,7 @@ export class SimulatedNetwork {
   delay(from: string, to: string): number {
     const { delayMs, loss } = this.#quality.get(from) ?? this.#quality.get(to) ?? this.quality;
     let total = this.#chance.between(delayMs[0], delayMs[1]);
-    for (let again = retransmitMs; loss > 0 && again < 60_000 && this.#chance.happens(loss); again *= 2) total += again;
+    for (let againMs = retransmitMs; againMs < 60_000 && this.#chance.happens(loss); againMs *= 2) total += againMs;
     return total;
   }
 

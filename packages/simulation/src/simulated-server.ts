@@ -215,16 +215,18 @@ export class SimulatedServer {
     if (!api || !life?.alive) throw new Error("connection refused");
     const payload = body === undefined ? undefined : JSON.stringify(body);
     const response = await life.gate(
-      this.#inTurns(() => api.server.inject({
-        method,
-        url: apiPrefix + path,
-        headers: {
-          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...(payload === undefined ? {} : { "content-type": "application/json" }),
-          ...(key === undefined ? {} : { "idempotency-key": key }),
-        },
-        ...(payload === undefined ? {} : { payload }),
-      })),
+      this.#inTurns(() =>
+        api.server.inject({
+          method,
+          url: apiPrefix + path,
+          headers: {
+            ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+            ...(payload === undefined ? {} : { "content-type": "application/json" }),
+            ...(key === undefined ? {} : { "idempotency-key": key }),
+          },
+          ...(payload === undefined ? {} : { payload }),
+        }),
+      ),
     );
     const text = response.payload;
     return {
@@ -274,16 +276,21 @@ function peerOf(hostId: string, address: string) {
 }
 
 /** The image library played: every image is ready as soon as it is asked for, and gone as soon as it is deleted. */
-function imageLibrary({
-  store,
-  cache,
-  clock,
-  image,
-}: Pick<ServerContext, "store" | "cache" | "clock"> & Pick<ServerOptions, "image">): { port: ServerContext["library"]; stop(): void } {
+function imageLibrary({ store, cache, clock, image }: Pick<ServerContext, "store" | "cache" | "clock"> & Pick<ServerOptions, "image">): {
+  port: ServerContext["library"];
+  stop(): void;
+} {
   const look = (id: string): void => {
     const record = cache.get("image", id);
     if (!record || record.deletedAt !== undefined || record.status.library?.state === "ready") return;
-    const value = { state: "ready", receivedBytes: image.bytes, format: "qcow2", virtualSizeBytes: 2 ** 30, fileBytes: image.bytes, digest: image.digest };
+    const value = {
+      state: "ready",
+      receivedBytes: image.bytes,
+      format: "qcow2",
+      virtualSizeBytes: 2 ** 30,
+      fileBytes: image.bytes,
+      digest: image.digest,
+    };
     store
       .transact({
         compare: [{ key: partKey("image", id, "spec"), modRevision: record.specRevision }],

@@ -13,7 +13,7 @@ import { Invariants, unmet } from "./invariants.ts";
 import { narrate } from "./narrator.ts";
 import { Operator } from "./operator.ts";
 import { RecordsWatch } from "./records-watch.ts";
-import { serverNode, SimulatedHost } from "./simulated-host.ts";
+import { SimulatedHost } from "./simulated-host.ts";
 import { type NetworkQuality, SimulatedNetwork } from "./simulated-network.ts";
 import { adminPassword, SimulatedServer } from "./simulated-server.ts";
 import { Story, type StoryLine } from "./story.ts";
@@ -224,7 +224,9 @@ export class SimulatedSite {
   }
 
   async #join(host: SimulatedHost): Promise<void> {
-    const invitation = await this.done(this.server.request({ method: "POST", path: "/host-invitations", body: { name: host.name }, token: this.server.token }));
+    const invitation = await this.done(
+      this.server.request({ method: "POST", path: "/host-invitations", body: { name: host.name }, token: this.server.token }),
+    );
     const { name, address } = host;
     const joined = await this.done(
       this.server.request({
@@ -244,8 +246,6 @@ export class SimulatedSite {
     return this.#store;
   }
 }
-
-export const nodeOfServer = serverNode;
 
 async function* bytes(content: Uint8Array): AsyncGenerator<Uint8Array> {
   yield content;

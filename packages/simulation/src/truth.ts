@@ -106,7 +106,8 @@ export class Truth {
     const known = this.#written.get(name) ?? 0;
     if (!content) return this.#broken(`${this.#name(machine)} on ${host} starts without its disk ${disk.path}`);
     const found = Number(content.data.split(" ").at(-1) || 0) || 0;
-    if (found < known) this.#broken(`${this.#name(machine)} on ${host} runs from an old copy of ${disk.path}: write ${found}, the newest is ${known}`);
+    if (found < known)
+      this.#broken(`${this.#name(machine)} on ${host} runs from an old copy of ${disk.path}: write ${found}, the newest is ${known}`);
     // The guest writes: from now on every other copy is the past.
     disk.content.write(JSON.stringify({ ...content, data: `write ${known + 1}` }));
     this.#written.set(name, known + 1);
