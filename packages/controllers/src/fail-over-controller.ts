@@ -92,7 +92,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
       // Somebody was quicker; the change wakes this again.
       refused.push(...overtaken.map(({ about: vm }) => ({ vm, reason: "it changed meanwhile" })));
     } finally {
-      for (const { request } of decided) snapshot.release(request.vm);
+      for (const { request } of decided) snapshot.release(request);
     }
     return refused;
   }

@@ -4,7 +4,8 @@
  */
 import type { Logger, SimulatedClock } from "@sheaf/base";
 import { apiPrefix } from "@sheaf/contract";
-import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
+import { SimulatedFiles } from "@sheaf/agent";
+import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
 import { partKey } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import {
@@ -14,6 +15,7 @@ import {
   bootstrapAdmin,
   createApi,
   createSecrets,
+  defaultAuditFileLimits,
   defaultGatewaySettings,
   defaultLimits,
   Revocations,
@@ -60,6 +62,7 @@ export interface ServerOptions {
   readonly network: SimulatedNetwork;
   readonly store: Store;
   readonly logger: Logger;
+  readonly fencing: FencingDevices;
   /** An image's digest, as its library would have it. */
   readonly image: { readonly digest: string; readonly bytes: number };
 }
@@ -68,6 +71,7 @@ export class SimulatedServer {
   readonly clockError = rightClock();
   readonly disk: DiskState = goodDisk();
   readonly #options: ServerOptions;
+  readonly #auditFiles = new SimulatedFiles();
   #life: Life | null = null;
   #api: Api | null = null;
   #leads: () => boolean = () => false;
@@ -125,6 +129,7 @@ export class SimulatedServer {
     const controllers = startControllers({
       ...{ store, cache, clock, random, logger, tasks },
       agents: gateway,
+      fencing: life.port(this.#options.fencing),
       settings: defaultControllerSettings,
       identity: serverNode,
     });
@@ -140,6 +145,9 @@ export class SimulatedServer {
         signAgent: async () => sampleCertificate,
         revoke: (host) => revocations.revokeHost(host, "its host was removed"),
       },
+      serverName: "local",
+      audit: { files: life.port(this.#auditFiles), directory: "/audit", limits: defaultAuditFileLimits },
+      joinFiles: { script: "", agents: async () => [], open: async () => undefined },
       maintenance: { backup: () => Promise.reject(new Error("a simulated server makes no backup files")), logs: () => [] },
       settings: {
         version,

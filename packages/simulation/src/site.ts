@@ -8,6 +8,7 @@ import { type Logger, SimulatedClock } from "@sheaf/base";
 import { bootstrapAdmin } from "@sheaf/server";
 import { openMemoryStore, type Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
+import { bmcAddress, SimulatedBmcs } from "./simulated-bmcs.ts";
 import { defaultTimes, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Invariants, unmet } from "./invariants.ts";
 import { narrate } from "./narrator.ts";
@@ -56,6 +57,7 @@ export class SimulatedSite {
   readonly #store: Store;
   readonly #hostsBy = new Map<string, SimulatedHost>();
   readonly #hostNames = new Map<string, string>();
+  readonly bmcs: SimulatedBmcs;
   #operator: Operator | null = null;
   readonly ids = { local: "", shared: "", network: "", image: "" };
 
@@ -77,7 +79,9 @@ export class SimulatedSite {
     this.records.subscribe(({ revision, parts }) => this.story.note(`commit ${revision} ${parts.map(({ id, part }) => `${id} ${part}`).join()}`));
     narrate(this.records, (text) => this.story.tell("site", text));
     const logger = productLogger(options.productLog ? this.story : null);
+    this.bmcs = new SimulatedBmcs(this.clock, (address) => this.hosts.find((host) => bmcAddress(host.address) === address) ?? null);
     this.server = new SimulatedServer({
+      fencing: this.bmcs,
       ...{ seed, clock: this.clock, network: this.network, store: clockStore, logger },
       image: { digest: `sha256:${createHash("sha256").update(imageBytes).digest("hex")}`, bytes: imageBytes.length },
     });
