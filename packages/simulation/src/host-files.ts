@@ -24,6 +24,10 @@ export class HostFiles implements Files, ProgramFiles {
     this.#at(path).put(path, content);
   }
 
+  paths(prefix: string): string[] {
+    return this.#at(prefix).paths(prefix);
+  }
+
   readText(path: string): Promise<string | null> {
     return this.#at(path).readText(path);
   }

@@ -18,7 +18,7 @@ import { HostFiles } from "./host-files.ts";
 import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
 import { processClock, rightClock } from "./process-clock.ts";
-import { sampleCertificate } from "./sample-certificate.ts";
+import { certificateOf } from "./sample-certificate.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { readDisk, type Truth } from "./truth.ts";
 
@@ -216,7 +216,13 @@ export class SimulatedHost {
   }
 
   #identity(): Identity {
-    return { hostId: this.id, serverUrl: "https://server:7444", certificate: sampleCertificate, privateKey: "none", authority: sampleCertificate };
+    return {
+      hostId: this.id,
+      serverUrl: "https://server:7444",
+      certificate: certificateOf(this.address),
+      privateKey: "none",
+      authority: certificateOf("0.0.0.0"),
+    };
   }
 
   #dialer(life: Life): Dialer {

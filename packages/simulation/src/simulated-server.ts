@@ -26,7 +26,7 @@ import type { Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
 import { Life } from "./life.ts";
 import { processClock, rightClock } from "./process-clock.ts";
-import { sampleCertificate } from "./sample-certificate.ts";
+import { certificateOf } from "./sample-certificate.ts";
 import { serverNode } from "./simulated-host.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { type DiskState, goodDisk, StoreDisk } from "./store-disk.ts";
@@ -122,7 +122,7 @@ export class SimulatedServer {
     const tasks = new TaskLogs(clock);
     const gateway = new AgentsGateway({
       ...{ store, cache, clock, logger, secrets, tasks, revocations },
-      authority: { renewAgent: async () => sampleCertificate },
+      authority: { renewAgent: async ({ addresses }) => certificateOf(addresses[0] ?? "0.0.0.0") },
       settings: { ...defaultGatewaySettings, version },
       refused: (attempt) => api.services.refused.add(attempt),
     });
@@ -140,9 +140,9 @@ export class SimulatedServer {
       tasks: tasks.reader,
       library: library.port,
       authority: {
-        certificate: sampleCertificate,
+        certificate: certificateOf("0.0.0.0"),
         fingerprint: "sha256:00",
-        signAgent: async () => sampleCertificate,
+        signAgent: async ({ addresses }) => certificateOf(addresses.at(-1) ?? "0.0.0.0"),
         revoke: (host) => revocations.revokeHost(host, "its host was removed"),
       },
       serverName: "local",
@@ -280,7 +280,13 @@ export class SimulatedServer {
 }
 
 function peerOf(hostId: string, address: string) {
-  return { commonName: hostId, serial: hostId.replaceAll("-", "").toUpperCase(), certificate: sampleCertificate, notAfter: farFuture, address };
+  return {
+    commonName: hostId,
+    serial: hostId.replaceAll("-", "").toUpperCase(),
+    certificate: certificateOf("0.0.0.0"),
+    notAfter: farFuture,
+    address,
+  };
 }
 
 /** The image library played: every image is ready as soon as it is asked for, and gone as soon as it is deleted. */

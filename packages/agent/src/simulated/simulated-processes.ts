@@ -7,6 +7,8 @@ export interface ProgramFiles {
   text(path: string): string | null;
   put(path: string, content: string): void;
   remove(path: string): Promise<void>;
+  /** All files below it. */
+  paths(prefix: string): string[];
 }
 
 /** What a simulated disk's file holds. */
