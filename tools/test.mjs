@@ -21,7 +21,8 @@ try {
   stage("lint", [join(root, "node_modules/.bin/oxlint"), "--quiet"]);
   stage("dead code", [join(root, "node_modules/.bin/knip"), "--no-config-hints"]);
   stage("format", [join(root, "node_modules/.bin/oxfmt"), "--check"]);
-  tests("unit and property tests", "dot", [], (name) => name.endsWith(".test.ts") && !name.endsWith(".lab.test.ts"));
+  tests("unit and property tests", "dot", [], (name) => name.endsWith(".test.ts") && !/\.(lab|simulation)\.test\.ts$/.test(name));
+  if (!fast) tests("simulated data centre", "spec", [], (name) => name.endsWith(".simulation.test.ts"));
   if (lab) {
     // One file at a time: lab hosts share two cores.
     tests("lab tests", "spec", ["--test-concurrency=1"], (name) => name.endsWith(".lab.test.ts"));

@@ -15,7 +15,7 @@ test("one seed gives one run, event for event; another seed another", { timeout:
   assert.ok(first.events > 500, `${first.events} events are no run`);
 });
 
-/** A fixed set, chosen before anything was known of it. `planted.test.ts` shows what the first seeds notice. */
+/** A fixed set, chosen before anything was known of it. `planted.simulation.test.ts` shows what the first seeds notice. */
 const seeds: readonly (readonly [seed: number, hosts: number, minutes: number])[] = [
   [1, 4, 18],
   [2, 4, 18],
