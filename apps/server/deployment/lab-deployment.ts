@@ -10,7 +10,7 @@ import { hasJoined, startAgentProcess, type AgentProcess } from "./agent-process
 import { ensureFirstRecords } from "./first-records.ts";
 import { localClient, type LocalClient } from "./local-client.ts";
 import { until } from "./processes.ts";
-import { startServerProcess, type ServerProcess } from "./server-process.ts";
+import { startServerProcess, type ServerProcess, type ServerProgram } from "./server-process.ts";
 
 export interface LabDeploymentOptions {
   readonly dataDirectory: string;
@@ -26,6 +26,8 @@ export interface LabDeploymentOptions {
   readonly serverArguments?: readonly string[];
   /** What each host offers of this machine; absent: its share. */
   readonly offeredMemoryBytes?: number;
+  /** In place of the server's own. */
+  readonly serverProgram?: ServerProgram;
 }
 
 export class LabDeployment {
@@ -73,13 +75,14 @@ export class LabDeployment {
   }
 
   async startServer(): Promise<void> {
-    const { dataDirectory, subnet, port, agentPort } = this.options;
+    const { dataDirectory, subnet, port, agentPort, serverProgram } = this.options;
     this.#server = await startServerProcess({
       dataDirectory,
       port,
       agentPort,
       names: [`${subnet}.1`, "127.0.0.1", "localhost"],
       arguments: this.options.serverArguments ?? [],
+      ...(serverProgram === undefined ? {} : { program: serverProgram }),
     });
     this.#client = await localClient(dataDirectory, this.#server);
     await ensureFirstRecords(this.#client, { localPool: "/mnt/local/sheaf", sharedPool: "/mnt/shared/sheaf", bridge: "br0", subnet });

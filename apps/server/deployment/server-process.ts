@@ -16,6 +16,14 @@ export interface ServerOptions {
   /** Further words of its command line. */
   readonly arguments?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
+  /** Another program than the server's own: one that puts the same parts together and speaks with its starter. */
+  readonly program?: ServerProgram;
+}
+
+export interface ServerProgram {
+  readonly path: string;
+  /** What it says, from its first moment on; `answer` fails silently once it is gone. */
+  readonly said: (message: unknown, answer: (message: object) => void) => void;
 }
 
 /** What the server writes to `server.json` once it answers. */
@@ -57,12 +65,14 @@ export async function startServerProcess(options: ServerOptions): Promise<Server
     ...(options.arguments ?? []),
   ];
   // A group of its own: Ctrl-C on the terminal is told to it by its starter, in the right order.
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", program, ...words], {
-    stdio: ["ignore", log, log],
+  const other = options.program;
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", other?.path ?? program, ...words], {
+    stdio: ["ignore", log, log, ...(other ? (["ipc"] as const) : [])],
     detached: true,
     env: { ...process.env, ...options.environment },
   });
   closeSync(log);
+  child.on("message", (message) => other?.said(message, (answer) => child.connected && child.send(answer, () => {})));
   const gone = ended(child);
   const facts = await until("the server's answer", 60_000, async () => {
     if (child.exitCode !== null || child.signalCode !== null)

@@ -23,7 +23,7 @@ import {
   SiteAuthority,
   TaskLogs,
 } from "@sheaf/server";
-import { openSqliteStore } from "@sheaf/store";
+import type { openSqliteStore } from "@sheaf/store";
 import { dataFolder, openDataFolder } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
@@ -39,6 +39,7 @@ export interface RunOptions {
   /** Largest image, as it is fetched and after unpacking; absent: the library's own limits. */
   readonly imageBytes?: number;
   readonly logger: Logger;
+  readonly openStore: typeof openSqliteStore;
   /** The store can do no more. */
   readonly failed: (reason: string) => void;
 }
@@ -56,7 +57,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const folder = dataFolder(options.dataDirectory);
   const secrets = createSecrets(await openDataFolder(folder), random);
 
-  const store = await openSqliteStore({
+  const store = await options.openStore({
     path: folder.store,
     clock,
     random,

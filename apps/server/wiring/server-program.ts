@@ -1,0 +1,67 @@
+/**
+ * The server as a program: its command line, its signals, its end. Called by main.ts, and by tests that hand in a store of their own.
+ * Writes `server.json` into its data folder once it answers.
+ */
+import { parseArgs } from "node:util";
+import { resolve } from "node:path";
+import { createLogger, logLevels } from "@sheaf/adapters";
+import { parseBytes } from "@sheaf/base";
+import { runServer, type RunOptions } from "./run-server.ts";
+
+export async function serverProgram(openStore: RunOptions["openStore"]): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      data: { type: "string", default: ".sheaf" },
+      listen: { type: "string" },
+      port: { type: "string", default: "7443" },
+      "agent-port": { type: "string", default: "7444" },
+      /** Name or address by which it is reached; the first is told to others. Repeatable. */
+      name: { type: "string", multiple: true, default: ["localhost"] },
+      /** Images may be imported from this machine itself: for labs. */
+      "import-from-loopback": { type: "boolean", default: false },
+      /** Largest image in bytes, as it is fetched and after unpacking. */
+      "image-bytes": { type: "string" },
+      "log-level": { type: "string", default: "info" },
+    },
+  });
+  const logger = createLogger({ level: logLevels.find((level) => level === values["log-level"]) ?? "info", fields: { program: "server" } });
+
+  try {
+    const server = await runServer({
+      dataDirectory: resolve(values.data),
+      ...(values.listen === undefined ? {} : { listen: values.listen }),
+      port: Number(values.port),
+      agentPort: Number(values["agent-port"]),
+      names: values.name,
+      importFromLoopback: values["import-from-loopback"],
+      ...(values["image-bytes"] === undefined ? {} : { imageBytes: bytesOf(values["image-bytes"]) }),
+      logger,
+      openStore,
+      failed: (reason) => {
+        logger.error({ reason }, "the store failed: the server ends and must be started again");
+        process.exit(1);
+      },
+    });
+    let ending = false;
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.on(signal, () => {
+        if (ending) return;
+        ending = true;
+        logger.info({ signal }, "the server stops");
+        // What hangs is cut: everything acknowledged is on the disk already.
+        setTimeout(() => process.exit(0), 10_000).unref();
+        void server.stop().then(() => process.exit(0));
+      });
+    }
+  } catch (error) {
+    logger.error({ reason: error instanceof Error ? error.message : String(error) }, "the server could not start");
+    process.exit(1);
+  }
+}
+
+function bytesOf(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes !== null && bytes > 0) return bytes;
+  process.stderr.write(`--image-bytes must be a size such as 200GiB, not ${text}.\n`);
+  process.exit(2);
+}
