@@ -3,6 +3,7 @@ export type { Lab, LabHostSummary, LabOptions } from "./lab.ts";
 export { assertVisible, LabHost } from "./lab-host.ts";
 export type { LabHostState } from "./lab-host.ts";
 export type { CommandOptions, CommandResult } from "./command.ts";
+export type { GuestWatch } from "./guest-watch.ts";
 export type { QemuProcess } from "./process-table.ts";
 export { bmcPassword, bmcUser, IpmiBmc } from "./bmc/ipmi-bmc.ts";
 export { PowerControl } from "./bmc/power-control.ts";

@@ -9,6 +9,7 @@ import { silentLogger } from "@sheaf/base";
 import type { Logger } from "@sheaf/base";
 import { HostCgroups } from "./cgroups.ts";
 import { withFileLock } from "./file-lock.ts";
+import { watchGuestsOf, type GuestWatch } from "./guest-watch.ts";
 import { LabError } from "./lab-error.ts";
 import { assertVisible, LabHost } from "./lab-host.ts";
 import type { LabHostState } from "./lab-host.ts";
@@ -48,6 +49,8 @@ export interface Lab {
   /** A host that was up before, whatever its state; undefined when there is none of that name. */
   host(name: string): Promise<LabHost | undefined>;
   hosts(): Promise<LabHostSummary[]>;
+  /** Watches from now on that no machine runs twice on the hosts that are known now. */
+  watchGuests(): Promise<GuestWatch>;
   /** Stops every host and removes namespaces, links, control groups; files stay. */
   down(): Promise<void>;
   /** Stops every host and removes every trace, disks included. Leaves the user `libvirt-qemu` and empty mount points on the machine. */
@@ -124,6 +127,9 @@ export function createLab(options: LabOptions): Lab {
     },
     async hosts() {
       return Promise.all((await known()).map(async (each) => ({ name: each.name, address: each.address, state: await each.state() })));
+    },
+    async watchGuests() {
+      return watchGuestsOf((await known()).map(({ name }) => ({ name, namespace: network.namespace(name) })));
     },
     async down() {
       if (existsSync(root)) await locked(dismantleAll);
