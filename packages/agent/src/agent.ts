@@ -205,9 +205,23 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     send: (stream, bytes) => link.sendStream(stream, bytes),
     ended: (stream, reason) => link.send({ type: "stream-end", stream, ...(reason === undefined ? {} : { reason }) }),
   });
-  const intake = new DocumentIntake({ hostId, clock, logger, kept, touch, released: (message) => equipment.released(message) });
+  const intake = new DocumentIntake({
+    hostId,
+    clock,
+    logger,
+    kept,
+    touch,
+    released: (message) => equipment.released(message),
+    returned: (id) => equipment.returned(id),
+  });
   const load = new LoadMeter({ files, hypervisor, clock, isOurs: (uuid) => kept.document("vm", uuid)?.placement?.host === hostId });
   const dispatch = new CallDispatch({ clock, logger, handlers: callHandlers() });
+
+  /** Whether the server may yet call for it: its document says so, or has not come yet. A machine that it takes from this host does not move here any more. */
+  function isMoving(id: string): boolean {
+    const vm = kept.document("vm", id);
+    return vm ? vm.status.migration !== undefined : kept.machine(id)?.removal === undefined;
+  }
 
   /** What each key stands for. */
   async function look(key: string): Promise<{ againAfterMs?: number } | void> {
@@ -246,11 +260,11 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
 
   /** The server says that the machine does not move: what a broken-off move left is put right. */
   async function afterMigration(id: string): Promise<void> {
-    const vm = kept.document("vm", id);
-    // Without its document: only where the server has told that the machine is not this host's.
-    if (vm ? vm.status.migration : !kept.machine(id)?.removal) return;
+    if (isMoving(id)) return;
     migrations.settled(id);
-    if (vm?.placement?.host === hostId && !migrations.active(id) && vm.deletedAt === undefined) await snapshots.bringBack(vm);
+    const vm = kept.document("vm", id);
+    if (!vm) return;
+    if (vm.placement?.host === hostId && !migrations.active(id) && vm.deletedAt === undefined) await snapshots.bringBack(vm);
   }
 
   const keys = new PerKey({

@@ -17,6 +17,8 @@ export interface DocumentIntakeOptions {
   readonly touch: (kind: Kind, id: string) => void;
   /** A volume or image is this host's no more: its owner notes it and acts under its key. */
   readonly released: (document: Extract<ServerMessage, { type: "remove" }>) => Promise<void>;
+  /** It is this host's again, perhaps before that was done. */
+  readonly returned: (id: string) => Promise<void>;
 }
 
 type Remove = Extract<ServerMessage, { type: "remove" }>;
@@ -66,6 +68,7 @@ export class DocumentIntake {
     if (before && this.#synced && before.revision > document.revision) {
       return logger.debug({ kind: document.kind, id: document.id, revision: document.revision }, "an older document was skipped");
     }
+    if (document.kind === "volume" || document.kind === "image") await this.#options.returned(document.id);
     await kept.putDocument(document);
     if (document.kind === "vm") await this.#machine(document);
     touch(document.kind, document.id);

@@ -119,16 +119,10 @@ export class MachineEquipment {
 
   /** A migration to this host came to nothing. */
   async giveUp(vm: Vm | undefined, machineId: string, sharedStorage: boolean): Promise<void> {
-    const { files, kept, hostId } = this.#options;
-    const copied = vm && !sharedStorage ? this.#localVolumes(vm) : [];
     // Placed here means that the machine is this host's: nothing of it is thrown away.
-    if (vm?.placement?.host === hostId) return;
-    for (const { volume, path } of copied) {
-      if (volume.spec.file !== undefined && kept.note(incomingNote(volume.id)) === undefined) continue;
-      await files.remove(path);
-      await kept.removeNote(incomingNote(volume.id));
-    }
-    await files.remove(seedPath(machineId));
+    if (vm?.placement?.host === this.#options.hostId) return;
+    await this.movedAway(vm, machineId, sharedStorage);
+    for (const disk of vm?.spec.disks ?? []) if (disk.volume !== undefined) await this.#options.kept.removeNote(incomingNote(disk.volume));
   }
 
   async arrived(vm: Vm | undefined, epoch: { readonly epoch: number; readonly incarnation: string }): Promise<void> {
@@ -158,6 +152,11 @@ export class MachineEquipment {
     await kept.putNote(releaseNote(id), { kind, id, gone, ...(placement ? { placement } : {}), ...image });
   }
 
+  /** It is this host's again: a release that was not done is the past. What its document says of its place is what counts. */
+  async returned(id: string): Promise<void> {
+    if (this.#release(id)) await this.#options.kept.removeNote(releaseNote(id));
+  }
+
   /** Releases that were not done when the agent last ended. */
   unreleased(): { kind: Kind; id: string }[] {
     return this.#options.kept.notes("release-").flatMap((note) => {
@@ -171,8 +170,9 @@ export class MachineEquipment {
     const { kept, volumes } = this.#options;
     const release = this.#release(id);
     if (!release) return false;
-    await volumes.removed(id, release.gone, release.placement);
-    await kept.removeNote(releaseNote(id));
+    const done = await volumes.removed(id, release.gone, release.placement, () => this.#release(id) !== undefined);
+    if (!done) return false;
+    for (const note of [incomingNote(id), releaseNote(id)]) await kept.removeNote(note);
     return true;
   }
 
@@ -218,7 +218,7 @@ export class MachineEquipment {
   }
 
   async #emptyDisk(disk: CopyVolumes[number], signal: AbortSignal): Promise<void> {
-    const { kept, images, files, processes } = this.#options;
+    const { kept, images, files, processes, volumes } = this.#options;
     const volume = kept.document("volume", disk.volumeId);
     const pool = volume && kept.document("pool", volume.spec.pool);
     if (!volume || !pool) throw notReady(`its volume ${disk.volumeId} or its pool is not known here`);
@@ -229,6 +229,8 @@ export class MachineEquipment {
     if (!ours && (await files.facts(path)) !== null)
       throw notReady(`its disk is to be copied to ${path}, where another file is: move that away, or choose another host`);
     if (volume.spec.file !== undefined) await kept.putNote(incomingNote(volume.id), { path });
+    // Known before it is there: given up in whatever way, it goes when the server says that the volume is not this host's.
+    await volumes.arrived(volume, pool, disk.sizeBytes, { epoch: 0, incarnation: kept.welcome?.incarnation ?? "" });
     // What an earlier try left, or a copy from before the machine moved away the last time.
     await files.remove(path);
     await files.makeDirectory(path.slice(0, path.lastIndexOf("/")), 0o755);

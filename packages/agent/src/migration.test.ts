@@ -146,6 +146,36 @@ test("cancelled before the epoch moves: the source runs on, nothing is left at t
   await b.stop();
 });
 
+test("given up by a server that did not get to tell the target: that clears up by itself once the machine is no more its concern", async () => {
+  const it = await pair(false);
+  const { a, b, call } = it;
+  await untilPerformed(it);
+  await through(it, a.server.call("migrate.abort", call));
+  assert.equal((await through(it, a.server.call("migrate.confirm", { ...call, cookie: "", cancelled: true }))).running, true);
+  await settled(it, ids.host, 1);
+  assert.equal((await a.hypervisor.domain(ids.vm))?.state, "running");
+  assert.deepEqual(await b.hypervisor.domains(), []);
+  assert.equal(b.files.text(disk), null);
+  assert.ok(a.files.text(disk));
+  await a.stop();
+  await b.stop();
+});
+
+test("a disk that comes back before its release was through is kept", async () => {
+  const { a, b } = await pair(false);
+  a.server.put(vm());
+  a.server.remove("volume", ids.volume, false, { epoch: 2, incarnation: "i1" });
+  await a.clock.advance(100);
+  assert.ok(a.files.text(disk), "it is in use: its release waits");
+  a.server.put(volume({}, {}, { host: ids.host, epoch: 3 }));
+  a.hypervisor.stop(ids.vm, "shutdown");
+  await a.clock.advance(60_000);
+  assert.ok(a.files.text(disk));
+  assert.equal(a.server.part<{ state: string }>("volume", ids.volume)?.state, "ready");
+  await a.stop();
+  await b.stop();
+});
+
 test("the target's agent is killed after the epoch moved and before the guest ran there: it says so, and the source takes it back", async () => {
   const it = await pair(true);
   const { a, b, call } = it;

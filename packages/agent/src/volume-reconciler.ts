@@ -75,20 +75,32 @@ export class VolumeReconciler {
     return { againAfterMs: measureEveryMs };
   }
 
-  /** The record is gone for good, or the volume is told to be elsewhere. */
-  async removed(volumeId: string, gone: boolean, placement?: { readonly epoch: number; readonly incarnation: string }): Promise<void> {
+  /**
+   * The record is gone for good, or the volume is told to be elsewhere.
+   * @param stands asked after each wait: false once the volume is this host's again
+   * @returns whether it was let go
+   */
+  async removed(
+    volumeId: string,
+    gone: boolean,
+    placement?: { readonly epoch: number; readonly incarnation: string },
+    stands: () => boolean = () => true,
+  ): Promise<boolean> {
     const { kept, volumeFiles, logger } = this.#options;
     const note = this.#note(volumeId);
     const present = kept.welcome?.incarnation;
     // A shared pool's file is the new host's now; only a record that is gone lets go of it.
     if (note && present !== undefined && (gone || note.local) && mayDestroy(note, present, placement)) {
       await this.#mustBeUnused(volumeId);
+      if (!stands()) return false;
       await volumeFiles.remove(note.path);
       logger.info({ volume: volumeId, path: note.path, gone }, "a volume's file was removed from this host");
     }
+    if (!stands()) return false;
     await kept.removeDocument("volume", volumeId);
     await kept.removeNote(noteName(volumeId));
     this.#seen.delete(volumeId);
+    return true;
   }
 
   /** A migration copied the disk away; the file here is the past. */
