@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { GUEST_IMAGE_CACHE } from "@sheaf/lab";
 import { until } from "../apps/server/deployment/processes.ts";
+import { copies, nothingIsLeft } from "./copies.ts";
 import { guestAnswers, watchGuest } from "./guest.ts";
 import { openSite, type Site } from "./site.ts";
 
@@ -31,14 +32,7 @@ interface Machine {
 const machine = async (name: string): Promise<Machine> => JSON.parse(await site.must("-o", "json", "vm", "show", name)) as Machine; // the API's record
 const addressOf = (of: Machine): string => of.spec.nics[0]?.addresses[0] ?? "none";
 
-/** Every QEMU of every host, by machine: the truth about what runs. */
-async function running(): Promise<Map<string, string[]>> {
-  const found = new Map<string, string[]>();
-  for (const { host } of site.deployment.hosts.values()) {
-    for (const { uuid } of await host.qemuProcesses()) found.set(uuid, [...(found.get(uuid) ?? []), host.name]);
-  }
-  return found;
-}
+const running = (): Promise<Map<string, string[]>> => copies(site.deployment);
 
 test("six machines run on three hosts, each under its own name", { timeout: 240_000 }, async () => {
   await site.must("vm", "create", "web", "--image", "mini", "--memory", "128MiB", "--count", "6", "--label", "tier=web", "--wait");
@@ -168,13 +162,7 @@ test("removal leaves no domain, disk or address", { timeout: 120_000 }, async ()
   const { deployment } = site;
   await site.must("vm", "delete", "--all", "--wait");
   assert.deepEqual(JSON.parse(await site.must("-o", "json", "vm", "list")), []);
-  assert.equal((await running()).size, 0);
-  for (const { host } of deployment.hosts.values()) {
-    const { stdout } = await host.exec(["virsh", "-q", "list", "--all", "--name"]);
-    assert.equal(stdout.trim(), "");
-    const { stdout: disks } = await host.exec(["find", "/mnt/local/sheaf", "/mnt/shared/sheaf", "-path", "*volumes*", "-type", "f"]);
-    assert.equal(disks.trim(), "");
-  }
+  await nothingIsLeft(deployment);
   assert.deepEqual(await readdir(join(deployment.lab.sharedDirectory, "sheaf", "volumes")).catch(() => []), []);
   assert.equal(JSON.parse(await site.must("-o", "json", "audit", "verify")).intact, true);
 });

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { GUEST_IMAGE_CACHE } from "@sheaf/lab";
-import { LabDeployment, labIdentity } from "../apps/server/deployment/lab-deployment.ts";
+import { LabDeployment, labIdentity, type LabDeploymentOptions } from "../apps/server/deployment/lab-deployment.ts";
 import { importMiniImage } from "../apps/server/deployment/mini-image.ts";
 import { signInCommandLine } from "../apps/server/deployment/sign-in.ts";
 
@@ -28,20 +28,14 @@ export interface Site {
 
 const root = join(import.meta.dirname, "..");
 
-export async function openSite(options: {
-  readonly hosts: number;
-  readonly port: number;
-  readonly serverArguments?: readonly string[];
-}): Promise<Site> {
+export async function openSite(options: Pick<LabDeploymentOptions, "hosts" | "port" | "serverArguments" | "serverProgram">): Promise<Site> {
   const folder = await mkdtemp(join(tmpdir(), "se-"));
   const configuration = join(folder, "cli.json");
   const deployment = LabDeployment.describe({
     dataDirectory: join(folder, "d"),
-    hosts: options.hosts,
+    ...options,
     ...labIdentity(folder),
-    port: options.port,
     agentPort: options.port + 1,
-    serverArguments: options.serverArguments ?? [],
   });
   const signIn = async (): Promise<void> => {
     process.env["SHEAF_CONFIG"] = configuration;

@@ -1,4 +1,4 @@
 /** `npm run purge`: stops what a start left running and removes its data folder. */
 import { run } from "./run.mjs";
 
-run("purge.ts", [], process.argv.slice(2));
+run("apps/server/purge.ts", [], process.argv.slice(2));

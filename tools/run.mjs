@@ -1,4 +1,4 @@
-/** Runs one of the server's programs under our own Node and ends as it ends; signals reach it. */
+/** Runs a program of the repository under our own Node and ends as it ends; signals reach it. */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { ensureInstalled, node, root } from "./install.mjs";
@@ -6,10 +6,10 @@ import { ensureInstalled, node, root } from "./install.mjs";
 export function run(program, groups, args) {
   const { system, why } = ensureInstalled(groups);
   if (!system) {
-    process.stderr.write(`Sheaf cannot start here: ${why}\n`);
+    process.stderr.write(`This cannot be run here: ${why}\n`);
     process.exit(1);
   }
-  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, "apps/server", program), ...args], { stdio: "inherit" });
+  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, program), ...args], { stdio: "inherit" });
   // The terminal's Ctrl-C reaches the child by itself; a signal to this process alone is passed on.
   for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   process.on("SIGINT", () => {});

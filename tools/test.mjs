@@ -104,7 +104,7 @@ function files(wanted) {
       else if (wanted(entry.name)) found.push(path);
     }
   };
-  for (const folder of ["packages", "apps", "tools", "e2e", "bench"]) if (existsSync(join(root, folder))) walk(join(root, folder));
+  for (const folder of ["packages", "apps", "tools", "e2e", "soak", "bench"]) if (existsSync(join(root, folder))) walk(join(root, folder));
   if (found.length === 0) fail("no test files", 1);
   return found.toSorted();
 }

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { appendFile, mkdtemp, readFile, rm, truncate } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+import { seededRandom } from "@sheaf/base";
+import { appendToLedger, readLedger, totals } from "./ledger.ts";
+import { play } from "./play.ts";
+import { reportText } from "./report.ts";
+import type { Story } from "./story.ts";
+
+let folder: string;
+let path: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "soak-"));
+  path = join(folder, "ledger.jsonl");
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const at = "2026-01-01T00:00:00.000Z";
+const began = (round: string, story = "s", seed = 1) => ({ line: "began", round, story, seed, at }) as const;
+const ended = (round: string, outcome: "passed" | "failed" = "passed") => ({ line: "ended", round, outcome, at, durationMs: 1000 }) as const;
+
+test("every round that began is passed, failed or broken off, in several runs together", async () => {
+  for (const line of [began("1"), ended("1"), began("2", "s", 7), ended("2", "failed"), began("3"), began("4", "t"), ended("4")])
+    await appendToLedger(path, line);
+  const [s, t] = totals(await readLedger(path));
+  assert.deepEqual(
+    { ...s, failures: s?.failures.map(({ seed }) => seed) },
+    { story: "s", began: 3, passed: 1, failed: 1, brokenOff: 1, durationMs: 2000, failures: [7] },
+  );
+  assert.equal(t?.passed, 1);
+});
+
+test("a crash at any byte of the last line loses that line alone, and the next one is whole", async () => {
+  await appendToLedger(path, began("1"));
+  await appendToLedger(path, ended("1"));
+  const whole = (await readFile(path)).length;
+  await appendToLedger(path, began("2"));
+  const { length } = await readFile(path);
+  for (let size = length - 1; size >= whole; size -= 1) {
+    await truncate(path, size);
+    await appendToLedger(path, began("3"));
+    const lines = await readLedger(path);
+    const rounds = lines.map(({ round }) => round);
+    // A line that lacks its end of line alone is whole.
+    assert.deepEqual(rounds, size === length - 1 ? ["1", "1", "2", "3"] : ["1", "1", "3"]);
+    await truncate(path, size);
+  }
+});
+
+test("what is no line of it does not keep the rest from being read", async () => {
+  await appendToLedger(path, began("1"));
+  await appendFile(path, "{ torn");
+  await appendToLedger(path, ended("1"));
+  assert.equal(totals(await readLedger(path))[0]?.passed, 1);
+  assert.deepEqual(await readLedger(join(folder, "none")), []);
+});
+
+test("a story is played until its time is over: failures are kept with their seed, and a new site follows", async () => {
+  let opened = 0;
+  let closed = 0;
+  const seeds: number[] = [];
+  const story: Story = {
+    name: "shaky",
+    summary: "",
+    open: async () => {
+      opened += 1;
+      return {
+        round: async ({ seed, random, log }) => {
+          seeds.push(seed);
+          assert.deepEqual(random.bytes(4), seededRandom(seed).bytes(4), "the round's randomness is its seed's");
+          log("looked");
+          if (seed === 11) throw new Error("two copies run");
+        },
+        close: async () => void (closed += 1),
+      };
+    },
+  };
+  const ok = await play(story, { directory: folder, firstSeed: 10, rounds: 4, minutes: 30, say: () => {} });
+  assert.equal(ok, false);
+  assert.deepEqual(seeds, [10, 11, 12, 13]);
+  assert.deepEqual([opened, closed], [2, 2]);
+  const [total] = totals(await readLedger(path));
+  assert.deepEqual([total?.began, total?.passed, total?.failed], [4, 3, 1]);
+  const failure = total?.failures[0];
+  assert.equal(failure?.seed, 11);
+  const kept = await readFile(join(failure?.log ?? "", "round.log"), "utf8");
+  assert.match(kept, /looked\n[^]*two copies run/);
+  assert.match(reportText(await readLedger(path)), /shaky +4 +3 +1 +0[^]*shaky, seed 11[^]*two copies run/);
+  assert.equal(await play(story, { directory: folder, firstSeed: 20, minutes: 0, say: () => {} }), true);
+  assert.equal(totals(await readLedger(path))[0]?.began, 5, "one round at least, and the ledger goes on");
+});
+
+test("a story whose site cannot be opened counts as failed", async () => {
+  const story: Story = { name: "shut", summary: "", open: () => Promise.reject(new Error("no hosts")) };
+  assert.equal(await play(story, { directory: folder, firstSeed: 1, rounds: 1, minutes: 1, say: () => {} }), false);
+  assert.equal(totals(await readLedger(path))[0]?.failures[0]?.why, "no hosts");
+});

@@ -1,0 +1,23 @@
+/** The ledger as people read it. */
+import { totals, type LedgerLine } from "./ledger.ts";
+
+export function reportText(lines: readonly LedgerLine[]): string {
+  const stories = totals(lines);
+  if (stories.length === 0) return "Nothing was played yet.\n";
+  const rows = [
+    ["story", "rounds", "passed", "failed", "broken off", "hours"],
+    ...stories.map(({ story, began, passed, failed, brokenOff, durationMs }) => [
+      story,
+      ...[began, passed, failed, brokenOff].map(String),
+      (durationMs / 3_600_000).toFixed(2),
+    ]),
+  ];
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  const table = rows.map((row) =>
+    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join("  "),
+  );
+  const failures = stories.flatMap(({ story, failures }) =>
+    failures.map(({ seed, at, why, log }) => `${story}, seed ${seed}, ${at}: ${why}\n  ${log}`),
+  );
+  return `${[...table, ...(failures.length === 0 ? [] : ["", ...failures])].join("\n")}\n`;
+}

@@ -1,0 +1,7 @@
+/** Every story there is. A new one is a file in this folder and a line here. */
+import { creationKills } from "./creation-kills.ts";
+import { cutOff } from "./cut-off.ts";
+import { migrationKills } from "./migration-kills.ts";
+import type { Story } from "./story.ts";
+
+export const stories: readonly Story[] = [creationKills, migrationKills, cutOff];
