@@ -362,7 +362,8 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     return {
       "migrate.begin": (call, context) => migrations.begin(call, context),
       "migrate.prepare": (call, context) => migrations.prepare(call, context),
-      "migrate.perform": (call, context) => migrations.perform(call, context),
+      // However it ends: what could not be settled while memory moved can be now.
+      "migrate.perform": (call, context) => migrations.perform(call, context).finally(() => touch("vm", call.vmId)),
       "migrate.finish": async (call, context) => afterwards(call.vmId, await migrations.finish(call, context)),
       "migrate.confirm": async (call, context) => afterwards(call.vmId, await migrations.confirm(call, context)),
       "migrate.abort": (call, context) => migrations.abort(call, context),

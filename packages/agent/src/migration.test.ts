@@ -236,6 +236,19 @@ test("the source's agent is killed after the copying: its paused copy is not tou
   await b.stop();
 });
 
+test("a source that could not be told to let go does so when it is told that the machine is elsewhere, its session still open", async () => {
+  const it = await pair(true);
+  const { a, b, call } = it;
+  const { performed } = await untilPerformed(it);
+  await move(it);
+  await through(it, b.server.call("migrate.finish", { ...call, cookie: performed.cookie, cancelled: false, newEpoch: 2 }));
+  await settled(it, target, 2);
+  assert.deepEqual(await a.hypervisor.domains(), []);
+  assert.equal((await b.hypervisor.domain(ids.vm))?.state, "running");
+  await a.stop();
+  await b.stop();
+});
+
 test("a source that was cut off learns of the newer epoch and lets its copy go by itself", async () => {
   const it = await pair(true);
   const { a, b, call } = it;
