@@ -78,7 +78,11 @@ export async function playKillPoint(
   log(killPointName(point));
   const name = Object.values(machines)[randomInt(random, 2)] ?? machines.local;
   const names = new Map((await deployment.client.host.list()).items.map((host) => [host.id, host.name]));
-  const vm = await deployment.client.vm.get({ params: { id: name } });
+  // The case before may have restarted its host.
+  const vm = await until(`${name} to run`, 60_000, async () => {
+    const found = await deployment.client.vm.get({ params: { id: name } });
+    return found.state === "running" ? found : undefined;
+  });
   const source = names.get(vm.placement?.host ?? "");
   assert.ok(source !== undefined, `${name} is placed`);
   const others = [...names.values()].filter((each) => each !== source).toSorted();
