@@ -7,7 +7,7 @@ import { openSite, type Site } from "./site.ts";
 let site: Site;
 before(
   async () => {
-    site = await openSite({ hosts: 3, port: 17_643 });
+    site = await openSite({ hosts: 3, port: 17_663 });
   },
   { timeout: 180_000 },
 );

@@ -37,7 +37,7 @@ export const creationKills: Story = {
   name: "creation-kills",
   summary: "200 machines are created at once while server, agent, libvirtd or a host is killed",
   async open(): Promise<OpenStory> {
-    const site = await openSite({ hosts: 3, port: 17_643 });
+    const site = await openSite({ hosts: 3, port: 17_663 });
     return {
       logDirectory: `${site.folder}/d/logs`,
       round: ({ seed, random, log }) => {
