@@ -15,6 +15,29 @@ import type { OpenStory, Round, Story } from "./story.ts";
 export const creationVictims = ["server", "agent", "libvirtd", "host"] as const;
 export type CreationVictim = (typeof creationVictims)[number];
 
+/** Ids of the machines that were acknowledged, by name. */
+class Acknowledgements extends Map<string, string> {
+  #wanted: { readonly count: number; readonly reached: () => void } | undefined;
+
+  /** Called in the moment in which so many are acknowledged: on a fast server the rest are there a few milliseconds later. */
+  at(count: number, reached: () => void): void {
+    this.#wanted = { count, reached };
+    this.#look();
+  }
+
+  acknowledge(name: string, id: string): void {
+    this.set(name, id);
+    this.#look();
+  }
+
+  #look(): void {
+    if (!this.#wanted || this.size < this.#wanted.count) return;
+    const { reached } = this.#wanted;
+    this.#wanted = undefined;
+    reached();
+  }
+}
+
 /** Few can really run on a test machine: the others are to be stopped, with their disks made, or are larger than any host. */
 const kinds = ["runs", "stopped", "too-large"] as const;
 type MachineKind = (typeof kinds)[number];
@@ -70,15 +93,13 @@ export async function playCreationRound(site: Site, round: CreationRound): Promi
   );
   log(`${wanted.length} machines, victim ${victim}, ${round.kills} kills`);
   await neverTwice(deployment, async () => {
-    const acknowledged = new Map<string, string>();
-    const ended = new AbortController();
-    const killing = kill(site, round, acknowledged, wanted.length, ended.signal);
+    const acknowledged = new Acknowledgements();
+    const killing = kill(site, round, acknowledged, wanted.length);
     // A failure is told when it is waited for.
     killing.catch(() => {});
     const creations = await Promise.allSettled(wanted.map((one) => create(site, one, acknowledged)));
-    ended.abort();
-    await killing;
     for (const result of creations) if (result.status === "rejected") throw result.reason;
+    await killing;
     log(`all are acknowledged`);
     await deployment.ready();
     // The same keys again: the same machines, and no other.
@@ -110,12 +131,12 @@ const ask = ({ deployment }: Site, { name, key, kind }: Wanted) =>
   });
 
 /** Until it is acknowledged, with one key; an answer that did not come is asked for again. */
-async function create(site: Site, wanted: Wanted, acknowledged: Map<string, string>): Promise<void> {
+async function create(site: Site, wanted: Wanted, acknowledged: Acknowledgements): Promise<void> {
   const end = performance.now() + 120_000;
   for (;;) {
     try {
       const { record } = await ask(site, wanted);
-      acknowledged.set(wanted.name, record.id);
+      acknowledged.acknowledge(wanted.name, record.id);
       return;
     } catch (error) {
       // A refusal is the server's word; everything else means that it is not known whether the machine was made.
@@ -127,21 +148,19 @@ async function create(site: Site, wanted: Wanted, acknowledged: Map<string, stri
 }
 
 /** Server: after a random number of acknowledgements. The others: at a random time while their hosts are at work on what was placed there. */
-async function kill(
-  site: Site,
-  { victim, kills, random, log }: CreationRound,
-  acknowledged: ReadonlyMap<string, string>,
-  total: number,
-  ended: AbortSignal,
-) {
+async function kill(site: Site, { victim, kills, random, log }: CreationRound, acknowledged: Acknowledgements, total: number) {
   const { deployment } = site;
   for (let count = 0; count < kills; count += 1) {
     if (victim === "server") {
-      const share = Math.ceil(total / kills);
-      const after = Math.min(total - 1, count * share + randomInt(random, share));
-      await until(`${after} acknowledgements`, 60_000, () => (acknowledged.size >= after || ended.aborted ? true : undefined), 1);
-      log(`kill -9 of the server after ${acknowledged.size} acknowledgements`);
-      await deployment.server.kill();
+      // The last ones are left out: all would have been on their way by then.
+      const share = Math.floor((total * 3) / 4 / kills);
+      const after = count * share + randomInt(random, share);
+      await new Promise<void>((resolve) =>
+        acknowledged.at(after, () => {
+          log(`kill -9 of the server after ${acknowledged.size} acknowledgements`);
+          resolve(deployment.server.kill());
+        }),
+      );
       await deployment.startServer();
       continue;
     }
