@@ -3,7 +3,17 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { RecordOf } from "@sheaf/model";
 import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
-import { afterRefusal, failureWindowMs, mayDestroy, type Plan, planMachine, pressAgainMs, resumeAgainMs, type Situation } from "./plan-machine.ts";
+import {
+  afterRefusal,
+  failureWindowMs,
+  halfStartedMs,
+  mayDestroy,
+  type Plan,
+  planMachine,
+  pressAgainMs,
+  resumeAgainMs,
+  type Situation,
+} from "./plan-machine.ts";
 import type { Domain } from "./ports.ts";
 import { sampleDocument, sampleId } from "./simulated/sample-documents.ts";
 
@@ -80,6 +90,22 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
   ],
   ["paused by its migration, not moved", { domain: domain("paused", "migration"), memory: ran() }, "", "paused"],
   ["paused by QEMU at work", { domain: domain("paused", "starting-up"), memory: ran() }, "", "paused"],
+  [
+    "half started, and nobody goes on with it",
+    { domain: domain("paused", "starting-up"), memory: ran({ state: "paused", since: now - halfStartedMs }) },
+    "destroy",
+    "paused",
+  ],
+  [
+    "half started, wanted paused",
+    {
+      vm: machine({ power: "paused" }),
+      domain: domain("paused", "starting-up"),
+      memory: ran({ state: "paused", since: now - halfStartedMs }),
+    },
+    "destroy",
+    "paused",
+  ],
   ["paused by a disk error", { domain: domain("paused", "io-error"), memory: ran() }, "", "paused"],
   [
     "paused by a disk error, later",

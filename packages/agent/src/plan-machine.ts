@@ -76,6 +76,8 @@ export const pressAgainMs = 10_000;
 const needsAgainMs = 30_000;
 /** A guest that QEMU paused because its disk failed is let go on this often. */
 export const resumeAgainMs = 30_000;
+/** A start takes seconds. After this long nobody is at it any more: libvirtd was killed half-way, and leaves the guest so for ever. */
+export const halfStartedMs = 30_000;
 
 const nothing: Plan = { steps: [], memory: null, report: false };
 
@@ -444,6 +446,7 @@ function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domai
   };
   const change: Step[] = it.liveOutdated || it.definitionOutdated ? [{ do: "apply-live" }] : [];
   const wanted = vm.spec.power === "paused" ? "paused" : "running";
+  if (domain.state === "paused" && domain.reason === "starting-up") return halfStarted(now, seen);
   if (domain.state === wanted) {
     // A disk to be added that is still being made: the change has not come about yet.
     const done =
@@ -473,11 +476,18 @@ function keepRunning(it: Situation, vm: Vm, memory: MachineMemory, domain: Domai
     case "migration":
     case "post-copy":
     case "post-copy-failed":
-    case "starting-up":
       return { steps: [], memory: entered(seen, "paused", now, "QEMU is at work on it"), againAfterMs: 1000, report: true };
     default:
       return { steps: [{ do: "resume" }, ...change], memory: seen, report: true };
   }
+}
+
+/** Its CPUs have never run and it may lack what is plugged in last, such as its network: it is started anew rather than let go on. */
+function halfStarted(now: number, memory: MachineMemory): Plan {
+  const leftMs = memory.state === "paused" ? memory.since + halfStartedMs - now : halfStartedMs;
+  if (leftMs > 0)
+    return { steps: [], memory: entered(memory, "paused", now, "QEMU is at work on it"), againAfterMs: Math.min(leftMs, 1000), report: true };
+  return { steps: [{ do: "destroy", why: "its start was broken off half-way" }], memory, report: true };
 }
 
 /** A guest that was asked to shut down and may still do so although it is to run again: its end is then no decision of its own. */
