@@ -13,7 +13,7 @@ const listOf = (directory: string, pid: number): string => join(directory, `labs
 export async function removeLeftovers(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
     const pid = Number(/^labs-(\d+)$/.exec(name)?.[1]);
-    if (pid > 0 && !existsSync(`/proc/${pid}`)) await removeListed(listOf(directory, pid));
+    if (pid > 0 && !(await runs(pid, (word) => word.endsWith("soak/main.ts")))) await removeListed(listOf(directory, pid));
   }
 }
 
@@ -32,6 +32,11 @@ async function removeListed(list: string): Promise<void> {
   await rm(list);
 }
 
+/** Whether that process has such a word on its command line: one that is dying has none, and numbers are used again. */
+async function runs(pid: number, wanted: (word: string) => boolean): Promise<boolean> {
+  return (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0").some(wanted);
+}
+
 /** From now on sites that are opened stand on the list. */
 export function listSites(directory: string): void {
   process.env[LEDGER_VARIABLE] = listOf(directory, process.pid);
@@ -41,7 +46,5 @@ async function endServer(data: string): Promise<void> {
   const text = await readFile(join(data, "server.json"), "utf8").catch(() => "{}");
   const { pid } = JSON.parse(text) as { pid?: number }; // the server's own file
   if (pid === undefined) return;
-  const words = (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0");
-  // The number may be another process's by now.
-  if (words.includes(data)) process.kill(pid, "SIGKILL");
+  if (await runs(pid, (word) => word === data)) process.kill(pid, "SIGKILL");
 }
