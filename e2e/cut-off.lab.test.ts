@@ -7,7 +7,7 @@ import { openSite, type Site } from "./site.ts";
 let site: Site;
 before(
   async () => {
-    site = await openSite({ hosts: 2, port: 17_843 });
+    site = await openSite({ hosts: 2, port: 17_683 });
   },
   { timeout: 180_000 },
 );

@@ -15,7 +15,7 @@ export const cutOff: Story = {
   name: "cut-off",
   summary: "a host is cut off from the server for minutes; its guests run on, and everything converges on its return",
   async open() {
-    const site = await openSite({ hosts: 2, port: 17_843 });
+    const site = await openSite({ hosts: 2, port: 17_683 });
     return {
       logDirectory: `${site.folder}/d/logs`,
       round: ({ random, log }) => playCutOff(site, { cutMs: 60_000 + randomInt(random, 180_000), random, log }),
@@ -126,7 +126,7 @@ export async function playCutOff(site: Site, { cutMs, random, log }: Pick<Round,
       meanwhile.map(({ state }) => state),
       ["crashed", "starting", "running"],
     );
-    assert.equal(meanwhile[0]?.stoppedBy, "crash");
+    assert.match(meanwhile[0]?.reason ?? "", /crashed/);
     for (const [index, { at }] of meanwhile.entries())
       assert.ok(at < healedAt && at >= (meanwhile[index - 1]?.at ?? cutAt), "in the order in which it happened");
     assert.equal(await pidOf(crasher.id), restarted);

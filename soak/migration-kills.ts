@@ -23,7 +23,7 @@ const machines = { local: "mover-local", shared: "mover-shared" } as const;
 
 export async function openMigrationSite(): Promise<MigrationSite> {
   const server = new HeldServer();
-  const site = await openSite({ hosts: 3, port: 17_743, serverProgram: server.program });
+  const site = await openSite({ hosts: 3, port: 17_673, serverProgram: server.program });
   return { site, server, close: () => site.close() };
 }
 
