@@ -68,7 +68,7 @@ export const creationKills: Story = {
         return playCreationRound(site, {
           victim,
           kills: victim === "server" ? 5 : 2,
-          machines: { runs: 10, stopped: 50, "too-large": 140 },
+          machines: { runs: 8, stopped: 12, "too-large": 180 },
           random,
           log,
         });
