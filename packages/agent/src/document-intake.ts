@@ -102,9 +102,8 @@ export class DocumentIntake {
   async #machine(vm: RecordOf<"vm">): Promise<void> {
     const { kept } = this.#options;
     this.#spokenOf.add(vm.id);
-    const memory = kept.machine(vm.id);
-    // It came back before its removal was through.
-    if (memory?.removal) await kept.putMachine(vm.id, { ...memory, removal: undefined });
+    // It may come back before its removal was through.
+    await kept.putRemoval(vm.id, undefined);
     for (const resolve of this.#waiting.get(vm.id) ?? []) resolve(vm);
     this.#waiting.delete(vm.id);
   }
@@ -113,8 +112,8 @@ export class DocumentIntake {
     const { kept, clock } = this.#options;
     const incarnation = kept.welcome?.incarnation;
     if (incarnation === undefined) return;
-    const memory = kept.machine(id) ?? newMachineMemory(clock.now());
-    await kept.putMachine(id, { ...memory, removal: { gone, incarnation, ...(placement ? { placement } : {}) } });
+    if (!kept.machine(id)) await kept.putMachine(id, newMachineMemory(clock.now()));
+    await kept.putRemoval(id, { gone, incarnation, ...(placement ? { placement } : {}) });
     await kept.removeDocument("vm", id);
   }
 

@@ -1,25 +1,44 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
-import { NodeFiles } from "@sheaf/adapters";
-import { silentLogger } from "@sheaf/base";
+import { SimulatedClock, silentLogger } from "@sheaf/base";
+import { DocumentIntake } from "./document-intake.ts";
 import { KeptState } from "./kept-state.ts";
+import { newMachineMemory } from "./machine-memory.ts";
+import { sampleId } from "./simulated/sample-documents.ts";
+import { vm } from "./simulated/sample-site.ts";
+import { SimulatedFiles } from "./simulated/simulated-files.ts";
 
-test("what is kept of one thing by many at once ends whole, as the last one said", { timeout: 30_000 }, async () => {
-  const directory = await mkdtemp(join(tmpdir(), "sheaf-kept-"));
-  try {
-    const options = { files: new NodeFiles(), logger: silentLogger, directory };
-    const kept = await KeptState.open(options);
-    await Promise.all(Array.from({ length: 40 }, (_, number) => kept.putNote("one", { number, text: "x".repeat(number * 100) })));
-    await Promise.all([kept.putNote("two", 1), kept.removeNote("two"), kept.putNote("three", 1), kept.removeNote("three"), kept.putNote("three", 2)]);
-    const again = await KeptState.open(options);
-    assert.deepEqual(again.note("one"), { number: 39, text: "x".repeat(3900) });
-    assert.deepEqual([again.note("two"), again.note("three")], [undefined, 2]);
-    assert.equal(again.setAside, 0);
-    assert.deepEqual((await readdir(join(directory, "notes"))).toSorted(), ["one.json", "three.json"]);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+const placement = { epoch: 2, incarnation: "i1" };
+
+test("a look that began before a removal was told does not undo it, nor does a restart; its return does", async () => {
+  const files = new SimulatedFiles();
+  const open = () => KeptState.open({ files, logger: silentLogger, directory: "/agent" });
+  const kept = await open();
+  await kept.setWelcome({ incarnation: "i1", bootId: "b" });
+  const { id } = vm();
+  await kept.putDocument(vm());
+  const before = newMachineMemory(1);
+  await kept.putMachine(id, before);
+  const intakeOf = (state: KeptState) =>
+    new DocumentIntake({
+      hostId: sampleId(1),
+      clock: new SimulatedClock(),
+      logger: silentLogger,
+      kept: state,
+      touch: () => {},
+      released: async () => {},
+      returned: async () => {},
+    });
+  await intakeOf(kept).remove({ type: "remove", revision: 1, kind: "vm", id, gone: false, placement });
+  await kept.putMachine(id, { ...before, state: "running", since: 2 });
+  const removal = { gone: false, incarnation: "i1", placement };
+  assert.deepEqual(kept.machine(id)?.removal, removal);
+  assert.equal(kept.machine(id)?.state, "running");
+  const again = await open();
+  assert.deepEqual(again.machine(id)?.removal, removal);
+  await intakeOf(again).upsert(vm());
+  assert.equal(again.machine(id)?.removal, undefined);
+  assert.equal((await open()).machine(id)?.removal, undefined);
+  await again.removeMachine(id);
+  assert.equal((await open()).machine(id), undefined);
 });

@@ -114,21 +114,35 @@ export class KeptState {
   }
 
   machine(id: string): MachineMemory | undefined {
-    return this.#machines.get(id);
+    const memory = this.#machines.get(id);
+    const removal = this.#notes.get(removalNote(id)) as MachineMemory["removal"]; // written by putRemoval alone
+    return memory && removal ? { ...memory, removal } : memory;
   }
 
   machineIds(): string[] {
     return [...this.#machines.keys()];
   }
 
+  /** Its `removal` stays as it is: the server tells that while others are at work on the rest. */
   async putMachine(id: string, memory: MachineMemory): Promise<void> {
-    await this.#write(`machines/${id}.json`, memory);
-    this.#machines.set(id, memory);
+    const { removal: _, ...kept } = memory;
+    await this.#write(`machines/${id}.json`, kept);
+    this.#machines.set(id, kept);
+  }
+
+  /** @param removal `undefined`: the machine is this host's again */
+  async putRemoval(id: string, removal: MachineMemory["removal"]): Promise<void> {
+    if (removal) return this.putNote(removalNote(id), removal);
+    if (this.note(removalNote(id)) !== undefined) await this.removeNote(removalNote(id));
+    // An earlier version kept it with the rest.
+    const memory = this.#machines.get(id);
+    if (memory?.removal) await this.putMachine(id, memory);
   }
 
   async removeMachine(id: string): Promise<void> {
     this.#machines.delete(id);
     await this.#remove(`machines/${id}.json`);
+    await this.putRemoval(id, undefined);
   }
 
   task(id: string): TaskNote | undefined {
@@ -238,6 +252,7 @@ export class KeptState {
   }
 }
 
+const removalNote = (machineId: string): string => `removal-${machineId}`;
 const documentKey = (kind: Kind, id: string): string => `${kind}-${id}`;
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
