@@ -100,9 +100,15 @@ export function documentCommands(program: Command, cli: Cli): void {
       const client = await cli.client();
       const tasks: string[] = [];
       const documents = await readDocuments(cli, options.file);
+      const remove = (document: Document) => client[document.kind].delete({ params: { id: document.name }, query: projectOf(cli, document) });
       for (const document of documents.toSorted((a, b) => order.indexOf(b.kind) - order.indexOf(a.kind))) {
         try {
-          const { task } = await client[document.kind].delete({ params: { id: document.name }, query: projectOf(cli, document) });
+          const { task } = await remove(document).catch(async (error: unknown) => {
+            // By what these files delete too, and what is on its way out: it goes when that has gone.
+            if (!isInUse(error) || tasks.length === 0) throw error;
+            await waitForTasks(cli, tasks.splice(0), "deleted");
+            return remove(document);
+          });
           if (task !== undefined) tasks.push(task);
           cli.terminal.out(`${document.kind} ${document.name}: ${task === undefined ? "deleted" : "is being deleted"}`);
         } catch (error) {
@@ -199,6 +205,7 @@ function replace(client: Client, document: Document, before: Row, query: NonNull
   });
 }
 
+const isInUse = (error: unknown): boolean => error instanceof SheafError && error.code === "in-use";
 const isNotFound = (error: unknown): error is SheafError => error instanceof SheafError && error.code === "not-found";
 
 function pick(record: object): Record<string, unknown> {
