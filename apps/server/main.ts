@@ -8,6 +8,10 @@ import { runServer } from "./wiring/run-server.ts";
 const { values } = parseArgs({
   options: {
     data: { type: "string", default: ".sheaf" },
+    /** Where the store is: `sqlite`, or `etcd://HOST:PORT,…`. */
+    store: { type: "string" },
+    /** Tells servers on one store apart. */
+    "server-name": { type: "string" },
     listen: { type: "string" },
     port: { type: "string", default: "7443" },
     "agent-port": { type: "string", default: "7444" },
@@ -31,6 +35,8 @@ const logger = createLogger({ level: logLevels.find((level) => level === values[
 try {
   const server = await runServer({
     dataDirectory: resolve(values.data),
+    ...(values.store === undefined ? {} : { store: values.store }),
+    ...(values["server-name"] === undefined ? {} : { serverName: values["server-name"] }),
     ...(values.listen === undefined ? {} : { listen: values.listen }),
     port: Number(values.port),
     agentPort: Number(values["agent-port"]),
