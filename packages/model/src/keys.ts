@@ -38,6 +38,11 @@ export const auditFilesPrefix = "af/";
 export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
 /** The life of the store (its incarnation) in which every host has been heard. */
 export const restoredSiteKey = "o/settled";
+/** Servers on this store: what each says of itself, and, held by its lease, that it is there. */
+export const serverMembersPrefix = "m/server/";
+export const serverMemberKey = (name: string): string => `m/server/${name}`;
+export const serverPresencePrefix = "m/presence/";
+export const serverPresenceKey = (name: string): string => `m/presence/${name}`;
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;
