@@ -3,6 +3,8 @@ import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import { parseBytes } from "@sheaf/base";
 import { createLogger, logLevels } from "@sheaf/adapters";
+import { dataFolder } from "./wiring/data-folder.ts";
+import { joinSite } from "./wiring/server-material.ts";
 import { runServer } from "./wiring/run-server.ts";
 
 const { values } = parseArgs({
@@ -14,6 +16,10 @@ const { values } = parseArgs({
     "server-name": { type: "string" },
     /** Name or address by which agents and other servers reach this one. */
     "agent-name": { type: "string" },
+    /** Address of a server that runs, with `--token` and `--fingerprint`: this one joins it, once. `sheaf server join` prints the line. */
+    join: { type: "string" },
+    token: { type: "string" },
+    fingerprint: { type: "string" },
     listen: { type: "string" },
     port: { type: "string", default: "7443" },
     "agent-port": { type: "string", default: "7444" },
@@ -35,6 +41,12 @@ function bytesOf(text: string): number {
 const logger = createLogger({ level: logLevels.find((level) => level === values["log-level"]) ?? "info", fields: { program: "server" } });
 
 try {
+  const { join, token, fingerprint, "server-name": ownName } = values;
+  if (join !== undefined) {
+    if (token === undefined || fingerprint === undefined || ownName === undefined)
+      throw new Error("--join needs --token, --fingerprint and --server-name: run the line that `sheaf server join` prints");
+    await joinSite(dataFolder(resolve(values.data)), { server: join, token, fingerprint, name: ownName });
+  }
   const server = await runServer({
     dataDirectory: resolve(values.data),
     ...(values.store === undefined ? {} : { store: values.store }),
