@@ -16,6 +16,8 @@ const { values } = parseArgs({
     "server-name": { type: "string" },
     /** Name or address by which agents and other servers reach this one. */
     "agent-name": { type: "string" },
+    /** Folder of image files, shared by all servers on a store. */
+    images: { type: "string" },
     /** Address of a server that runs, with `--token` and `--fingerprint`: this one joins it, once. `sheaf server join` prints the line. */
     join: { type: "string" },
     token: { type: "string" },
@@ -50,6 +52,7 @@ try {
   const server = await runServer({
     dataDirectory: resolve(values.data),
     ...(values.store === undefined ? {} : { store: values.store }),
+    ...(values.images === undefined ? {} : { images: resolve(values.images) }),
     ...(values["agent-name"] === undefined ? {} : { agentName: values["agent-name"] }),
     ...(values["server-name"] === undefined ? {} : { serverName: values["server-name"] }),
     ...(values.listen === undefined ? {} : { listen: values.listen }),

@@ -38,6 +38,8 @@ export const auditFilesPrefix = "af/";
 export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
 /** The life of the store (its incarnation) in which every host has been heard. */
 export const restoredSiteKey = "o/settled";
+/** Names the folder of image files that all servers share. */
+export const libraryFolderKey = "o/library";
 /** Servers on this store: what each says of itself, and, held by its lease, that it is there. */
 export const serverMembersPrefix = "m/server/";
 export const serverMemberKey = (name: string): string => `m/server/${name}`;
