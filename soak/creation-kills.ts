@@ -188,30 +188,47 @@ async function present({ deployment }: Site, wanted: readonly Wanted[], acknowle
   for (const { name } of wanted) assert.equal(ids.get(name), acknowledged.get(name), `${name} is there as it was acknowledged`);
 }
 
-/** Until each is where its kind ends; those that run have one QEMU, on the host that the store names. */
+/**
+ * Until each is where its kind ends, and those that run have one QEMU, on the host that the store names. What the store says of a host that
+ * has just lost its power is older than the loss for a moment: the processes are the truth.
+ */
 async function settled({ deployment }: Site, wanted: readonly Wanted[], log: (text: string) => void): Promise<void> {
   const kindOf = new Map(wanted.map(({ name, kind }) => [name, kind]));
   const started = performance.now();
   let open: string[] = [];
-  const machines = await until(
+  await until(
     `every machine's end state`,
     180_000,
     async () => {
       const { items } = await deployment.client.vm.list({ query: { limit: 1000 } });
       open = items.filter((vm) => !isSettled(kindOf.get(vm.name), vm)).map((vm) => `${vm.name} is ${vm.state}: ${JSON.stringify(vm.status)}`);
-      return open.length === 0 ? items : undefined;
+      if (open.length > 0) return undefined;
+      const running = items.filter(({ name }) => kindOf.get(name) === "runs");
+      open = await misplaced(deployment, running);
+      return open.length === 0 ? true : undefined;
     },
     500,
   ).catch((error: unknown) => {
     throw new Error(`${String(error)} Open: ${open.slice(0, 5).join("; ")}`, { cause: error });
   });
   log(`all are settled ${Math.round((performance.now() - started) / 1000)} s after the last acknowledgement`);
+}
+
+interface Placed {
+  readonly id: string;
+  readonly name: string;
+  readonly placement?: { readonly host: string } | undefined;
+}
+
+/** Machines that do not run once, where the store says; and what runs besides. */
+async function misplaced(deployment: Site["deployment"], running: readonly Placed[]): Promise<string[]> {
   const hosts = new Map((await deployment.client.host.list()).items.map(({ id, name }) => [id, name]));
   const processes = await copies(deployment);
-  const running = machines.filter(({ name }) => kindOf.get(name) === "runs");
-  for (const { id, name, placement } of running)
-    assert.deepEqual(processes.get(id), [hosts.get(placement?.host ?? "")], `${name} runs once, where the store says`);
-  assert.equal(processes.size, running.length, "nothing else runs");
+  const wrong = running.flatMap(({ id, name, placement }) => {
+    const [found, wanted] = [processes.get(id) ?? [], hosts.get(placement?.host ?? "")];
+    return found.length === 1 && found[0] === wanted ? [] : [`${name} runs on [${found.join(", ")}], the store says ${wanted}`];
+  });
+  return processes.size > running.length ? [...wrong, `${processes.size - running.length} others run`] : wrong;
 }
 
 function isSettled(
