@@ -69,7 +69,7 @@ async function furnish(): Promise<Furniture> {
   shortLived = { token: expiring.secret, expiresAtMs: performance.now() + 60_000 };
   const web = await client.vm.get({ params: { id: "web" } });
   const host = site.deployment.hosts.get("h1")?.host;
-  const identity = JSON.parse(await readFile(join(host?.directory ?? "", "agent", "identity.json"), "utf8")) as {
+  const identity = JSON.parse(await readFile(join(host?.directory ?? "", "agent/agent", "identity.json"), "utf8")) as {
     certificate: string;
     privateKey: string;
   }; // what the agent wrote

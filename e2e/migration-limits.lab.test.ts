@@ -179,7 +179,7 @@ test("a move goes over the address that its target names for migrations", { time
   await target.exec(["ip", "address", "add", `${migrationAddress}/24`, "dev", "br0"]);
   await site.deployment.client.host.change({ params: { id: target.name }, body: { spec: { migrationAddress } } });
   await until("the new certificate", 30_000, async () => {
-    const { stdout } = await target.exec(["openssl", "x509", "-in", "/var/lib/sheaf/certificate.pem", "-noout", "-text"]);
+    const { stdout } = await target.exec(["openssl", "x509", "-in", "/var/lib/sheaf/agent/certificate.pem", "-noout", "-text"]);
     return stdout.includes(`IP Address:${migrationAddress}`) ? true : undefined;
   });
   // A new certificate means a new connection.
