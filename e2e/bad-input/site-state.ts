@@ -74,7 +74,7 @@ export class SiteObserver {
       for await (const entry of glob("**", { cwd: folder, withFileTypes: true })) {
         const path = join(entry.parentPath, entry.name);
         // Each host says there once a second that it lives.
-        if (path.startsWith(join(lab.sharedDirectory, "sheaf/pulse"))) continue;
+        if (path.startsWith(lab.sharedDirectory) && /\/pulse(\/|$)/.test(path)) continue;
         const facts = entry.isFile() ? await stat(path, { bigint: true }) : undefined;
         if (facts === undefined) {
           found[path] = "no file";
