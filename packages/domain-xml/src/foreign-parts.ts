@@ -1,4 +1,5 @@
 /** What a domain has that Sheaf would lose by rewriting it: said to the person who adopts it. Empty for domains that Sheaf wrote. */
+import { isEmulatedMemory } from "./emulated-memory.ts";
 import type { XmlNode } from "./xml-reader.ts";
 
 /** Devices that Sheaf renders, or that libvirt adds to every PC. */
@@ -76,6 +77,6 @@ export function foreignParts(domain: XmlNode): string[] {
   if (domain.find("cputune/vcpupin") !== undefined) parts.push("CPU pinning");
   if (domain.find("numatune") !== undefined) parts.push("NUMA binding");
   if (domain.find("features/hyperv") !== undefined) parts.push("Hyper-V enlightenments");
-  if (domain.children.some(({ name }) => name.startsWith("qemu:"))) parts.push("QEMU command line arguments");
+  if (domain.children.some((child) => child.name.startsWith("qemu:") && !isEmulatedMemory(child))) parts.push("QEMU command line arguments");
   return parts;
 }

@@ -226,6 +226,18 @@ test("a running machine is what was wanted, and becomes what is wanted next", as
   await undefine();
 });
 
+test("an emulated machine's memory is one that QEMU copies whole, and libvirt sees no difference", async () => {
+  const input = await machine({ memory: { bytes: 128 * mib }, disks: [{ name: "root", volume: volumeId(1) }] });
+  await define(renderDomain(input));
+  await virsh("start", vmId);
+  const blocks = await virsh("qemu-monitor-command", "--hmp", vmId, "info ramblock");
+  const usedBytes = Number(/^\s*sheaf\.ram\s.*?(0x[0-9a-f]+)\s+0x[0-9a-f]+\s*$/m.exec(blocks)?.[1]);
+  assert.ok(usedBytes > 128 * mib && usedBytes % (64 * 4096) !== 0, blocks);
+  assert.deepEqual(compareDomains(await virsh("dumpxml", vmId), renderDomain(input), emulating), { live: [], restart: [] });
+  await virsh("destroy", vmId);
+  await undefine();
+});
+
 test("a machine with UEFI, Secure Boot and a TPM starts", async () => {
   const input = await machine({
     memory: { bytes: 256 * mib },

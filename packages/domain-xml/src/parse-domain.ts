@@ -35,7 +35,8 @@ export function parseDomain(xml: string): DomainDescription {
     machine,
     memory: {
       bytes,
-      currentBytes: amount(domain.find("currentMemory")) ?? bytes,
+      // Until the guest's balloon works, an emulated machine has two pages more: emulated-memory.ts.
+      currentBytes: Math.min(amount(domain.find("currentMemory")) ?? bytes, bytes),
       ...(maximumBytes === undefined ? {} : { maximumBytes }),
       hugepages: domain.find("memoryBacking/hugepages") !== undefined,
       modules: domain.all("devices/memory").length,

@@ -5,6 +5,7 @@
 import { describeDomain } from "./describe-domain.ts";
 import type { DomainDescription, FirmwareDescription, MachineMetadata } from "./domain-description.ts";
 import type { DomainInput } from "./domain-input.ts";
+import { emulatedMemoryElement, qemuNamespace } from "./emulated-memory.ts";
 import { cdromElement, diskElement, nicElement } from "./render-devices.ts";
 import { type XmlElement, element, writeXml } from "./xml-writer.ts";
 
@@ -16,10 +17,11 @@ export function renderDomain(input: DomainInput, previous?: DomainDescription): 
 }
 
 export function renderDescription(domain: DomainDescription): string {
+  const emulatedMemory = emulatedMemoryElement(domain);
   return writeXml(
     element(
       "domain",
-      { type: domain.type },
+      { type: domain.type, "xmlns:qemu": emulatedMemory && qemuNamespace },
       element("name", {}, domain.name),
       element("uuid", {}, domain.uuid),
       domain.machine === null ? undefined : element("metadata", {}, metadataElement(domain.machine)),
@@ -43,6 +45,7 @@ export function renderDescription(domain: DomainDescription): string {
       element("on_crash", {}, "destroy"),
       element("pm", {}, element("suspend-to-mem", { enabled: "no" }), element("suspend-to-disk", { enabled: "no" })),
       devicesElement(domain),
+      emulatedMemory,
     ),
   );
 }
