@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createLab, LEDGER_VARIABLE } from "@sheaf/lab";
+import { commandLine, endLeftRunning } from "../apps/server/deployment/left-running.ts";
 
 /** One list a process. */
 const listOf = (directory: string, pid: number): string => join(directory, `labs-${pid}`);
@@ -24,7 +25,7 @@ async function removeListed(list: string): Promise<void> {
     // A site that was closed is gone; its lab's id may be another's by now.
     if (!existsSync(root)) continue;
     const data = dirname(root);
-    await endServer(data);
+    await endLeftRunning(data);
     // Its subnet does not matter to what is only taken away.
     await createLab({ id, root, gateway: "10.0.0.1/24" }).purge();
     await rm(dirname(data), { recursive: true, force: true });
@@ -34,17 +35,10 @@ async function removeListed(list: string): Promise<void> {
 
 /** Whether that process has such a word on its command line: one that is dying has none, and numbers are used again. */
 async function runs(pid: number, wanted: (word: string) => boolean): Promise<boolean> {
-  return (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0").some(wanted);
+  return (await commandLine(pid)).some(wanted);
 }
 
 /** From now on sites that are opened stand on the list. */
 export function listSites(directory: string): void {
   process.env[LEDGER_VARIABLE] = listOf(directory, process.pid);
-}
-
-async function endServer(data: string): Promise<void> {
-  const text = await readFile(join(data, "server.json"), "utf8").catch(() => "{}");
-  const { pid } = JSON.parse(text) as { pid?: number }; // the server's own file
-  if (pid === undefined) return;
-  if (await runs(pid, (word) => word === data)) process.kill(pid, "SIGKILL");
 }

@@ -22,7 +22,8 @@ export interface LocalDeploymentOptions {
 }
 
 /** Guests of the first network live here; the bridge is this machine's own, without an uplink. */
-const bridge = "sheaf0";
+export const bridge = "sheaf0";
+export const localPool = "/var/lib/sheaf/pool";
 const subnet = "10.66.0";
 const socket = "/run/libvirt/libvirt-sock";
 
@@ -60,7 +61,7 @@ export class LocalDeployment {
       names: [address, "127.0.0.1", "localhost"],
     });
     this.#client = await localClient(dataDirectory, this.#server);
-    await ensureFirstRecords(this.#client, { localPool: "/var/lib/sheaf/pool", bridge, subnet });
+    await ensureFirstRecords(this.#client, { localPool, bridge, subnet });
     progress("starting the agent");
     const agentData = join(dataDirectory, "agent");
     const invitation = hasJoined(agentData) ? undefined : await this.#client.host.invite({ body: { cluster: "default", line: false } });
@@ -87,8 +88,11 @@ export class LocalDeployment {
   }
 }
 
+/** By this variable a libvirtd that was started here is known again. */
+export const libvirtdLog = (dataDirectory: string): string => `LIBVIRT_LOG_OUTPUTS=2:file:${join(dataDirectory, "logs/libvirtd.log")}`;
+
 /** Where an init system runs libvirtd it is left to it; else it is started here and left running for the guests' sake. */
-async function ensureLibvirtd(dataDirectory: string, progress: (text: string) => void): Promise<void> {
+export async function ensureLibvirtd(dataDirectory: string, progress: (text: string) => void): Promise<void> {
   if (await answers(socket)) return;
   if (existsSync("/run/systemd/system")) {
     progress("starting libvirtd by systemd");
@@ -99,13 +103,8 @@ async function ensureLibvirtd(dataDirectory: string, progress: (text: string) =>
     spawnSync("useradd", ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "libvirt-qemu"]);
   for (const folder of ["/run/libvirt", "/run/lock", "/var/log/libvirt/qemu", "/var/lib/libvirt/qemu", "/var/cache/libvirt"])
     await mkdir(folder, { recursive: true });
-  const log = join(dataDirectory, "logs");
-  await mkdir(log, { recursive: true });
-  spawn("libvirtd", ["--daemon"], {
-    stdio: "ignore",
-    detached: true,
-    env: { ...process.env, LIBVIRT_LOG_OUTPUTS: `2:file:${join(log, "libvirtd.log")}` },
-  }).unref();
+  await mkdir(join(dataDirectory, "logs"), { recursive: true });
+  spawn("env", [libvirtdLog(dataDirectory), "libvirtd", "--daemon"], { stdio: "ignore", detached: true }).unref();
   await until("libvirtd", 20_000, async () => (await answers(socket)) || undefined);
 }
 
