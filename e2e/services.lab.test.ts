@@ -1,9 +1,11 @@
 /** Server and agent as services of a real systemd, installed from the server's archive alone: their sandboxes hold and let them work. */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
+import { cgroupHierarchies } from "@sheaf/lab";
 import { makeArchive, ownPlatform, planArchive } from "../apps/server/archives/archive.ts";
 import { until } from "../apps/server/deployment/processes.ts";
 import { bootSystemd, type SystemdMachine } from "./systemd-machine.ts";
@@ -104,4 +106,14 @@ test("uninstalled, nothing of the programs is left; purged, nothing of the data"
     "/opt/sheaf /opt/sheaf-server /etc/sheaf /etc/sheaf-server /var/lib/sheaf /var/lib/sheaf-server /etc/systemd/system/sheaf-* /usr/local/bin/sheaf";
   assert.equal((await machine.run(`ls -d ${places} 2>/dev/null`)).out, "");
   assert.equal(await machine.must("ls -A /etc/pki/qemu"), "");
+});
+
+test("its control groups lie below one of its own, and go with it", { timeout: 60_000 }, async () => {
+  const groups = (await cgroupHierarchies()).map((hierarchy) => join(hierarchy, basename(folder)));
+  assert.ok(groups.some((group) => existsSync(join(group, "init.scope"))));
+  await machine.stop();
+  assert.deepEqual(
+    groups.filter((group) => existsSync(group)),
+    [],
+  );
 });

@@ -16,7 +16,11 @@ mount -t tmpfs tmp tmp
 mount --bind "$shared" media
 mount -t tmpfs -o mode=755 cgroups sys/fs/cgroup
 # With version 1 systemd keeps its units apart by a hierarchy without controllers; where there is version 2 alone it takes that.
-if mkdir sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd systemd sys/fs/cgroup/systemd 2>/dev/null; then :; else
+# Looked up, not tried: where it is not there, the mount would make it for the whole machine.
+if grep -q ':name=systemd:' /proc/self/cgroup; then
+  mkdir sys/fs/cgroup/systemd
+  mount -t cgroup -o none,name=systemd systemd sys/fs/cgroup/systemd
+else
   umount sys/fs/cgroup
   mount -t cgroup2 cgroups sys/fs/cgroup
 fi

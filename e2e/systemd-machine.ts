@@ -1,8 +1,12 @@
-/** A machine with a real systemd as its pid 1, in namespaces: for what only an init system shows. It writes to memory alone. */
+/**
+ * A machine with a real systemd as its pid 1, in namespaces: for what only an init system shows. It writes to memory alone, and its control
+ * groups lie below one of its own.
+ */
 import { spawn } from "node:child_process";
 import { openSync, closeSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { cgroupHierarchies, CgroupTree, enterInLedger } from "@sheaf/lab";
 import { ended, until } from "../apps/server/deployment/processes.ts";
 
 export interface Said {
@@ -18,15 +22,19 @@ export interface SystemdMachine {
   stop(): Promise<void>;
 }
 
-/** @param folder of its own; what lies in its `shared` is seen as /media */
+/** @param folder of its own, by whose name it goes on this machine; what lies in its `shared` is seen as /media */
 export async function bootSystemd(folder: string): Promise<SystemdMachine> {
+  enterInLedger(basename(folder), folder);
   await mkdir(join(folder, "machine"));
   await mkdir(join(folder, "shared"), { recursive: true });
   const logFile = join(folder, "boot.log");
   const log = openSync(logFile, "w");
   const namespaces = ["--fork", "--kill-child=KILL", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--net"];
   const boot = ["sh", join(import.meta.dirname, "systemd-boot.sh"), join(folder, "machine"), join(folder, "shared")];
-  const child = spawn("unshare", [...namespaces, ...boot], { stdio: ["ignore", log, log] });
+  const groups = new CgroupTree(await cgroupHierarchies(), basename(folder));
+  await groups.ensure();
+  // Before `--cgroup`: what systemd takes for the root of its groups is then this one.
+  const child = spawn("sh", ["-e", ...groups.enterArguments(["unshare", ...namespaces, ...boot])], { stdio: ["ignore", log, log] });
   closeSync(log);
   const children = async (): Promise<string> => (await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").catch(() => "")).trim();
   const run = (script: string): Promise<Said> =>
@@ -49,6 +57,7 @@ export async function bootSystemd(folder: string): Promise<SystemdMachine> {
   const stop = async (): Promise<void> => {
     child.kill("SIGKILL");
     await ended(child);
+    await groups.remove();
   };
   try {
     await until("systemd", 60_000, async () => {

@@ -112,7 +112,9 @@ function files(wanted) {
 /** A lab that a test made must be gone: processes, namespaces, links, control groups, files. */
 function leftovers() {
   const lines = existsSync(ledger) ? [...new Set(readFileSync(ledger, "utf8").split("\n").filter(Boolean))] : [];
-  const places = ["/run/netns", "/sys/class/net", ...entries("/sys/fs/cgroup").map((name) => `/sys/fs/cgroup/${name}`)];
+  // Groups lie in the hierarchies of version 1, or at once in version 2's.
+  const groups = "/sys/fs/cgroup";
+  const places = ["/run/netns", "/sys/class/net", groups, ...entries(groups).map((name) => `${groups}/${name}`)];
   const left = lines.flatMap((line) => {
     const [id, directory] = [line.slice(0, line.indexOf(" ")), line.slice(line.indexOf(" ") + 1)];
     const named = (name) => name === id || name === `${id}br0` || name.startsWith(`${id}-`);

@@ -4,18 +4,18 @@
  * `cgroups: "off"`) libvirt is told to do without, and freezing stops the processes one by one. Called by lab.ts and lab-host.ts.
  */
 import { existsSync } from "node:fs";
-import { mkdir, readFile, readdir, rmdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { CGROUP_ROOT, CgroupTree } from "./cgroup-tree.ts";
 import { LabError } from "./lab-error.ts";
 import { waitFor } from "./wait.ts";
 
-const ROOT = "/sys/fs/cgroup";
 const WANTED = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio"];
 
 /** The version 1 hierarchies that this machine has; empty on a pure version 2 machine. */
 export function controllers(): string[] {
-  if (!existsSync(join(ROOT, "cpu/cgroup.procs"))) return [];
-  return WANTED.filter((name) => existsSync(join(ROOT, name, "cgroup.procs")));
+  if (!existsSync(join(CGROUP_ROOT, "cpu/cgroup.procs"))) return [];
+  return WANTED.filter((name) => existsSync(join(CGROUP_ROOT, name, "cgroup.procs")));
 }
 
 export class HostCgroups {
@@ -29,36 +29,28 @@ export class HostCgroups {
   }
 
   #directory(controller: string): string {
-    return join(ROOT, controller, this.#path);
+    return join(CGROUP_ROOT, controller, this.#path);
   }
 
-  /** The files into which a process writes its number to join the host. */
-  joinFiles(): string[] {
-    return this.controllers.map((name) => join(this.#directory(name), "cgroup.procs"));
+  /** Words for `sh` that run a command as one of the host's. */
+  enterArguments(argv: readonly string[]): string[] {
+    return this.#tree(this.controllers).enterArguments(argv);
   }
 
-  async ensure(): Promise<void> {
-    for (const controller of this.controllers) {
-      const directory = this.#directory(controller);
-      for (const each of [dirname(directory), directory]) {
-        await mkdir(each, { recursive: true });
-        if (controller !== "cpuset") continue;
-        // A new cpuset is empty and takes no process until both files are filled.
-        for (const file of ["cpuset.cpus", "cpuset.mems"]) {
-          if ((await readFile(join(each, file), "utf8")).trim() !== "") continue;
-          await writeFile(join(each, file), await readFile(join(dirname(each), file)));
-        }
-      }
-    }
+  ensure(): Promise<void> {
+    return this.#tree(this.controllers).ensure();
   }
 
-  /** Removes the groups with all below them. Processes must be gone; the kernel needs a moment to notice, so this waits. */
-  async remove(): Promise<void> {
-    // All hierarchies of the machine, not only the enabled ones: an earlier run may have used them.
-    for (const controller of controllers()) {
-      const directory = this.#directory(controller);
-      await waitFor(() => removeTree(directory), { timeoutMs: 10_000, what: `removal of the control group ${directory}` });
-    }
+  /** Processes must be gone. In all hierarchies of the machine, not only the enabled ones: an earlier run may have used them. */
+  remove(): Promise<void> {
+    return this.#tree(controllers()).remove();
+  }
+
+  #tree(names: readonly string[]): CgroupTree {
+    return new CgroupTree(
+      names.map((name) => join(CGROUP_ROOT, name)),
+      this.#path,
+    );
   }
 
   get #freezer(): string | undefined {
@@ -95,15 +87,4 @@ export class HostCgroups {
       await writeFile(file, `${device} ${bytesPerSecond ?? 0}`);
     }
   }
-}
-
-/** True when the tree is gone. A group is removed like a directory, though it looks full of files. */
-async function removeTree(directory: string): Promise<boolean> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch(() => null);
-  if (entries === null) return true;
-  for (const entry of entries) if (entry.isDirectory()) await removeTree(join(directory, entry.name));
-  return rmdir(directory).then(
-    () => true,
-    () => false,
-  );
 }

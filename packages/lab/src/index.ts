@@ -1,5 +1,7 @@
-export { createLab, LEDGER_VARIABLE } from "./lab.ts";
+export { createLab } from "./lab.ts";
 export type { Lab, LabHostSummary, LabOptions } from "./lab.ts";
+export { enterInLedger, LEDGER_VARIABLE } from "./ledger.ts";
+export { cgroupHierarchies, CgroupTree } from "./cgroup-tree.ts";
 export { assertVisible, LabHost } from "./lab-host.ts";
 export type { LabHostState } from "./lab-host.ts";
 export type { CommandOptions, CommandResult } from "./command.ts";

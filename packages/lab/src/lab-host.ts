@@ -36,8 +36,6 @@ export interface LabHostContext {
 /** How long a starting host may take until libvirtd answers; 0.4 s on an idle machine, far more on a busy one. */
 const START_TIMEOUT_MS = 60_000;
 const BOOT_SCRIPT = join(import.meta.dirname, "host-boot.sh");
-/** Joins control groups before anything else runs: number of files, the files, the command. */
-const ENTER = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ >"$1"; shift; n=$((n-1)); done; exec "$@"';
 
 export class LabHost {
   readonly name: string;
@@ -131,15 +129,10 @@ export class LabHost {
     try {
       const env = { PATH: SYSTEM_PATH, HOME: "/root", LANG: "C.UTF-8" };
       // Untied from the caller: the host outlives it.
-      spawn("sh", this.#enterArguments(argv), { detached: true, stdio: ["ignore", log, log], env, cwd: "/" }).unref();
+      spawn("sh", this.#cgroups.enterArguments(argv), { detached: true, stdio: ["ignore", log, log], env, cwd: "/" }).unref();
     } finally {
       closeSync(log);
     }
-  }
-
-  #enterArguments(argv: readonly string[]): string[] {
-    const files = this.#cgroups.joinFiles();
-    return ["-c", ENTER, "lab-enter", String(files.length), ...files, ...argv];
   }
 
   #bootLog(): string {
@@ -178,7 +171,11 @@ export class LabHost {
     const inner = ["env", `--chdir=${cwd}`, "setpriv", "--pdeathsig", "KILL", ...argv];
     const env = { ...(options.env ?? process.env) };
     env["PATH"] = `${env["PATH"] ?? ""}:${SYSTEM_PATH}`.replace(/^:/, "");
-    const child = spawn("sh", this.#enterArguments(["nsenter", "--target", String(init), "--all", "--", ...inner]), { ...options, cwd: "/", env });
+    const child = spawn("sh", this.#cgroups.enterArguments(["nsenter", "--target", String(init), "--all", "--", ...inner]), {
+      ...options,
+      cwd: "/",
+      env,
+    });
     const direct = child.kill.bind(child);
     child.kill = (name = "SIGTERM") => {
       const { pid } = child;

@@ -2,7 +2,7 @@
  * Real hosts on one machine: several independent libvirt hosts, made of namespaces. Used alike by `npm start -- --lab N`, by tests
  * (`*.lab.test.ts`) and by benchmarks. Root on Linux. See lab/README.md for what a host can and cannot do.
  */
-import { appendFileSync, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm, rmdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { silentLogger } from "@sheaf/base";
@@ -14,6 +14,7 @@ import { LabError } from "./lab-error.ts";
 import { assertVisible, LabHost } from "./lab-host.ts";
 import type { LabHostState } from "./lab-host.ts";
 import { isAddress, LabNetwork, parseGateway } from "./lab-network.ts";
+import { enterInLedger } from "./ledger.ts";
 
 export interface LabOptions {
   /** Absolute path under which everything lies. Not under /mnt or /run; short (up to 60 bytes) when socketPath is to be connected to. */
@@ -57,9 +58,6 @@ export interface Lab {
   purge(): Promise<void>;
 }
 
-/** Environment variable with a file to which each lab appends its id and root: `npm test` looks there for what could be left behind. */
-export const LEDGER_VARIABLE = "SHEAF_LAB_LEDGER";
-
 /** Describes a lab; starts nothing. Throws LabError for options that cannot work. */
 export function createLab(options: LabOptions): Lab {
   const { id, root } = options;
@@ -71,8 +69,7 @@ export function createLab(options: LabOptions): Lab {
   if (options.listenTls === true && options.certificates !== true) throw new LabError("listenTls needs certificates: true");
   const network = new LabNetwork(id, parseGateway(options.gateway));
   const log = (options.log ?? silentLogger).child({ lab: id });
-  const ledger = process.env[LEDGER_VARIABLE];
-  if (ledger !== undefined && ledger !== "") appendFileSync(ledger, `${id} ${root}\n`);
+  enterInLedger(id, root);
 
   const locked = async <T>(work: () => Promise<T>): Promise<T> => {
     await mkdir(root, { recursive: true });
