@@ -18,6 +18,8 @@ export interface ServerOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Another program than the server's own: one that puts the same parts together and speaks with its starter. */
   readonly program?: ServerProgram;
+  /** Default: a minute. */
+  readonly answerWithinMs?: number;
 }
 
 export interface ServerProgram {
@@ -46,7 +48,7 @@ export interface ServerProcess extends ServerFacts {
 
 const program = join(import.meta.dirname, "../main.ts");
 
-/** @throws Error with the end of its log where it does not answer within a minute */
+/** @throws Error where it does not answer in time, or ends before; then it is gone */
 export async function startServerProcess(options: ServerOptions): Promise<ServerProcess> {
   const { dataDirectory } = options;
   await mkdir(join(dataDirectory, "logs"), { recursive: true, mode: 0o700 });
@@ -74,7 +76,11 @@ export async function startServerProcess(options: ServerOptions): Promise<Server
   closeSync(log);
   child.on("message", (message) => other?.said(message, (answer) => child.connected && child.send(answer, () => {})));
   const gone = ended(child);
-  const facts = await until("the server's answer", 60_000, async () => {
+  const kill = async (): Promise<void> => {
+    child.kill("SIGKILL");
+    await gone;
+  };
+  const answer = until("the server's answer", options.answerWithinMs ?? 60_000, async () => {
     if (child.exitCode !== null || child.signalCode !== null)
       throw new Error(`The server ended while it started:\n${(await readFile(logFile, "utf8")).slice(-3000)}`);
     const text = await readFile(factsFile, "utf8").catch(() => "");
@@ -82,6 +88,14 @@ export async function startServerProcess(options: ServerOptions): Promise<Server
     const found = JSON.parse(text) as ServerFacts; // written by main.ts at once, by renaming
     return found.pid === child.pid ? found : undefined;
   });
+  let facts: ServerFacts;
+  try {
+    facts = await answer;
+  } catch (error) {
+    // Nobody else knows of it: it would hold its ports and its store.
+    await kill();
+    throw error;
+  }
   return {
     ...facts,
     child,
@@ -90,9 +104,6 @@ export async function startServerProcess(options: ServerOptions): Promise<Server
       child.kill("SIGTERM");
       await gone;
     },
-    async kill() {
-      child.kill("SIGKILL");
-      await gone;
-    },
+    kill,
   };
 }
