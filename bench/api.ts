@@ -9,10 +9,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { localClient, type LocalClient } from "../apps/server/deployment/local-client.ts";
 import { until } from "../apps/server/deployment/processes.ts";
-import { startServerProcess } from "../apps/server/deployment/server-process.ts";
+import { startServerProcess, type ServerProcess } from "../apps/server/deployment/server-process.ts";
 import { AcceptingAgent, joinAcceptingAgents } from "./accepting-agent.ts";
 import { atLeast, atMost, publish, type Target } from "./outcome.ts";
 import { quantile, spread } from "./statistics.ts";
+import { takeDown } from "./take-down.ts";
 import { watch, type Watcher } from "./watcher.ts";
 
 const seconds = Number(process.argv[2] ?? 10);
@@ -23,9 +24,16 @@ const options = { dataDirectory: folder, port: 18_443, agentPort: 18_444, names:
 const targets: Target[] = [];
 const details: Record<string, unknown> = { seconds, clients };
 
-let server = await startServerProcess(options);
+let starting: Promise<ServerProcess> | undefined;
 const agents: AcceptingAgent[] = [];
+const end = takeDown(async () => {
+  for (const agent of agents) agent.stop();
+  await (await starting?.catch(() => undefined))?.stop();
+  await rm(folder, { recursive: true, force: true });
+});
 try {
+  starting = startServerProcess(options);
+  const server = await starting;
   const client = await localClient(folder, server);
   const { record: pool } = await client.pool.create({ body: { name: "default", spec: { type: "local", path: "/var/lib/sheaf/pool" } } });
   for (const identity of await joinAcceptingAgents(client, { count: 50, prefix: "bench", authority: client.authority })) {
@@ -75,8 +83,8 @@ try {
   await server.kill();
   await storm;
   client.close();
-  server = await startServerProcess(options);
-  const again = await localClient(folder, server);
+  starting = startServerProcess(options);
+  const again = await localClient(folder, await starting);
   const found = new Set<string>();
   let cursor: string | undefined;
   do {
@@ -92,9 +100,7 @@ try {
   );
   Object.assign(details, { acknowledged: acknowledged.length, acknowledgedInStorm: acknowledged.length - before });
 } finally {
-  for (const agent of agents) agent.stop();
-  await server.stop();
-  await rm(folder, { recursive: true, force: true });
+  await end();
 }
 publish(targets, details);
 

@@ -15,6 +15,7 @@ import { until } from "../apps/server/deployment/processes.ts";
 import { atMost, publish, type Target } from "./outcome.ts";
 import { type Move, moveRaw, RawHost } from "./raw-libvirt.ts";
 import { median, medianRatio, type Pair, spread, upperBound } from "./statistics.ts";
+import { takeDown } from "./take-down.ts";
 import { watch } from "./watcher.ts";
 
 const { values } = parseArgs({
@@ -41,8 +42,18 @@ const deployment = LabDeployment.describe({
 const raw: RawHost[] = [];
 const targets: Target[] = [];
 const details: Record<string, unknown> = {};
+let starting: Promise<void> | undefined;
+const end = takeDown(async () => {
+  // What is just being started could not be stopped yet.
+  await starting?.catch(() => {});
+  for (const host of raw) await host.close();
+  if (values.keep) return say(`kept: ${folder}`);
+  await deployment.purge();
+  await rm(folder, { recursive: true, force: true });
+});
 try {
-  await deployment.start();
+  starting = deployment.start();
+  await starting;
   // A host of two CPUs is to take twenty machines and more.
   for (const name of deployment.hosts.keys()) await deployment.client.host.change({ params: { id: name }, body: { spec: { cpuOvercommit: 64 } } });
   await importMiniImage(deployment.client, GUEST_IMAGE_CACHE);
@@ -54,12 +65,7 @@ try {
   await migrations(sheaf);
   sheaf.close();
 } finally {
-  for (const host of raw) await host.close();
-  if (values.keep) say(`kept: ${folder}`);
-  else {
-    await deployment.purge();
-    await rm(folder, { recursive: true, force: true });
-  }
+  await end();
 }
 publish(targets, details);
 

@@ -32,10 +32,15 @@ const machine = {
   node: process.version,
 };
 
+// A benchmark that is interrupted takes down what it has started: that is waited for.
+const stop = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop.abort());
+
 const results: Result[] = [];
 for (const benchmark of positionals.length > 0 ? positionals : benchmarks) {
   process.stdout.write(`running ${benchmark} …\n`);
   results.push(await run(benchmark));
+  if (stop.signal.aborted) process.exit(130);
 }
 const met = allMet(results);
 await mkdir(dirname(file), { recursive: true });
@@ -55,6 +60,7 @@ function run(benchmark: string): Promise<Result> {
       stdio: ["ignore", "pipe", "inherit"],
       timeout: timeLimitMs,
     });
+    stop.signal.addEventListener("abort", () => child.kill(), { once: true });
     let text = "";
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
     child.on("error", (error) => done({ ...facts(), problem: error.message }));

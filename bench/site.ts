@@ -13,10 +13,11 @@ import { uuidv7 } from "@sheaf/base";
 import { nameKey, numberKey, partKey, VmSpec, VolumeSpec, HostSpec, PoolSpec, type Kind } from "@sheaf/model";
 import { openSqliteStore, type Operation, type Store } from "@sheaf/store";
 import { localClient } from "../apps/server/deployment/local-client.ts";
-import { startServerProcess } from "../apps/server/deployment/server-process.ts";
+import { startServerProcess, type ServerProcess } from "../apps/server/deployment/server-process.ts";
 import { hostFacts } from "./accepting-agent.ts";
 import { atMost, publish } from "./outcome.ts";
 import { quantile, spread } from "./statistics.ts";
+import { takeDown } from "./take-down.ts";
 
 const hostCount = 5000;
 const vmCount = 100_000;
@@ -28,18 +29,25 @@ const options = { dataDirectory: folder, port: 18_543, agentPort: 18_544, names:
 const clock = new SystemClock();
 const newId = (): string => uuidv7(clock.now(), systemRandom);
 
+let starting: Promise<ServerProcess> | undefined;
+const end = takeDown(async () => {
+  await (await starting?.catch(() => undefined))?.stop();
+  if (values.data === undefined) await rm(folder, { recursive: true, force: true });
+});
 try {
   if (!existsSync(join(folder, "store.sqlite"))) {
     // The first start makes what every site has: project, cluster, roles, administrator, keys.
-    await (await startServerProcess(options)).stop();
+    starting = startServerProcess(options);
+    await (await starting).stop();
     const store = await openSqliteStore({ path: join(folder, "store.sqlite"), clock, random: systemRandom });
     await fill(store);
     await store.close();
   }
 
-  const starting = performance.now();
-  const server = await startServerProcess(options);
-  const readyMs = performance.now() - starting;
+  const from = performance.now();
+  starting = startServerProcess(options);
+  const server = await starting;
+  const readyMs = performance.now() - from;
   const client = await localClient(folder, server);
   const readyRss = await memory(server.pid);
   try {
@@ -64,10 +72,9 @@ try {
     );
   } finally {
     client.close();
-    await server.stop();
   }
 } finally {
-  if (values.data === undefined) await rm(folder, { recursive: true, force: true });
+  await end();
 }
 
 interface ListQuery {
