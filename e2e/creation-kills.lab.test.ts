@@ -23,6 +23,7 @@ test("kill -9 of the server amid 200 creations loses none that was acknowledged 
     machines: { runs: 6, stopped: 14, "too-large": 180 },
     random: seededRandom(seed),
     log: (text) => context.diagnostic(text),
+    stop: context.signal,
   });
 });
 
@@ -38,6 +39,7 @@ for (const [index, victim] of (["agent", "libvirtd", "host"] as const).entries()
         machines: { runs: 6, stopped: 14, "too-large": 180 },
         random: seededRandom(seed + index + 1),
         log: (text) => context.diagnostic(text),
+        stop: context.signal,
       });
     },
   );

@@ -16,5 +16,5 @@ after(() => site?.close(), { timeout: 60_000 });
 test("guests of a host that is cut off run on and restart by their policy; all converges on its return", { timeout: 300_000 }, (context) => {
   const seed = Number(process.env["SHEAF_TEST_SEED"] ?? Date.now() % 2 ** 32);
   context.diagnostic(`seed ${seed}`);
-  return playCutOff(site, { cutMs: 20_000, random: seededRandom(seed), log: (text) => context.diagnostic(text) });
+  return playCutOff(site, { cutMs: 20_000, random: seededRandom(seed), log: (text) => context.diagnostic(text), stop: context.signal });
 });

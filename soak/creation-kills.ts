@@ -10,6 +10,7 @@ import { SheafError } from "@sheaf/model";
 import { until } from "../apps/server/deployment/processes.ts";
 import { copies, neverTwice } from "../e2e/copies.ts";
 import { openSite, type Site } from "../e2e/site.ts";
+import { allAtOnce } from "./all-at-once.ts";
 import type { OpenStory, Round, Story } from "./story.ts";
 
 export const creationVictims = ["server", "agent", "libvirtd", "host"] as const;
@@ -42,7 +43,7 @@ class Acknowledgements extends Map<string, string> {
 const kinds = ["runs", "stopped", "too-large"] as const;
 type MachineKind = (typeof kinds)[number];
 
-export interface CreationRound extends Pick<Round, "random" | "log"> {
+export interface CreationRound extends Pick<Round, "random" | "log" | "stop"> {
   readonly victim: CreationVictim;
   readonly kills: number;
   readonly machines: Readonly<Record<MachineKind, number>>;
@@ -63,7 +64,7 @@ export const creationKills: Story = {
     const site = await openSite({ hosts: 3, port: 17_663 });
     return {
       logDirectory: `${site.folder}/d/logs`,
-      round: ({ seed, random, log }) => {
+      round: ({ seed, random, log, stop }) => {
         const victim = creationVictims[seed % creationVictims.length] ?? "server";
         return playCreationRound(site, {
           victim,
@@ -71,6 +72,7 @@ export const creationKills: Story = {
           machines: { runs: 8, stopped: 12, "too-large": 180 },
           random,
           log,
+          stop,
         });
       },
       close: () => site.close(),
@@ -79,7 +81,7 @@ export const creationKills: Story = {
 };
 
 export async function playCreationRound(site: Site, round: CreationRound): Promise<void> {
-  const { random, log, victim } = round;
+  const { random, log, victim, stop } = round;
   const { deployment } = site;
   const wanted = shuffled(
     random,
@@ -94,12 +96,9 @@ export async function playCreationRound(site: Site, round: CreationRound): Promi
   log(`${wanted.length} machines, victim ${victim}, ${round.kills} kills`);
   await neverTwice(deployment, async () => {
     const acknowledged = new Acknowledgements();
-    const killing = kill(site, round, acknowledged, wanted.length);
-    // A failure is told when it is waited for.
-    killing.catch(() => {});
-    const creations = await Promise.allSettled(wanted.map((one) => create(site, one, acknowledged)));
-    for (const result of creations) if (result.status === "rejected") throw result.reason;
-    await killing;
+    const killing = (signal: AbortSignal): Promise<void> => kill(site, { ...round, stop: signal }, acknowledged, wanted.length);
+    const creating = wanted.map((one) => (signal: AbortSignal) => create(site, one, acknowledged, signal));
+    await allAtOnce([killing, ...creating], stop);
     log(`all are acknowledged`);
     await deployment.ready();
     // The same keys again: the same machines, and no other.
@@ -109,7 +108,7 @@ export async function playCreationRound(site: Site, round: CreationRound): Promi
       ),
     );
     await present(site, wanted, acknowledged);
-    await settled(site, wanted, log);
+    await settled(site, wanted, { log, stop });
     await present(site, wanted, acknowledged);
     await removeAll(site);
   });
@@ -131,7 +130,7 @@ const ask = ({ deployment }: Site, { name, key, kind }: Wanted) =>
   });
 
 /** Until it is acknowledged, with one key; an answer that did not come is asked for again. */
-async function create(site: Site, wanted: Wanted, acknowledged: Acknowledgements): Promise<void> {
+async function create(site: Site, wanted: Wanted, acknowledged: Acknowledgements, stop: AbortSignal): Promise<void> {
   const end = performance.now() + 120_000;
   for (;;) {
     try {
@@ -143,28 +142,32 @@ async function create(site: Site, wanted: Wanted, acknowledged: Acknowledgements
       const refused = error instanceof SheafError && !["unavailable", "uncertain", "timed-out", "throttled", "unauthenticated"].includes(error.code);
       if (refused || performance.now() > end) throw new Error(`${wanted.name} was not acknowledged: ${String(error)}`, { cause: error });
       await pause(100);
+      stop.throwIfAborted();
     }
   }
 }
 
 /** Server: after a random number of acknowledgements. The others: at a random time while their hosts are at work on what was placed there. */
-async function kill(site: Site, { victim, kills, random, log }: CreationRound, acknowledged: Acknowledgements, total: number) {
+async function kill(site: Site, { victim, kills, random, log, stop }: CreationRound, acknowledged: Acknowledgements, total: number) {
   const { deployment } = site;
   for (let count = 0; count < kills; count += 1) {
+    stop.throwIfAborted();
     if (victim === "server") {
       // The last ones are left out: all would have been on their way by then.
       const share = Math.floor((total * 3) / 4 / kills);
       const after = count * share + randomInt(random, share);
-      await new Promise<void>((resolve) =>
+      await new Promise<void>((resolve, reject) => {
+        stop.addEventListener("abort", () => reject(stop.reason), { once: true });
         acknowledged.at(after, () => {
+          if (stop.aborted) return;
           log(`kill -9 of the server after ${acknowledged.size} acknowledgements`);
           resolve(deployment.server.kill());
-        }),
-      );
+        });
+      });
       await deployment.startServer();
       continue;
     }
-    await pause(randomInt(random, 5000));
+    await pause(randomInt(random, 5000), undefined, { signal: stop }).catch(() => stop.throwIfAborted());
     const name = `h${1 + randomInt(random, deployment.hosts.size)}`;
     const found = deployment.hosts.get(name);
     assert.ok(found);
@@ -192,7 +195,7 @@ async function present({ deployment }: Site, wanted: readonly Wanted[], acknowle
  * Until each is where its kind ends, and those that run have one QEMU, on the host that the store names. What the store says of a host that
  * has just lost its power is older than the loss for a moment: the processes are the truth.
  */
-async function settled({ deployment }: Site, wanted: readonly Wanted[], log: (text: string) => void): Promise<void> {
+async function settled({ deployment }: Site, wanted: readonly Wanted[], { log, stop }: Pick<Round, "log" | "stop">): Promise<void> {
   const kindOf = new Map(wanted.map(({ name, kind }) => [name, kind]));
   const started = performance.now();
   let open: string[] = [];
@@ -200,6 +203,7 @@ async function settled({ deployment }: Site, wanted: readonly Wanted[], log: (te
     `every machine's end state`,
     180_000,
     async () => {
+      stop.throwIfAborted();
       const { items } = await deployment.client.vm.list({ query: { limit: 1000 } });
       open = items.filter((vm) => !isSettled(kindOf.get(vm.name), vm)).map((vm) => `${vm.name} is ${vm.state}: ${JSON.stringify(vm.status)}`);
       if (open.length > 0) return undefined;

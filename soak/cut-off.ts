@@ -18,13 +18,17 @@ export const cutOff: Story = {
     const site = await openSite({ hosts: 2, port: 17_683 });
     return {
       logDirectory: `${site.folder}/d/logs`,
-      round: ({ random, log }) => playCutOff(site, { cutMs: 60_000 + randomInt(random, 180_000), random, log }),
+      round: ({ random, log, stop }) => playCutOff(site, { cutMs: 60_000 + randomInt(random, 180_000), random, log, stop }),
       close: () => site.close(),
     };
   },
 };
 
-export async function playCutOff(site: Site, { cutMs, random, log }: Pick<Round, "random" | "log"> & { readonly cutMs: number }): Promise<void> {
+export interface CutOffRound extends Pick<Round, "random" | "log" | "stop"> {
+  readonly cutMs: number;
+}
+
+export async function playCutOff(site: Site, { cutMs, random, log, stop }: CutOffRound): Promise<void> {
   const { deployment } = site;
   const { client } = deployment;
   const hostName = `h${1 + randomInt(random, deployment.hosts.size)}`;
@@ -69,7 +73,7 @@ export async function playCutOff(site: Site, { cutMs, random, log }: Pick<Round,
     await until("its machines as unreachable", 30_000, async () => ((await show("steady")).state === "unreachable" ? true : undefined));
 
     // What is asked for meanwhile is taken, and waits.
-    const stop = await client.vm.stop({ params: { id: "leaver" }, body: {} });
+    const stopping = await client.vm.stop({ params: { id: "leaver" }, body: {} });
     await create("newcomer");
     const reason = await until("why the new machine waits", 30_000, async () => (await show("newcomer")).status.placement?.pending?.reason);
     assert.match(reason, /unreachable|not ready/);
@@ -77,6 +81,7 @@ export async function playCutOff(site: Site, { cutMs, random, log }: Pick<Round,
       "the end of the time cut off",
       cutMs + 120_000,
       async () => {
+        stop.throwIfAborted();
         for (const [id, pid] of pids) assert.equal(await pidOf(id), pid, "guests of a host that is cut off run on");
         return performance.now() >= end ? true : undefined;
       },
@@ -84,7 +89,7 @@ export async function playCutOff(site: Site, { cutMs, random, log }: Pick<Round,
     );
     const inside = await host.exec(["busybox", "wget", "-q", "-O", "-", `http://${address}/status`]);
     assert.equal((JSON.parse(inside.stdout) as { bootId: string }).bootId, booted.bootId, "the guest answers its neighbours"); // the image's own page
-    const waits = taskProgress((await client.task.get({ params: { id: stop.task ?? "" } })).status as TaskStatus); // a task's record
+    const waits = taskProgress((await client.task.get({ params: { id: stopping.task ?? "" } })).status as TaskStatus); // a task's record
     assert.deepEqual([waits?.state, waits?.message], ["running", "waiting for its host"]);
     assert.equal((await show("newcomer")).placement, undefined);
 
@@ -115,7 +120,7 @@ export async function playCutOff(site: Site, { cutMs, random, log }: Pick<Round,
       throw new Error(`${String(error)} At last: ${last}`, { cause: error });
     });
     log(`converged ${Date.now() - healedAt} ms after the return`);
-    const done = taskProgress((await client.task.get({ params: { id: stop.task ?? "" } })).status as TaskStatus); // a task's record
+    const done = taskProgress((await client.task.get({ params: { id: stopping.task ?? "" } })).status as TaskStatus); // a task's record
     assert.equal(done?.state, "succeeded");
 
     // What happened meanwhile, as the host tells it.

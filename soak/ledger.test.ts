@@ -3,6 +3,7 @@ import { appendFile, mkdtemp, readFile, rm, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { seededRandom } from "@sheaf/base";
 import { appendToLedger, readLedger, totals } from "./ledger.ts";
 import { play } from "./play.ts";
@@ -96,4 +97,27 @@ test("a story whose site cannot be opened counts as failed", async () => {
   const story: Story = { name: "shut", summary: "", open: () => Promise.reject(new Error("no hosts")) };
   assert.equal(await play(story, { directory: folder, firstSeed: 1, rounds: 1, minutes: 1, say: () => {} }), false);
   assert.equal(totals(await readLedger(path))[0]?.failures[0]?.why, "no hosts");
+});
+
+test("a round that is stopped has ended before its site is taken down, and stands as broken off", { timeout: 10_000 }, async () => {
+  const stop = new AbortController();
+  const order: string[] = [];
+  const story: Story = {
+    name: "long",
+    summary: "",
+    open: async () => ({
+      round: async ({ stop: signal }) => {
+        stop.abort(new Error("Ctrl-C"));
+        // Such as a server that is being started again.
+        await pause(50);
+        order.push(`round ended, stopped: ${signal.aborted}`);
+        signal.throwIfAborted();
+      },
+      close: async () => void order.push("closed"),
+    }),
+  };
+  assert.equal(await play(story, { directory: folder, firstSeed: 1, rounds: 2, minutes: 1, say: () => {}, stop: stop.signal }), true);
+  assert.deepEqual(order, ["round ended, stopped: true", "closed"]);
+  const [total] = totals(await readLedger(path));
+  assert.deepEqual([total?.began, total?.brokenOff, total?.failed], [1, 1, 0]);
 });

@@ -57,9 +57,12 @@ export const migrationKills: Story = {
     const opened = await openMigrationSite();
     return {
       logDirectory: `${opened.site.folder}/d/logs`,
-      async round({ seed, random, log }: Round) {
+      async round({ seed, random, log, stop }: Round) {
         await createMovers(opened);
-        for (const point of rotatedKillPoints(seed)) await playKillPoint(opened, point, { random, log });
+        for (const point of rotatedKillPoints(seed)) {
+          stop.throwIfAborted();
+          await playKillPoint(opened, point, { random, log });
+        }
         await removeMovers(opened);
       },
       close: opened.close,

@@ -16,7 +16,7 @@ export interface PlayOptions {
   readonly minutes: number;
   readonly rounds?: number;
   readonly say: (text: string) => void;
-  /** Breaks off the round under way; its site is taken down. */
+  /** Breaks off the round under way; its site is taken down when it has ended. */
   readonly stop?: AbortSignal;
 }
 
@@ -24,13 +24,13 @@ export const ledgerIn = (directory: string): string => join(directory, "ledger.j
 
 /** @returns whether every round passed */
 export async function play(story: Story, options: PlayOptions): Promise<boolean> {
-  const { directory, firstSeed, minutes, rounds = Infinity, say, stop } = options;
+  const { directory, firstSeed, minutes, rounds = Infinity, say, stop = new AbortController().signal } = options;
   const end = performance.now() + minutes * 60_000;
   const commit = commitNow();
   let site: OpenStory | undefined;
   let failures = 0;
   for (let index = 0; index < rounds && (index === 0 || performance.now() < end); index += 1) {
-    if (stop?.aborted) break;
+    if (stop.aborted) break;
     const seed = (firstSeed + index) % 2 ** 32;
     const round = `${story.name}-${seed}-${randomUUID().slice(0, 8)}`;
     const lines: string[] = [];
@@ -47,11 +47,13 @@ export async function play(story: Story, options: PlayOptions): Promise<boolean>
     const over = () => ({ line: "ended", round, at: now(), durationMs: Math.round(performance.now() - started) }) as const;
     try {
       site ??= await story.open();
-      await Promise.race([site.round({ seed, random: seededRandom(seed), log }), aborted(stop)]);
+      stop.throwIfAborted();
+      // Not left alone when it is stopped: it would start again what is being taken down.
+      await site.round({ seed, random: seededRandom(seed), log, stop });
       await appendToLedger(ledgerIn(directory), { ...over(), outcome: "passed" });
       say(`${story.name} seed ${seed}: passed in ${Math.round((performance.now() - started) / 1000)} s`);
     } catch (error) {
-      if (stop?.aborted) break; // its beginning stands in the ledger
+      if (stop.aborted) break; // its beginning stands in the ledger
       failures += 1;
       const why = error instanceof Error ? error.message : String(error);
       const kept = join(directory, "failures", round);
@@ -67,13 +69,6 @@ export async function play(story: Story, options: PlayOptions): Promise<boolean>
   }
   await site?.close();
   return failures === 0;
-}
-
-function aborted(signal: AbortSignal | undefined): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    if (signal?.aborted) reject(signal.reason);
-    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
 }
 
 const now = (): string => new Date().toISOString();

@@ -7,6 +7,8 @@ export interface Round {
   readonly random: Random;
   /** Kept with the round when it fails. */
   readonly log: (text: string) => void;
+  /** Once it is aborted the round ends soon, with that reason; whatever it does goes on until then. */
+  readonly stop: AbortSignal;
 }
 
 export interface OpenStory {
