@@ -1,4 +1,4 @@
-/** `npm run soak`: plays stories for hours, in parts that can be broken off and taken up again. See docs/reference/soak.md. */
+/** `npm run soak`: plays stories, at most half an hour a run; what runs came to adds up in the ledger. See docs/reference/soak.md. */
 import { randomInt } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
