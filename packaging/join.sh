@@ -72,7 +72,7 @@ pinned_archive() {
   for pin in $2; do
     case $pin in "$1"=*) printf '%s\n' "${pin#*=}"; return ;; esac
   done
-  fail 4 "this line has no agent for $1: the server has no such archive." "Run  npm run package -- --platform $1  on the server, then  sheaf host add  again."
+  fail 4 "this line has no agent for $1: the server has no such archive." "Run  npm run package -- --platform $1  in a clone of the same version, copy the agent's archive and its .sha256 from dist/ into agents/ of the server's data folder, then run  sheaf host add  again."
 }
 
 digest_of() { sha256sum "$1" | sed 's/ .*//'; }

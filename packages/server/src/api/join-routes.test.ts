@@ -28,7 +28,7 @@ test("a platform of which there is no archive is told with the next step", async
   for (const platform of ["linux-arm64", "..%2f..%2fkeys"]) {
     const { status, text } = await get(`agent-archives/${platform}`);
     assert.equal(status, 404);
-    assert.match(text, /npm run package/);
+    assert.match(text, /npm run package.*in a clone .* agents\/ of the server's data folder/);
   }
 });
 

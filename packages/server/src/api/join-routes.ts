@@ -36,7 +36,7 @@ export function mountJoinRoutes(server: FastifyInstance, door: Door): void {
     const archive = await joinFiles.open(platform);
     if (archive === undefined)
       throw new SheafError("not-found", `This server has no agent for ${platform.slice(0, 40)}.`, {
-        next: "Run `npm run package` on the server, then `sheaf host add` again.",
+        next: "Run `npm run package` in a clone of the same version, copy the agent's archive and its .sha256 from dist/ into agents/ of the server's data folder, then run `sheaf host add` again.",
       });
     return reply.type("application/gzip").header("content-length", String(archive.sizeBytes)).send(archive.stream);
   });
