@@ -243,7 +243,7 @@ start_agent() {
     return
   fi
   say "this machine has no systemd: the agent is started by $programs/agent/packaging/agent/run.sh, which you must have run at every start of the machine"
-  "$programs/agent/packaging/agent/run.sh" restart || fail 1 'the agent does not start.' 'See /var/log/sheaf-agent.log, then run the same line again.'
+  "$programs/agent/packaging/agent/run.sh" restart || fail 1 'the agent does not start.' 'See /var/lib/sheaf/agent.log, then run the same line again.'
 }
 
 wait_for_agent() {
