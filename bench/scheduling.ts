@@ -1,5 +1,5 @@
 /**
- * How long one placement takes on a site of the size Sheaf is drawn for: 5,000 hosts, 100,000 machines (design.md), with disks,
+ * How long one placement takes on a site of the size Sheaf is drawn for: 5,000 hosts, 100,000 machines, with disks,
  * a network and a local pool. `node bench/scheduling.ts`; no target, no test asserts the figures.
  */
 import { type AnyRecord, HostSpec, NetworkSpec, PoolSpec, VmSpec, VolumeSpec } from "@sheaf/model";

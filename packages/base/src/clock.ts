@@ -1,6 +1,6 @@
 /**
  * Time as a port. Only adapters touch the real clock; everything else is handed one of these, so that a
- * simulated data centre can run years in minutes (design.md, decision 3).
+ * simulated data centre can run years in minutes.
  */
 export interface Clock {
   /** Wall clock, ms since the Unix epoch. May jump. */

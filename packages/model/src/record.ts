@@ -1,5 +1,5 @@
 /**
- * The envelope every record has, and how one document is cut into parts in the store (design.md, decision 1): each part
+ * The envelope every record has, and how one document is cut into parts in the store: each part
  * has one writer and its own revision, so a flood of status never makes an operator's change fail.
  */
 import { z } from "zod";

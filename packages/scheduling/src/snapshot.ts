@@ -1,7 +1,7 @@
 /**
  * The scheduler's picture of the site: what every host offers and what is promised on it. Kept up to date from the cache's
  * changes (each O(1), but a cluster's overcommit) and changed by `reserve` as each decision is made, because the cache lags
- * behind the controller's own writes (design.md, decision 11). Held by the placement controller; asked by place, rank, planBatch.
+ * behind the controller's own writes. Held by the placement controller; asked by place, rank, planBatch.
  * It reads no clock and writes no record.
  *
  * A machine is charged, whatever its power state (it may be started at any moment), to each host once that its placement, its

@@ -1,6 +1,6 @@
 /**
  * Makes a new data file from a backup, with a new incarnation: what was written after the backup is gone, so revisions, epochs and
- * watch tokens of the old life must not be taken for ones of the new (design.md, decision 4). Called by `sheaf backup restore`
+ * watch tokens of the old life must not be taken for ones of the new. Called by `sheaf backup restore`
  * with the server stopped.
  */
 import { copyFile, mkdir, open, rename, rm, stat } from "node:fs/promises";

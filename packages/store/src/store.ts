@@ -1,5 +1,5 @@
 /**
- * The store's contract: etcd's model with etcd's limits (design.md, decision 4). Keys have revisions, transactions compare and set
+ * The store's contract: etcd's model with etcd's limits, so that a site may move to etcd. Keys have revisions, transactions compare and set
  * several keys at once, lists can be pinned to a revision, watches resume from one, history is bounded.
  *
  * Called by the cache, the API and the controllers; implemented by `memory.ts` and `sqlite.ts`, both held to `testing/conformance.ts`.

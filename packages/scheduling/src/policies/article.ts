@@ -1,5 +1,5 @@
 /**
- * The weighted formula of the article that the project comes from, number for number (mission.md, D2). It prefers hosts whose
+ * The weighted formula of the article that the project comes from, number for number. It prefers hosts whose
  * use is near to what the machine asks for, and hosts that cost little power; it is kept for comparison, `spread` is better.
  */
 import { type HostFigures, type ScoringPolicy, share } from "../scoring-policy.ts";
