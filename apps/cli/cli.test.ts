@@ -76,6 +76,25 @@ test("vm create sends one creation a machine, each with a key of its own", async
   assert.deepEqual(body.labels, { tier: "web" });
 });
 
+test("availability shows site, projects and what was down; a share that is nearly whole is never rounded up to it", async () => {
+  const figures = { upMs: 0, downMs: 0, offMs: 0, unknownMs: 0, causes: {}, percent: 99.999_999, lowestPercent: 0 };
+  const machine = { ...figures, id: "1", name: "web", project: "p", state: "up", since: 1, outages: [] };
+  const down = { ...machine, name: "db", downMs: 61_000, causes: { crash: { count: 2, ms: 61_000 } } };
+  const { out, requests } = await run(["availability", "--month", "2026-11"], () => ({
+    month: "2026-11",
+    from: 1,
+    to: 2,
+    site: { machines: 2, ...figures },
+    projects: [{ id: "p", name: "shop", targetPercent: 99.99, met: true, machines: 2, ...figures }],
+    machines: [down, machine],
+  }));
+  assert.equal(requests[0]?.path, "/api/v1/availability?month=2026-11&limit=20");
+  assert.match(out, /^site +99\.9999 %/m);
+  assert.match(out, /^project shop +99\.9999 % +99\.99 % +yes/m);
+  assert.match(out, /^machine db .*1 min 1 s .*2 crash 1 min 1 s$/m);
+  assert.doesNotMatch(out, /machine web/);
+});
+
 test("apply creates what is missing, changes what differs, leaves alone what is the same, in the order things need each other", async () => {
   const yaml =
     "kind: vm\nname: new\nspec: {}\n---\nkind: network\nname: net\nspec: {bridge: br0}\n---\nkind: vm\nname: same\nspec: {power: stopped}\n---\nkind: vm\nname: other\nspec: {power: stopped}\n";

@@ -1,6 +1,7 @@
 /** All commands in one tree. The one place that knows which there are; `docs/reference/cli.md` is generated from it. */
 import { Command, Option } from "commander";
 import type { Cli } from "./cli.ts";
+import { availabilityCommand } from "./commands/availability.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { documentCommands } from "./commands/documents.ts";
 import { hostCommands } from "./commands/host.ts";
@@ -36,6 +37,7 @@ export function buildProgram(cliOf: (program: Command) => Cli, now: () => number
   identityCommands(program, cli);
   taskCommands(program, cli, now);
   documentCommands(program, cli);
+  availabilityCommand(program, cli);
   systemCommands(program, cli);
   completionCommand(program, cli);
   withExamples(program);

@@ -20,6 +20,7 @@ export const MachineMemory = z.looseObject({
   problem: z.string().optional(),
   stoppedBy: z.enum(["user", "guest", "crash", "host"]).optional(),
   startedAt: z.int().optional(),
+  lastEnd: z.looseObject({ at: z.int(), by: z.enum(["user", "guest", "crash", "host", "hang"]) }).optional(),
   /** It was started (or found running) and has not been seen stopped since: finding it stopped means that something happened. */
   expectRunning: z.boolean(),
   /** Boot of the host in which it was last seen running. */

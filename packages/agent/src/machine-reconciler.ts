@@ -281,7 +281,7 @@ export class MachineReconciler {
     if (!vm?.placement || vm.placement.host !== hostId) return;
     const active = memory.state === "running" || memory.state === "paused";
     const guest = this.#guests.get(vm.id);
-    const { reason, problem, stoppedBy, startedAt } = memory;
+    const { reason, problem, stoppedBy, startedAt, lastEnd } = memory;
     const observation: VmObservation = {
       state: memory.state,
       epoch: vm.placement.epoch,
@@ -297,6 +297,7 @@ export class MachineReconciler {
       ...(problem === undefined ? {} : { problem }),
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
       ...(startedAt === undefined || !memory.expectRunning ? {} : { startedAt }),
+      ...(lastEnd === undefined ? {} : { lastEnd }),
       ...(active && guest ? { guestAgent: guest } : {}),
       ...(running ? { vcpus: running.vcpus.current, memoryBytes: running.memory.currentBytes, accelerated: running.type === "kvm" } : {}),
     };

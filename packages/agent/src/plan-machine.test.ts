@@ -302,6 +302,13 @@ test("a guest's own end is told apart from a user's, a crash's and the host's", 
   assert.equal(by("shutdown", { runningBoot: "earlier" }), "host");
 });
 
+test("when and by whom a machine was ended is remembered beyond its next start", () => {
+  const crashed = planMachine(situation({ domain: domain("stopped", "crashed"), memory: ran() })).memory;
+  assert.deepEqual(crashed?.lastEnd, { at: now, by: "crash" });
+  const again = planMachine(situation({ now: now + 9000, domain: domain("running"), memory: crashed ?? undefined })).memory;
+  assert.deepEqual([again?.lastEnd, again?.stoppedBy, again?.startedAt], [{ at: now, by: "crash" }, undefined, now + 9000]);
+});
+
 test("restarts after crashes are counted, stop after the policy's tries, and a start by a person begins anew", () => {
   let memory = ran();
   let time = now;

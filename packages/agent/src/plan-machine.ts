@@ -235,7 +235,16 @@ function noticeStop(it: Situation, vm: Vm, memory: MachineMemory): MachineMemory
   const failures = stoppedBy === "crash" ? [...recent(memory.failures, now), now] : memory.failures;
   // The end of a machine is told apart from its earlier states even when nobody looked in between.
   const ended = entered(memory, stoppedBy === "crash" ? "crashed" : "stopped", now, endReason(stoppedBy, vm));
-  return { ...ended, expectRunning: false, stoppedBy, failures, stopAskedAt: undefined, stopPressedAt: undefined, pendingChanges: [] };
+  return {
+    ...ended,
+    expectRunning: false,
+    stoppedBy,
+    lastEnd: { at: now, by: stoppedBy },
+    failures,
+    stopAskedAt: undefined,
+    stopPressedAt: undefined,
+    pendingChanges: [],
+  };
 }
 
 function whoStopped(memory: MachineMemory, domain: Domain | null, bootId: string): NonNullable<MachineMemory["stoppedBy"]> {

@@ -1,15 +1,18 @@
 /** Clusters, pools, volumes, images, networks, tasks, projects, users, roles, tokens, sessions, audit and the system itself. */
 import {
   AuditEvent,
+  AvailabilitySum,
   ClusterSpec,
   ImageSpec,
   Name,
   NetworkSpec,
+  Outage,
   PoolSpec,
   ProjectSpec,
   Quota,
   Reference,
   RoleSpec,
+  serviceStates,
   TaskSpec,
   TokenSpec,
   UserSpec,
@@ -237,6 +240,15 @@ export const auditRoutes = {
   }),
 };
 
+const availabilityShape = {
+  upMs: z.int(),
+  downMs: z.int(),
+  offMs: z.int(),
+  unknownMs: z.int(),
+  causes: AvailabilitySum.shape.causes,
+  percent: z.number().nullable(),
+  lowestPercent: z.number().nullable(),
+};
 const Amount = z.object({ installed: z.int(), offered: z.int(), promisable: z.int(), allocated: z.int(), used: z.int(), free: z.int() });
 export const systemRoutes = {
   /** A1: the pool as one machine. `promisable` is offered × overcommit; `free` is promisable − allocated. CPU in vCPUs, the rest in bytes. */
@@ -259,6 +271,59 @@ export const systemRoutes = {
       gpus: z.int(),
       /** Of each cluster that is to survive the loss of hosts: memory that may still be promised; negative: so much is missing. */
       failOver: z.array(z.object({ cluster: z.string(), hosts: z.int(), toleratedHostFailures: z.int(), spareMemoryBytes: z.int() })),
+    }),
+    errors: ["not-found"],
+  }),
+  availability: route({
+    name: "system.availability",
+    method: "GET",
+    path: "/availability",
+    privilege: "vm.view",
+    summary: "How long machines served in a month, by machine, project and site, with each outage's cause",
+    params: Nothing,
+    query: z.strictObject({
+      project: Reference.optional(),
+      /** Of one machine, looked up in the project. */
+      vm: Reference.optional(),
+      /** UTC; absent: the present one. At most twelve months back. */
+      month: z
+        .string()
+        .regex(/^20[0-9]{2}-(0[1-9]|1[0-2])$/, "must be a month: 2026-11")
+        .optional(),
+      /** Machines that are listed, the least available first. */
+      limit: z.coerce.number().int().min(1).max(1000).default(100),
+    }),
+    body: Nothing,
+    output: z.object({
+      month: z.string(),
+      /** Begin of the month, and its end or now. */
+      from: z.int(),
+      to: z.int(),
+      /** For whom all projects are visible. */
+      site: z.object({ machines: z.int(), ...availabilityShape }).optional(),
+      projects: z.array(
+        z.object({
+          id: z.string(),
+          name: z.string(),
+          targetPercent: z.number(),
+          /** Null: nothing was measured. */
+          met: z.boolean().nullable(),
+          /** Those that were deleted meanwhile included. */
+          machines: z.int(),
+          ...availabilityShape,
+        }),
+      ),
+      machines: z.array(
+        z.object({
+          id: z.string(),
+          name: z.string(),
+          project: z.string(),
+          state: z.enum(serviceStates),
+          since: z.int(),
+          ...availabilityShape,
+          outages: z.array(Outage),
+        }),
+      ),
     }),
     errors: ["not-found"],
   }),

@@ -2,6 +2,7 @@
 import { kinds, type AnyRecord } from "@sheaf/model";
 import { SnapshotIndex } from "@sheaf/scheduling";
 import { adoptionController } from "./adoption-controller.ts";
+import { availabilityController } from "./availability-controller.ts";
 import { baselineController } from "./baseline-controller.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -53,6 +54,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     guestShutdownController(context),
     taskSweepController(context),
     adoptionController(context),
+    availabilityController(context, index),
   ];
   return { controllers, snapshot, close };
 }

@@ -23,6 +23,8 @@ export interface ControllerSettings {
   /** A host that does not answer is asked again about the domain to adopt this often, and for this long. */
   readonly adoptionRetryMs: number;
   readonly adoptionPatienceMs: number;
+  /** Changes of availability are gathered for so long and written together. */
+  readonly availabilityBatchMs: number;
 }
 
 export const defaultControllerSettings: ControllerSettings = {
@@ -39,4 +41,5 @@ export const defaultControllerSettings: ControllerSettings = {
   drainRetryMs: 30_000,
   adoptionRetryMs: 2000,
   adoptionPatienceMs: 60_000,
+  availabilityBatchMs: 1000,
 };

@@ -87,7 +87,7 @@ export class World {
     world.store = makeFaulty(await openMemoryStore({ clock, random }), { clock, random });
     world.cache = await RecordCache.open({ store: world.store, clock, logger: silentLogger });
     world.agents = new SimulatedAgents({ clock, store: world.store, cache: world.cache });
-    await world.put("project", world.ids.project, "default", { description: "", quota: {} });
+    await world.put("project", world.ids.project, "default", { description: "", quota: {}, availabilityTargetPercent: 99.99 });
     await world.put("cluster", world.ids.cluster, "default", ClusterSpec.parse({}));
     await world.put("pool", world.ids.local, "local", PoolSpec.parse({ type: "local", path: "/local" }));
     await world.put("pool", world.ids.shared, "shared", PoolSpec.parse({ type: "shared", path: "/shared" }));

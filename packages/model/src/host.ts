@@ -108,6 +108,8 @@ export const HostLiveness = z.looseObject({
   /** When `state` last changed. */
   since: Timestamp,
   reason: z.string(),
+  /** Unreachable: when it was heard last, where this server knows. */
+  heardAt: Timestamp.optional(),
 });
 export type HostLiveness = z.infer<typeof HostLiveness>;
 

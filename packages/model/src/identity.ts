@@ -11,7 +11,14 @@ export const Quota = z.strictObject({
   images: z.int().min(0).optional(),
 });
 export type Quota = z.infer<typeof Quota>;
-export const ProjectSpec = z.strictObject({ description: z.string().max(1000).default(""), quota: Quota.prefault({}) });
+/** Also for projects that were stored before there was a target. */
+export const defaultAvailabilityTargetPercent = 99.99;
+export const ProjectSpec = z.strictObject({
+  description: z.string().max(1000).default(""),
+  quota: Quota.prefault({}),
+  /** Share of the time its machines are to serve, in percent: what measured availability is held against. */
+  availabilityTargetPercent: z.number().min(0).max(100).default(defaultAvailabilityTargetPercent),
+});
 export type ProjectSpec = z.infer<typeof ProjectSpec>;
 
 /** `area.verb`. A route cannot exist without one. */

@@ -38,6 +38,11 @@ export const auditFilesPrefix = "af/";
 export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
 /** The life of the store (its incarnation) in which every host has been heard. */
 export const restoredSiteKey = "o/settled";
+/** Accounts of availability: one a machine, and one a project for its machines that are gone. */
+export const availabilityPrefix = "av/vm/";
+export const projectAvailabilityPrefix = (projectId: string): string => `${availabilityPrefix}${projectId}/`;
+export const availabilityKey = (projectId: string, vmId: string): string => `${projectAvailabilityPrefix(projectId)}${vmId}`;
+export const goneAvailabilityKey = (projectId: string): string => `av/gone/${projectId}`;
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;

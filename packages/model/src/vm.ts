@@ -215,6 +215,8 @@ export const VmObservation = z.looseObject({
   /** `startRequest` that was last acted on. */
   startRequestSeen: z.int(),
   startedAt: Timestamp.optional(),
+  /** When and by whom it was ended before it last started, or a hung guest went silent: for accounts of what happened unseen. */
+  lastEnd: z.looseObject({ at: Timestamp, by: z.enum(["user", "guest", "crash", "host", "hang"]) }).optional(),
   restarts: z.int(),
   /** Its latest states, oldest first: what happened while its host was cut off is told here. Times are the host's. */
   history: z.array(z.looseObject({ at: Timestamp, state: z.enum(vmAgentStates), reason: z.string().optional() })).optional(),

@@ -57,7 +57,9 @@ export function planLiveness(input: LivenessInput): LivenessPlan {
   );
 }
 
-function state({ previous, now }: LivenessInput, name: HostLiveness["state"], reason: string): { write?: HostLiveness } {
+function state(input: LivenessInput, name: HostLiveness["state"], reason: string): { write?: HostLiveness } {
+  const { previous, now, nowMonotonic, lastHeardAt } = input;
   if (previous?.state === name) return {};
-  return { write: { state: name, since: now, reason } };
+  const heard = name === "unreachable" && lastHeardAt !== null ? { heardAt: Math.round(now - (nowMonotonic - lastHeardAt)) } : {};
+  return { write: { state: name, since: now, reason, ...heard } };
 }

@@ -1,6 +1,7 @@
 /** Handlers of joining, tasks, projects' usage, the audit trail and the system itself. */
 import { routes } from "@sheaf/contract";
 import { kinds, partKey, SheafError, taskState, type RecordOf } from "@sheaf/model";
+import { availabilityReport } from "./availability-report.ts";
 import { listAudit } from "../audit/audit-reader.ts";
 import { joinLine } from "../identity/join-line.ts";
 import { inviteHost, joinHost } from "../identity/joining.ts";
@@ -51,6 +52,7 @@ export const siteHandlers: readonly (readonly [string, AnyHandler])[] = [
     const { capacity } = call.services;
     return json(capacity.figures({ cluster: capacity.cluster(call.query.cluster), zone: call.query.zone }));
   }),
+  on(system.availability, async (call) => json(await availabilityReport(call))),
   on(system.version, (call) => {
     const { settings, store, clock } = call.services.context;
     return json({ version: settings.version, api: apiVersion, incarnation: store.incarnation, now: clock.now() });
