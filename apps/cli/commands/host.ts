@@ -58,21 +58,49 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       });
     });
 
-  for (const [name, description] of [
-    ["cordon", "take no new machines"],
-    ["activate", "take machines again"],
-  ] as const) {
-    host
-      .command(`${name} <names...>`)
-      .description(description)
-      .action(async (names: string[]) => {
-        const client = await cli.client();
-        for (const id of names) {
-          await client.host[name]({ params: { id }, body: {} });
-          cli.terminal.note(`${id}: ${name === "cordon" ? "cordoned" : "open"}`);
-        }
+  host
+    .command("cordon <names...>")
+    .description("take no new machines")
+    .action(async (names: string[]) => {
+      const client = await cli.client();
+      for (const id of names) {
+        await client.host.cordon({ params: { id }, body: {} });
+        cli.terminal.note(`${id}: cordoned`);
+      }
+    });
+  host
+    .command("activate <names...>")
+    .description("take machines again; what left for maintenance comes back")
+    .option("--no-return", "leave machines where they are")
+    .option("--wait", "until they are back")
+    .action(async (names: string[], options: { return: boolean; wait?: boolean }) => {
+      const client = await cli.client();
+      const tasks: string[] = [];
+      for (const id of names) {
+        const { task } = await client.host.activate({ params: { id }, body: options.return ? {} : { noReturn: true } });
+        if (task !== undefined) tasks.push(task);
+        cli.terminal.note(`${id}: open${task === undefined || !options.return ? "" : `; its machines come back, task ${task}`}`);
+      }
+      if (options.wait) await waitForTasks(cli, tasks, "activated");
+      if (options.wait) for (const id of tasks) await tellEnd(cli, id);
+    });
+  host
+    .command("maintain <name>")
+    .description("empty a host for maintenance, so that its machines come back when it is activated")
+    .option("--check", "only say what would be")
+    .option("--force", "although machines cannot move, or the cluster would be too full")
+    .option("--parallel <count>", "migrations at once", countArgument)
+    .option("--wait", "until it is empty")
+    .action(async (id: string, options: { check?: boolean; force?: boolean; parallel?: number; wait?: boolean }) => {
+      const client = await cli.client();
+      if (options.check) return showCheck(cli, await client.host.maintenanceCheck({ params: { id } }));
+      const { task } = await client.host.maintain({
+        params: { id },
+        body: { force: options.force === true, ...(options.parallel === undefined ? {} : { maximumParallelMigrations: options.parallel }) },
       });
-  }
+      if (options.wait && task !== undefined) await waitForTasks(cli, [task], "emptied");
+      else cli.terminal.note(`${id} is being emptied${task === undefined ? "" : `, task ${task}`}`);
+    });
   host
     .command("drain <name>")
     .description("move every machine away and take no new ones")
@@ -126,4 +154,26 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       showOne(cli, (await (await cli.client()).cluster.create({ body: { name, spec: {} }, idempotencyKey: cli.newKey() })).record as Row),
     ); // a record is a row
   addDelete(cluster, cli, "cluster");
+}
+
+interface Check {
+  readonly machines: number;
+  readonly cannotMove: readonly { readonly name: string; readonly why: string }[];
+  readonly memoryPercent: number;
+  readonly cpuPercent: number;
+  readonly warnings: readonly string[];
+}
+function showCheck(cli: Cli, check: Check): void {
+  if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { ...check });
+  const { machines, cannotMove, memoryPercent, cpuPercent, warnings } = check;
+  cli.terminal.out(`${machines} machines would move; the other hosts would have promised ${memoryPercent} % of memory, ${cpuPercent} % of CPU.`);
+  for (const { name, why } of cannotMove) cli.terminal.out(`${name} cannot move: ${why}`);
+  cli.terminal.out(warnings.length === 0 ? "Nothing speaks against it." : `Against it: ${warnings.join("; ")}.`);
+}
+
+/** The last word of a task that has ended: what could not be done all the same. */
+async function tellEnd(cli: Cli, id: string): Promise<void> {
+  const task = await (await cli.client()).task.get({ params: { id } });
+  const message = text(task, "status.controller.message");
+  if (message !== undefined) cli.terminal.note(message);
 }

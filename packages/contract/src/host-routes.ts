@@ -41,7 +41,43 @@ export const hostRoutes = {
     "Move every machine away and take no new ones",
     z.strictObject({ maximumParallelMigrations: z.int().min(1).max(32).optional() }),
   ),
-  activate: verb("activate", "Take machines again", Nothing),
+  maintain: verb(
+    "maintain",
+    "Put into maintenance: as drain, and what moved away comes back when the host is activated",
+    z.strictObject({
+      maximumParallelMigrations: z.int().min(1).max(32).optional(),
+      /** Begin although machines cannot move, or the cluster would be too full. */
+      force: z.boolean().default(false),
+    }),
+  ),
+  maintenanceCheck: route({
+    name: "host.maintenanceCheck",
+    method: "GET",
+    path: "/hosts/:id/maintenance-check",
+    privilege: "host.maintain",
+    summary: "What maintenance of a host would come to, before it is begun",
+    kind: "host",
+    params: IdParams,
+    query: OneQuery,
+    body: Nothing,
+    output: z.object({
+      machines: z.int(),
+      cannotMove: z.array(z.object({ vm: z.string(), name: z.string(), why: z.string() })),
+      /** Promised of what the cluster's other hosts may promise, afterwards. */
+      memoryPercent: z.int(),
+      cpuPercent: z.int(),
+      warnings: z.array(z.string()),
+    }),
+    errors: ["not-found"],
+  }),
+  activate: verb(
+    "activate",
+    "Take machines again; what left for maintenance comes back",
+    z.strictObject({
+      /** They stay where they are. */
+      noReturn: z.boolean().optional(),
+    }),
+  ),
   fence: verb("fence", "Cut a lost host's power by its fencing methods, and start its highly available machines elsewhere", Nothing),
   confirmOff: verb("confirm-off", "Say that a lost host is off for certain, so that its highly available machines may start elsewhere", Nothing),
   /** The secret is shown once. `command` is the line to run on the new host. */

@@ -13,6 +13,8 @@ import { fencingController } from "./fencing-controller.ts";
 import { guestShutdownController } from "./guest-shutdown-controller.ts";
 import { Listening } from "./listening.ts";
 import { livenessController } from "./liveness-controller.ts";
+import { MachineMoves } from "./machine-moves.ts";
+import { maintenanceController } from "./maintenance-controller.ts";
 import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
 import { receiptsController } from "./receipts-controller.ts";
@@ -33,11 +35,13 @@ export function createControllers(context: ControllerContext): ControllerSet {
   const index = new SiteIndex(cache);
   const listening = new Listening(context.clock, context.logger);
   const snapshot = new SnapshotIndex();
+  const moves = new MachineMoves(context, index, snapshot);
   // From the cache, under its kind.
   for (const kind of kinds) for (const record of cache.all(kind)) snapshot.update({ type: "upsert", record: record as AnyRecord });
   const close = cache.subscribe((_revision, changes) => {
     for (const change of changes) {
       index.update(change);
+      moves.update(change);
       snapshot.update(change.record ? { type: "upsert", record: change.record as AnyRecord } : { type: "remove", kind: change.kind, id: change.id });
     }
   });
@@ -49,7 +53,8 @@ export function createControllers(context: ControllerContext): ControllerSet {
     fencingController(context, index, listening),
     failOverController(context, index, snapshot),
     migrationController(context, index, snapshot),
-    drainController(context, index, snapshot),
+    drainController(context, index, moves),
+    maintenanceController(context, index, moves),
     baselineController(context),
     guestShutdownController(context),
     taskSweepController(context),

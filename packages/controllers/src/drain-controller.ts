@@ -1,31 +1,27 @@
 /**
- * Empties hosts whose spec says `draining`, through migration tasks. Sole writer of the host's part `status/drain` and of the drain task's
- * `status/controller`; makes the tasks with verb migrate that move the machines. Asks planning/drain what to start.
+ * Empties hosts whose spec says `draining`, through migration tasks. Sole writer of the host's part `status/drain` and of
+ * `status/controller` of tasks with verb drain, and maintain of a host; makes the tasks with verb migrate that move the machines. Asks planning/drain what to start.
  */
-import { uuidv7 } from "@sheaf/base";
-import { partKey, vmRefusal, vmState, type HostDrain, type RecordOf, type TaskProgress } from "@sheaf/model";
-import { chooseMigrationTarget, planDrain, stoppedMoveRefusal, type DrainMachine, type DrainPlan, type TargetChoice } from "@sheaf/planning";
-import type { PlacementRequest, SnapshotIndex } from "@sheaf/scheduling";
+import { partKey, type HostDrain, type RecordOf, type TaskProgress } from "@sheaf/model";
+import { planDrain, type DrainMachine, type DrainPlan } from "@sheaf/planning";
+import type { PlacementRequest } from "@sheaf/scheduling";
 import type { Compare, Operation } from "@sheaf/store";
 import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
+import type { MachineMoves } from "./machine-moves.ts";
 import { put } from "./packed-commit.ts";
-import { volumesOf } from "./records.ts";
 import type { SiteIndex } from "./site-index.ts";
 
 type Host = RecordOf<"host">;
-type Vm = RecordOf<"vm">;
 type Task = RecordOf<"task">;
 
-export function drainController(context: ControllerContext, index: SiteIndex, snapshot: SnapshotIndex): Controller {
-  const { cache, clock, random, agents, settings } = context;
-  /** The newest move of a machine that failed: lost with this server, then it is merely tried sooner. */
-  const failures = new Map<string, { readonly host: string; readonly why: string; readonly at: number }>();
+export function drainController(context: ControllerContext, index: SiteIndex, moves: MachineMoves): Controller {
+  const { cache, clock, settings } = context;
   return {
     name: "drain",
     reads: ["host", "vm", "task", "volume", "pool"],
-    writes: ["host/status/drain", "task/spec (migrations of a drain)", "task/status/controller (drain)"],
+    writes: ["host/status/drain", "task/spec (migrations of a drain)", "task/status/controller (drain, maintain of a host)"],
     initialKeys: () => [...cache.all("host")].filter(concerns).map((host) => host.id),
     *keysFor({ kind, id, record, previous }) {
       switch (kind) {
@@ -36,27 +32,20 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
           return;
         }
         case "vm":
-          for (const vm of [record, previous] as (Vm | undefined)[]) {
+          for (const vm of [record, previous] as (RecordOf<"vm"> | undefined)[]) {
             for (const id of [vm?.placement?.host, vm?.status.migration?.source]) {
               const host = id === undefined ? undefined : cache.get("host", id);
               if (host && concerns(host)) yield host.id;
             }
           }
-          if (!record) {
-            failures.delete(id);
-            yield* draining();
-          }
+          if (!record) yield* draining();
           return;
         case "task": {
           const task = (record ?? previous) as Task; // the kind says so
-          if (task.spec.verb === "drain") yield task.spec.target.id;
+          if (empties(task)) yield task.spec.target.id;
           if (task.spec.verb !== "migrate") return;
           const at = cache.get("vm", task.spec.target.id)?.placement?.host;
-          if (at === undefined) return;
-          const ended = task.status.controller;
-          if (ended?.state === "failed")
-            failures.set(task.spec.target.id, { host: at, why: ended.problem?.detail ?? ended.message, at: ended.endedAt ?? clock.now() });
-          yield at;
+          if (at !== undefined) yield at;
           return;
         }
         default:
@@ -65,21 +54,26 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
     async reconcile(hostId) {
       const host = cache.get("host", hostId);
       if (!host || !concerns(host)) return undefined;
-      const drainTasks = [...index.openTasks(hostId)].map((id) => cache.get("task", id)).filter((task) => task?.spec.verb === "drain") as Task[]; // those that are there
+      const drainTasks = [...index.openTasks(hostId)].map((id) => cache.get("task", id)).filter((task) => task && empties(task)) as Task[]; // those that are there
       if (host.spec.schedulable !== "draining") return stopped(host, drainTasks);
+      // What is to come back is put on record before anything leaves.
+      if (host.spec.maintenance && host.status.maintenance?.state !== "emptying") return undefined;
       const parallel = drainTasks[0]?.spec.parameters["maximumParallelMigrations"];
       const reserved: PlacementRequest[] = [];
       const plan = planDrain({
         machines: machinesOf(host),
-        choose: (id) => choose(id, host, reserved),
+        choose: (id) => {
+          const vm = cache.get("vm", id);
+          return vm ? moves.choose(vm, host, reserved) : { why: "it is gone" };
+        },
         maximumParallel: Math.min(typeof parallel === "number" ? parallel : Number.POSITIVE_INFINITY, host.spec.maximumParallelMigrations),
       });
       try {
         await report(host, plan, drainTasks);
-        for (const move of plan.start) await startMove(move.machineId, move.host, drainTasks[0]);
+        for (const move of plan.start) await moves.start(move.machineId, move.host, drainTasks[0]);
       } finally {
         // Where the move was taken up meanwhile, its own reservation stays.
-        for (const request of reserved) snapshot.release(request);
+        for (const request of reserved) moves.release(request);
       }
       return plan.done || (plan.stuck.length === 0 && plan.remaining > 0) ? undefined : settings.drainRetryMs;
     },
@@ -90,7 +84,10 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
     return (
       host.spec.schedulable === "draining" ||
       host.status.drain !== undefined ||
-      [...index.openTasks(host.id)].some((id) => cache.get("task", id)?.spec.verb === "drain")
+      [...index.openTasks(host.id)].some((id) => {
+        const task = cache.get("task", id);
+        return task !== undefined && empties(task);
+      })
     );
   }
   function* draining(): Generator<string> {
@@ -106,80 +103,11 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
   function machineOf(id: string, host: Host): DrainMachine[] {
     const vm = cache.get("vm", id);
     if (!vm) return [];
-    const moves = [...index.openTasks(id)].map((taskId) => cache.get("task", taskId)).filter((task) => task?.spec.verb === "migrate");
-    const moving = vm.status.migration !== undefined || moves.length > 0;
-    const failed = lastFailure(vm, host);
-    return [
-      { id, memoryBytes: vm.spec.memory.bytes, moving, refusal: moving ? null : refusalOf(vm, host), ...(failed ? { lastFailure: failed } : {}) },
-    ];
-  }
-
-  function refusalOf(vm: Vm, host: Host): string | null {
-    if (vm.deletedAt !== undefined) return "it is being deleted";
-    const state = vmState(vm, agents.connected(host.id));
-    const refusal = vmRefusal("migrate", state, vm.spec);
-    if (refusal !== null) return refusal;
-    return state === "running" ? null : stoppedMoveRefusal(volumesOf(vm, cache), (id) => cache.get("pool", id));
-  }
-
-  function choose(id: string, host: Host, reserved: PlacementRequest[]): TargetChoice {
-    const vm = cache.get("vm", id);
-    if (!vm) return { why: "it is gone" };
-    const request = snapshot.request(vm, "move");
-    const chosen = chooseMigrationTarget({
-      vm,
-      source: host,
-      request,
-      snapshot,
-      host: (other) => cache.get("host", other),
-      connected: (other) => agents.connected(other),
-      running: vm.status.agent?.state === "running",
-    });
-    if ("host" in chosen) {
-      snapshot.reserve(request, chosen.host);
-      reserved.push(request);
-    }
-    return chosen;
-  }
-
-  /** The newest failed move of this machine since it has been on this host. */
-  function lastFailure(vm: Vm, host: Host): DrainMachine["lastFailure"] {
-    const known = failures.get(vm.id);
-    if (!known || known.host !== host.id) return undefined;
-    return { why: known.why, waits: clock.now() - known.at < settings.drainRetryMs };
-  }
-
-  async function startMove(vmId: string, target: string, parent: Task | undefined): Promise<void> {
-    const vm = cache.get("vm", vmId);
-    if (!vm) return;
-    const id = uuidv7(clock.now(), random);
-    const requestedBy = parent?.spec.requestedBy ?? "system";
-    const spec: Task["spec"] = {
-      verb: "migrate",
-      target: { kind: "vm", id: vmId, name: vm.name },
-      parameters: { host: target },
-      requestedBy,
-      ...(parent ? { parent: parent.id } : {}),
-    };
-    const head = {
-      kind: "task",
-      id,
-      name: `migrate-${id.slice(-12)}`,
-      labels: {},
-      generation: 1,
-      createdAt: clock.now(),
-      createdBy: requestedBy,
-      finalizers: [],
-      ...(vm.project === undefined ? {} : { project: vm.project }),
-    };
-    const result = await commit(context, {
-      compare: [
-        { key: partKey("vm", vmId, "spec"), modRevision: vm.specRevision },
-        { key: partKey("vm", vmId, "status/migration"), modRevision: 0 },
-      ],
-      then: [put(partKey("task", id, "spec"), { ...head, spec })],
-    });
-    if (!result.succeeded) throw new Overtaken(`machine ${vm.name} changed meanwhile`);
+    const moving = moves.moving(vm);
+    const failed = moves.failure(id, host.id);
+    const lastFailure = failed && { why: failed.why, waits: clock.now() - failed.at < settings.drainRetryMs };
+    const refusal = moving ? null : moves.refusal(vm, host.id);
+    return [{ id, memoryBytes: vm.spec.memory.bytes, moving, refusal, ...(lastFailure ? { lastFailure } : {}) }];
   }
 
   async function report(host: Host, plan: DrainPlan, drainTasks: readonly Task[]): Promise<void> {
@@ -241,3 +169,5 @@ export function drainController(context: ControllerContext, index: SiteIndex, sn
     if (!result.succeeded) throw new Overtaken(`host ${host.name} changed meanwhile`);
   }
 }
+
+const empties = ({ spec }: Task): boolean => spec.target.kind === "host" && (spec.verb === "drain" || spec.verb === "maintain");

@@ -4,3 +4,4 @@ export * from "./create-controllers.ts";
 export * from "./ports.ts";
 export * from "./settings.ts";
 export * from "./start-controllers.ts";
+export { evacuationOf } from "./evacuation.ts";

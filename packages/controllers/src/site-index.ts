@@ -16,6 +16,8 @@ export class SiteIndex {
   readonly migrating = new Set<string>();
   /** Hosts that are to be emptied. */
   readonly draining = new Set<string>();
+  /** Hosts that remember machines, or are to. */
+  readonly inMaintenance = new Set<string>();
   /** `kind/id` of records that wait until nothing refers to them. */
   readonly deleting = new Set<string>();
 
@@ -44,9 +46,12 @@ export class SiteIndex {
       case "volume":
         keep(this.unplacedVolumes, id, record !== undefined && record.placement === undefined && record.deletedAt === undefined);
         break;
-      case "host":
-        keep(this.draining, id, (record as RecordOf<"host"> | undefined)?.spec.schedulable === "draining");
+      case "host": {
+        const host = record as RecordOf<"host"> | undefined;
+        keep(this.draining, id, host?.spec.schedulable === "draining");
+        keep(this.inMaintenance, id, host !== undefined && (host.spec.maintenance || host.status.maintenance !== undefined));
         break;
+      }
       case "task":
         this.#updateTask(id, record as RecordOf<"task"> | undefined, previous as RecordOf<"task"> | undefined);
         break;

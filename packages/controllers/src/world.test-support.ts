@@ -20,6 +20,7 @@ import {
 } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import { makeFaulty, openMemoryStore, type FaultyStore, type Store } from "@sheaf/store";
+import { newTask } from "./machine-moves.ts";
 import type { Agents } from "./ports.ts";
 import { defaultControllerSettings, type ControllerSettings } from "./settings.ts";
 import { SimulatedAgents } from "./simulated-agents.test-support.ts";
@@ -270,26 +271,25 @@ export class World {
     return id;
   }
 
+  drain(host: string, parameters: Record<string, unknown> = {}): Promise<string> {
+    return this.hostTask("drain", host, { schedulable: "draining" }, parameters);
+  }
+
   /** As the API does it: the host's spec and the task in one transaction. */
-  async drain(host: string, parameters: Record<string, unknown> = {}): Promise<string> {
+  async hostTask(
+    verb: "drain" | "maintain" | "activate",
+    host: string,
+    change: Partial<RecordOf<"host">["spec"]>,
+    parameters: Record<string, unknown> = {},
+  ): Promise<string> {
     const id = this.id();
     const key = partKey("host", host, "spec");
     const head = JSON.parse((await this.store.get(key))?.value ?? "{}") as StoredHead; // a spec part
-    const task = {
-      kind: "task",
-      id,
-      name: `drain-${id.slice(-12)}`,
-      labels: {},
-      generation: 1,
-      createdAt: this.clock.now(),
-      createdBy: "admin",
-      finalizers: [],
-    };
-    const spec = { verb: "drain", target: { kind: "host", id: host, name: "it" }, parameters, requestedBy: "admin" };
-    head.spec["schedulable"] = "draining";
+    const spec: TaskSpec = { verb, target: { kind: "host", id: host, name: "it" }, parameters, requestedBy: "admin" };
+    Object.assign(head.spec, change);
     await this.write([
       { put: key, value: JSON.stringify({ ...head, generation: head.generation + 1 }) },
-      { put: partKey("task", id, "spec"), value: JSON.stringify({ ...task, spec }) },
+      { put: partKey("task", id, "spec"), value: JSON.stringify(newTask(id, spec, this.clock.now())) },
     ]);
     return id;
   }
@@ -312,7 +312,7 @@ export class World {
     let after: string | undefined;
     for (;;) {
       const page = await this.store.range({ prefix: "", ...(after === undefined ? {} : { after }) });
-      for (const entry of page.entries) found.set(entry.key, entry.value);
+      for (const entry of page.entries) if (!entry.key.startsWith("av/")) found.set(entry.key, entry.value);
       after = page.entries.at(-1)?.key;
       if (!page.more) return found;
     }

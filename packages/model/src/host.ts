@@ -1,7 +1,7 @@
 /**
  * A host: one server that runs machines.
  * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock` and `status/return` the
- * agents' gateway · `status/fencing` the fencing controller.
+ * agents' gateway · `status/fencing` the fencing controller · `status/maintenance` the maintenance controller.
  */
 import { z } from "zod";
 import { FencingMethod, type HostFencing, type HostReturn } from "./fencing.ts";
@@ -11,6 +11,8 @@ export const HostSpec = z.strictObject({
   cluster: Reference.default("default"),
   /** `cordoned` takes no new machines; `draining` also moves away those it has. */
   schedulable: z.enum(["open", "cordoned", "draining"]).default("open"),
+  /** Remember which machines a drain moves away, and bring them back when the host is open again. Set by `maintain`, cleared by `activate`. */
+  maintenance: z.boolean().default(false),
   failureDomain: FailureDomain.default(""),
   /** Kept back for the host itself. */
   reservedMemoryBytes: Bytes.optional(),
@@ -116,6 +118,22 @@ export type HostLiveness = z.infer<typeof HostLiveness>;
 export const HostDrain = z.looseObject({ remaining: z.int(), stuck: z.array(z.looseObject({ vm: z.string(), why: z.string() })), done: z.boolean() });
 export type HostDrain = z.infer<typeof HostDrain>;
 
+/** What a host in maintenance gets back afterwards. There from the begin of maintenance until the return of its machines has ended. */
+export const HostMaintenance = z.looseObject({
+  state: z.enum(["emptying", "returning"]),
+  since: Timestamp,
+  machines: z.array(
+    z.looseObject({
+      vm: z.string(),
+      /** Epoch of its placement when it had left; absent: it is still here. With another one it has been moved again since, and stays there. */
+      epoch: z.int().optional(),
+    }),
+  ),
+  /** Those that will not come back, with why. */
+  stay: z.array(z.looseObject({ vm: z.string(), why: z.string() })),
+});
+export type HostMaintenance = z.infer<typeof HostMaintenance>;
+
 /** There only while the host's clock is off by more than the server tolerates; written by the server that its agent is connected to. */
 export const HostClock = z.looseObject({
   /** Positive: the host's clock is ahead. */
@@ -131,18 +149,21 @@ export interface HostStatus {
   readonly drain?: HostDrain;
   readonly fencing?: HostFencing;
   readonly return?: HostReturn;
+  readonly maintenance?: HostMaintenance;
 }
 
 /** The one table of what is allowed when. */
 const allowed = {
   cordon: { open: true, cordoned: "it is cordoned already", draining: true },
   drain: { open: true, cordoned: true, draining: "it is being drained already" },
+  maintain: { open: true, cordoned: true, draining: true },
   activate: { open: "it is open already", cordoned: true, draining: true },
 } as const satisfies Record<string, Record<HostSpec["schedulable"], true | string>>;
 export type HostAction = keyof typeof allowed;
 
 /** @returns `null` where `action` is allowed, else the reason in words a person understands. */
 export function hostRefusal(action: HostAction, spec: HostSpec): string | null {
+  if (action === "maintain" && spec.maintenance && spec.schedulable === "draining") return "it is in maintenance already";
   const answer = allowed[action][spec.schedulable];
   return answer === true ? null : answer;
 }

@@ -21,6 +21,8 @@ export const taskVerbs = [
   "migrate",
   "clone",
   "drain",
+  "maintain",
+  "activate",
   "import",
   "backup",
   "adopt",

@@ -2,6 +2,9 @@
  * How a host is emptied: (what is, now) → the moves to start now, and what cannot move with why. Called by the drain controller at every
  * change, so it keeps no memory; what is under way is in its input. Pure.
  */
+import { vmRefusal, vmState, type RecordOf } from "@sheaf/model";
+import { stoppedMoveRefusal } from "./migration-target.ts";
+
 export interface DrainMachine {
   readonly id: string;
   readonly memoryBytes: number;
@@ -52,4 +55,16 @@ export function planDrain({ machines, choose, maximumParallel }: DrainInput): Dr
     start.push({ machineId: machine.id, host: choice.host });
   }
   return { start, stuck: stuck.toSorted((a, b) => (a.vm < b.vm ? -1 : 1)), remaining: machines.length, done: machines.length === 0 };
+}
+
+/** Why a machine cannot leave its host as it stands, whatever room there is elsewhere; `null`: it can. @param reachable its host's agent is connected */
+export function moveRefusal(
+  vm: RecordOf<"vm">,
+  reachable: boolean,
+  volumes: readonly RecordOf<"volume">[],
+  pool: (id: string) => RecordOf<"pool"> | undefined,
+): string | null {
+  if (vm.deletedAt !== undefined) return "it is being deleted";
+  const state = vmState(vm, reachable);
+  return vmRefusal("migrate", state, vm.spec) ?? (state === "running" ? null : stoppedMoveRefusal(volumes, pool));
 }

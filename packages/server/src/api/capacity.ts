@@ -2,7 +2,9 @@
  * The pool as one machine, and the hosts a machine could run on: both asked of the scheduler's own picture of the site, so that people see
  * the figures that placement works with. Kept up to date change by change. Called by the routes.
  */
+import { evacuationOf } from "@sheaf/controllers";
 import { hostOffer, kinds, SheafError, vmStates, type AnyRecord, type RecordOf } from "@sheaf/model";
+import type { EvacuationCheck } from "@sheaf/planning";
 import { failOverRoom, rank, SnapshotIndex, type FailOverRoom, type RankedHost } from "@sheaf/scheduling";
 import type { ServerContext } from "../context.ts";
 import type { Presenter } from "../records/present.ts";
@@ -61,6 +63,13 @@ export class Capacity {
   targets(vm: RecordOf<"vm">): readonly RankedHost[] {
     const moves = vm.placement !== undefined;
     return rank(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot).filter((host) => host.host !== vm.placement?.host);
+  }
+
+  /** What emptying the host would come to. */
+  evacuation(host: RecordOf<"host">): EvacuationCheck {
+    const { cache, agents } = this.#context;
+    const vms = [...cache.all("vm")].filter((vm) => vm.placement?.host === host.id);
+    return evacuationOf(host, vms, { cache, agents, snapshot: this.#snapshot });
   }
 
   figures(query: CapacityQuery): CapacityFigures {

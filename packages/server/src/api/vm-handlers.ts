@@ -1,7 +1,9 @@
 /** Handlers of the verbs of machines and hosts. */
 import { routes } from "@sheaf/contract";
 import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
-import { json, on, written, type AnyHandler } from "./call.ts";
+import { SheafError } from "@sheaf/model";
+import type { EvacuationCheck } from "@sheaf/planning";
+import { json, on, written, type AnyHandler, type Call } from "./call.ts";
 
 const { vm, host } = routes;
 
@@ -37,8 +39,18 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.drain, async (call) =>
     written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "drain", call.body)),
   ),
+  on(host.maintain, async (call) => {
+    const found = call.target("host", call.params.id, undefined);
+    const { force, ...parameters } = call.body;
+    if (!force) refuseIfUnsafe(found.name, call.services.capacity.evacuation(found));
+    return written(await changeMaintenance(call.services.records, call.change(), found.id, "maintain", parameters));
+  }),
+  on(host.maintenanceCheck, (call) => {
+    const check = call.services.capacity.evacuation(call.target("host", call.params.id, undefined));
+    return json({ ...check, cannotMove: named(call, check) });
+  }),
   on(host.activate, async (call) =>
-    written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "activate")),
+    written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "activate", call.body)),
   ),
   on(host.fence, async (call) =>
     written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "fence")),
@@ -47,3 +59,15 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
     written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "confirm-off")),
   ),
 ];
+
+function refuseIfUnsafe(name: string, { warnings, cannotMove }: EvacuationCheck): void {
+  if (warnings.length === 0) return;
+  const [first] = cannotMove;
+  throw new SheafError("state-refused", `Host ${name} is not put into maintenance: ${warnings.join("; ")}.`, {
+    ...(first ? { cause: first.why } : {}),
+    next: `\`sheaf host maintain ${name} --check\` tells more; \`--force\` begins all the same.`,
+  });
+}
+
+const named = (call: Call, { cannotMove }: EvacuationCheck) =>
+  cannotMove.map(({ vm: id, why }) => ({ vm: id, name: call.services.context.cache.get("vm", id)?.name ?? id, why }));

@@ -5,7 +5,7 @@ import { Draft } from "./draft.ts";
 import type { ChangeRequest, RecordServices, Work } from "./record-services.ts";
 import { addTask } from "./tasks.ts";
 
-const wanted = { cordon: "cordoned", drain: "draining", activate: "open" } as const satisfies Record<
+const wanted = { cordon: "cordoned", drain: "draining", maintain: "draining", activate: "open" } as const satisfies Record<
   HostAction,
   RecordOf<"host">["spec"]["schedulable"]
 >;
@@ -23,12 +23,16 @@ export function changeMaintenance(
     if (refusal !== null) throw new SheafError("state-refused", `Host ${host.name} cannot do "${action}" now: ${refusal}.`);
     const draft = new Draft();
     requireRevision(draft, request, host);
-    const next = { ...storedPart<"host">(host), generation: host.generation + 1, spec: { ...host.spec, schedulable: wanted[action] } };
+    const maintenance = action === "maintain" ? true : action === "activate" ? false : host.spec.maintenance;
+    const spec = { ...host.spec, schedulable: wanted[action], maintenance };
+    const next = { ...storedPart<"host">(host), generation: host.generation + 1, spec };
     draft.put(partKey("host", host.id, "spec"), next);
     const work: Work = { services, request, draft, id: host.id, name: host.name, projectId: "", now: services.context.clock.now() };
+    // Opening a host is work only where machines are to come back.
+    const isWork = action === "activate" ? host.spec.maintenance || host.status.maintenance !== undefined : action !== "cordon";
     const task =
-      action === "drain"
-        ? addTask(work, { verb: "drain", target: { kind: "host", id: host.id, name: host.name }, parameters: { ...parameters } })
+      isWork && action !== "cordon"
+        ? addTask(work, { verb: action, target: { kind: "host", id: host.id, name: host.name }, parameters: { ...parameters } })
         : undefined;
     return {
       draft,
