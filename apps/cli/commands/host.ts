@@ -132,6 +132,13 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       });
   }
   host
+    .command("done <name>")
+    .description("say that the work on an emptied host is done, so that its cluster's maintenance goes on")
+    .action(async (id: string) => {
+      await (await cli.client()).host.done({ params: { id }, body: {} });
+      cli.terminal.note(`${id}: its machines come back, then the next host follows`);
+    });
+  host
     .command("remove <name>")
     .description("forget a host that holds no machines, and revoke its certificate")
     .action(async (id: string) => {
@@ -153,6 +160,29 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
     .action(async (name: string) =>
       showOne(cli, (await (await cli.client()).cluster.create({ body: { name, spec: {} }, idempotencyKey: cli.newKey() })).record as Row),
     ); // a record is a row
+  cluster
+    .command("maintain <name>")
+    .description("put its hosts into maintenance, one after the other; at each it waits for `sheaf host done`, or a restart")
+    .option("--hosts <hosts>", "only these, in this order: h1,h2")
+    .option("--wait", "until all are through")
+    .action(async (id: string, options: { hosts?: string; wait?: boolean }) => {
+      const hosts = options.hosts?.split(",").map((name) => name.trim());
+      const { task } = await (await cli.client()).cluster.maintain({ params: { id }, body: hosts === undefined ? {} : { hosts } });
+      if (options.wait) await waitForTasks(cli, [task], "maintenance");
+      else cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
+    });
+  for (const [name, verb, description] of [
+    ["pause", "pauseMaintenance", "let maintenance begin with no further host"],
+    ["resume", "resumeMaintenance", "let maintenance go on with the next host"],
+  ] as const) {
+    cluster
+      .command(`${name} <name>`)
+      .description(description)
+      .action(async (id: string) => {
+        await (await cli.client()).cluster[verb]({ params: { id }, body: {} });
+        cli.terminal.note(`${id}: ${name}d`);
+      });
+  }
   addDelete(cluster, cli, "cluster");
 }
 

@@ -78,6 +78,21 @@ export const hostRoutes = {
       noReturn: z.boolean().optional(),
     }),
   ),
+  /** Answers the cluster's task. */
+  done: route({
+    name: "host.done",
+    method: "POST",
+    path: "/hosts/:id/done",
+    privilege: "host.maintain",
+    summary: "Say that the work on an emptied host is done, so that its cluster's maintenance goes on",
+    kind: "host",
+    params: IdParams,
+    query: OneQuery,
+    body: Nothing,
+    output: Accepted(recordSchema("task")),
+    status: 202,
+    errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
+  }),
   fence: verb("fence", "Cut a lost host's power by its fencing methods, and start its highly available machines elsewhere", Nothing),
   confirmOff: verb("confirm-off", "Say that a lost host is off for certain, so that its highly available machines may start elsewhere", Nothing),
   /** The secret is shown once. `command` is the line to run on the new host. */

@@ -23,12 +23,41 @@ import { Accepted, IdParams, ListOutput, Nothing, OneQuery, recordSchema } from 
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
 
-export const clusterRoutes = recordRoutes("cluster", ClusterSpec, {
-  view: "cluster.view",
-  create: "cluster.change",
-  change: "cluster.change",
-  remove: "cluster.change",
-});
+/** Each answers its task's id, and what was written. */
+const rolling = <B extends z.ZodType>(name: string, path: `/${string}`, summary: string, body: B) =>
+  route({
+    name: `cluster.${name}`,
+    method: "POST",
+    path: `/clusters/:id${path}`,
+    privilege: "host.maintain",
+    summary,
+    kind: "cluster",
+    params: IdParams,
+    query: OneQuery,
+    body,
+    output: z.object({ record: z.union([recordSchema("task"), recordSchema("cluster")]), task: z.string() }),
+    status: 202,
+    errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
+  });
+export const clusterRoutes = {
+  ...recordRoutes("cluster", ClusterSpec, {
+    view: "cluster.view",
+    create: "cluster.change",
+    change: "cluster.change",
+    remove: "cluster.change",
+  }),
+  maintain: rolling(
+    "maintain",
+    "/maintain",
+    "Put its hosts into maintenance, one after the other",
+    z.strictObject({
+      /** In this order; absent: all, by name. */
+      hosts: z.array(Reference).min(1).max(1000).optional(),
+    }),
+  ),
+  pauseMaintenance: rolling("pauseMaintenance", "/maintain/pause", "Begin with no further host", Nothing),
+  resumeMaintenance: rolling("resumeMaintenance", "/maintain/resume", "Go on with the next host", Nothing),
+};
 export const poolRoutes = recordRoutes("pool", PoolSpec, { view: "pool.view", create: "pool.change", change: "pool.change", remove: "pool.change" });
 export const volumeRoutes = recordRoutes("volume", VolumeSpec, {
   view: "volume.view",

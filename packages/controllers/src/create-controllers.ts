@@ -18,6 +18,7 @@ import { maintenanceController } from "./maintenance-controller.ts";
 import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
 import { receiptsController } from "./receipts-controller.ts";
+import { rollingMaintenanceController } from "./rolling-maintenance-controller.ts";
 import { SiteIndex } from "./site-index.ts";
 import { taskSweepController } from "./task-sweep-controller.ts";
 
@@ -55,6 +56,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     migrationController(context, index, snapshot),
     drainController(context, index, moves),
     maintenanceController(context, index, moves),
+    rollingMaintenanceController(context, index, snapshot),
     baselineController(context),
     guestShutdownController(context),
     taskSweepController(context),

@@ -1,10 +1,10 @@
 /** Asks planning/evacuation-check about one host, with a picture of the site. For the API before maintenance, and for rolling maintenance. Changes nothing. */
 import type { RecordOf } from "@sheaf/model";
 import { checkEvacuation, chooseMigrationTarget, moveRefusal, type DrainMachine, type EvacuationCheck, type HostRoom } from "@sheaf/planning";
-import type { PlacementRequest, SnapshotIndex } from "@sheaf/scheduling";
+import { failOverRoom, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
 import type { RecordCache } from "./context.ts";
 import type { Agents } from "./ports.ts";
-import { clusterOf, volumesOf } from "./records.ts";
+import { volumesOf } from "./records.ts";
 
 export interface EvacuationSite {
   readonly cache: RecordCache;
@@ -45,7 +45,7 @@ export function evacuationOf(host: RecordOf<"host">, vms: readonly RecordOf<"vm"
         return chosen;
       },
       others: () => othersOf(host, cache, snapshot),
-      toleratedHostFailures: clusterOf(host, cache)?.spec.highAvailability.toleratedHostFailures ?? 0,
+      failOverRoom: () => failOverRoom(snapshot, host.spec.cluster, host.id),
     });
   } finally {
     for (const request of reserved) snapshot.release(request);

@@ -1,8 +1,9 @@
 /**
  * What would happen if a host were emptied: said before it is begun. (its machines, where each could go, what the other hosts of its cluster
  * have) → who cannot move, and whether the rest would be too full, or lose its room for failures. Called by the API and by rolling
- * maintenance. Pure; `choose` counts its answers in, and `others` is asked afterwards.
+ * maintenance. Pure; `choose` counts its answers in; `others` and `failOverRoom` are asked afterwards.
  */
+import { formatBytes } from "@sheaf/base";
 import { planDrain, type DrainMachine, type TargetChoice } from "./drain.ts";
 
 export interface HostRoom {
@@ -20,8 +21,8 @@ export interface EvacuationInput {
   readonly choose: (machineId: string) => TargetChoice;
   /** The other hosts of its cluster with the machines that would move to them. */
   readonly others: () => readonly HostRoom[];
-  /** Failures of hosts that the cluster is to survive. */
-  readonly toleratedHostFailures: number;
+  /** Memory to spare beyond what the failures take that the cluster is to survive; `undefined`: it is to survive none. */
+  readonly failOverRoom: () => { readonly toleratedHostFailures: number; readonly spareMemoryBytes: number } | undefined;
 }
 
 export interface EvacuationCheck {
@@ -37,7 +38,7 @@ export interface EvacuationCheck {
 /** From here on a cluster has no room for what comes unexpected. */
 const fullPercent = 90;
 
-export function checkEvacuation({ machines, choose, others, toleratedHostFailures }: EvacuationInput): EvacuationCheck {
+export function checkEvacuation({ machines, choose, others, failOverRoom }: EvacuationInput): EvacuationCheck {
   const { stuck } = planDrain({ machines, choose, maximumParallel: Number.POSITIVE_INFINITY });
   const rest = others().filter((host) => host.open);
   const memoryPercent = percent(rest, "memoryUsedBytes", "memoryCapacityBytes");
@@ -46,9 +47,10 @@ export function checkEvacuation({ machines, choose, others, toleratedHostFailure
   if (stuck.length > 0) warnings.push(`${stuck.length} of its ${machines.length} machines cannot move`);
   if (memoryPercent >= fullPercent) warnings.push(`the other hosts' memory would be promised to ${memoryPercent} %`);
   if (cpuPercent >= fullPercent) warnings.push(`the other hosts' CPUs would be promised to ${cpuPercent} %`);
-  if (toleratedHostFailures > 0 && !survives(rest, toleratedHostFailures))
+  const room = failOverRoom();
+  if (room && room.spareMemoryBytes < 0)
     warnings.push(
-      `the cluster would not survive the loss of ${toleratedHostFailures === 1 ? "a host" : `${toleratedHostFailures} hosts`} meanwhile (toleratedHostFailures)`,
+      `the cluster would lack ${formatBytes(-room.spareMemoryBytes)} to survive the loss of ${room.toleratedHostFailures === 1 ? "a host" : `${room.toleratedHostFailures} hosts`} meanwhile`,
     );
   return { machines: machines.length, cannotMove: stuck, memoryPercent, cpuPercent, warnings };
 }
@@ -56,12 +58,4 @@ export function checkEvacuation({ machines, choose, others, toleratedHostFailure
 function percent(hosts: readonly HostRoom[], used: "memoryUsedBytes" | "cpuUsed", capacity: "memoryCapacityBytes" | "cpuCapacity"): number {
   const sum = (field: keyof HostRoom): number => hosts.reduce((total, host) => total + Number(host[field]), 0);
   return sum(capacity) === 0 ? 0 : Math.round((100 * sum(used)) / sum(capacity));
-}
-
-/** Whether what the fullest hosts carry fits on the rest, by sums: how machines can be divided is not looked at. */
-function survives(hosts: readonly HostRoom[], failures: number): boolean {
-  const byUse = hosts.toSorted((a, b) => b.memoryUsedBytes - a.memoryUsedBytes);
-  const lost = byUse.slice(0, failures);
-  const free = byUse.slice(failures).reduce((total, host) => total + Math.max(0, host.memoryCapacityBytes - host.memoryUsedBytes), 0);
-  return hosts.length > failures && lost.reduce((total, host) => total + host.memoryUsedBytes, 0) <= free;
 }

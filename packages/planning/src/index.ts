@@ -14,4 +14,5 @@ export * from "./migration-steps.ts";
 export * from "./migration-target.ts";
 export * from "./receipts.ts";
 export * from "./return-machines.ts";
+export * from "./rolling-maintenance.ts";
 export * from "./volume-home.ts";

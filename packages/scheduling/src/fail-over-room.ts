@@ -14,8 +14,12 @@ export interface FailOverRoom {
   readonly spareMemoryBytes: number;
 }
 
-/** O(hosts · log hosts). @returns `undefined` for a cluster that is to survive nothing */
-export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string): FailOverRoom | undefined {
+/**
+ * O(hosts · log hosts).
+ * @param emptied a host to be left out: it carries nothing, and nothing starts there
+ * @returns `undefined` for a cluster that is to survive nothing
+ */
+export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string, emptied?: string): FailOverRoom | undefined {
   const { table } = snapshot;
   const failures = table.cluster(clusterReference)?.spec.highAvailability.toleratedHostFailures ?? 0;
   if (failures === 0) return undefined;
@@ -24,7 +28,7 @@ export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string):
   let free = 0;
   for (let slot = 0; slot < table.length; slot += 1) {
     const facts = table.facts[slot];
-    if (facts === undefined || table.clusterId(facts.record.spec.cluster) !== id) continue;
+    if (facts === undefined || table.clusterId(facts.record.spec.cluster) !== id || facts.record.id === emptied) continue;
     // Nothing starts on a host that is not open, but what runs there can be lost.
     const room = facts.state === "open" ? Math.max(0, (table.memoryCapacity[slot] ?? 0) - (table.memoryUsed[slot] ?? 0)) : 0;
     free += room;

@@ -49,3 +49,30 @@ test("what the check looks at is given back: room that is asked about is not tak
   const first = (await fixture.get("/hosts/h1/maintenance-check")).body;
   for (let round = 0; round < 5; round += 1) assert.deepEqual((await fixture.get("/hosts/h1/maintenance-check")).body, first);
 });
+
+test("maintenance of a cluster is one task; it is paused, resumed and told of work that is done, each in its time", async () => {
+  const begun = await fixture.request("POST", "/clusters/default/maintain", { hosts: ["h2", "h1"] });
+  assert.equal(begun.status, 202, begun.text);
+  const task = async () => (await fixture.get(`/tasks/${begun.body.task}`)).body;
+  const [h1, h2] = [(await fixture.get("/hosts/h1")).body.id, (await fixture.get("/hosts/h2")).body.id];
+  assert.deepEqual([(await task()).spec.target.name, (await task()).spec.parameters], ["default", { hosts: [h2, h1] }]);
+  assert.match((await fixture.request("POST", "/clusters/default/maintain", {})).body.detail, /in maintenance already/);
+  assert.equal((await fixture.request("POST", "/clusters/default/maintain/pause", {})).status, 202);
+  assert.equal((await task()).spec.parameters.paused, true);
+  await fixture.request("POST", "/clusters/default/maintain/resume", {});
+  assert.equal((await task()).spec.parameters.paused, false);
+
+  assert.match((await fixture.request("POST", "/hosts/h2/done", {})).body.detail, /its turn has not come/);
+  const running = { state: "running", message: "", startedAt: 1 };
+  await fixture.part("task", begun.body.task, "status/controller", { ...running, result: { hosts: [{ id: h2, phase: "emptied" }] } });
+  assert.equal((await fixture.request("POST", "/hosts/h2/done", {})).status, 202);
+  assert.deepEqual((await task()).spec.parameters.done, [h2]);
+  assert.match((await fixture.request("POST", "/hosts/h1/done", {})).body.detail, /its turn has not come/);
+
+  await fixture.part("task", begun.body.task, "status/controller", { ...running, state: "succeeded", endedAt: 2 });
+  assert.match((await fixture.request("POST", "/hosts/h2/done", {})).body.detail, /No maintenance of this cluster/);
+  assert.equal((await fixture.request("POST", "/clusters/default/maintain", { hosts: ["nobody"] })).status, 404);
+  const viewer = await fixture.user("viewer-2", [{ role: "viewer", project: "*" }]);
+  for (const path of ["/clusters/default/maintain", "/clusters/default/maintain/pause", "/hosts/h1/done"])
+    assert.equal((await fixture.request("POST", path, {}, { token: viewer })).status, 403);
+});

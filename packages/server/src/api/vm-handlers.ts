@@ -3,9 +3,10 @@ import { routes } from "@sheaf/contract";
 import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { SheafError } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
+import { maintainCluster, tellRolling } from "../records/rolling-maintenance.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
 
-const { vm, host } = routes;
+const { vm, host, cluster } = routes;
 
 export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(vm.start, async (call) => written(await call.services.vmVerbs.start(call.change(), call.target("vm", call.params.id, call.query.project).id))),
@@ -52,6 +53,22 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.activate, async (call) =>
     written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "activate", call.body)),
   ),
+  on(host.done, async (call) => {
+    const found = call.target("host", call.params.id, undefined);
+    return written(await tellRolling(call.services.records, call.change(), found.spec.cluster, { done: found }));
+  }),
+  on(cluster.maintain, async (call) => {
+    const found = call.target("cluster", call.params.id, undefined);
+    return written(await maintainCluster(call.services.records, call.change(), found.id, call.body.hosts));
+  }),
+  on(cluster.pauseMaintenance, async (call) => {
+    const found = call.target("cluster", call.params.id, undefined);
+    return written(await tellRolling(call.services.records, call.change(), found.id, { paused: true }));
+  }),
+  on(cluster.resumeMaintenance, async (call) => {
+    const found = call.target("cluster", call.params.id, undefined);
+    return written(await tellRolling(call.services.records, call.change(), found.id, { paused: false }));
+  }),
   on(host.fence, async (call) =>
     written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "fence")),
   ),
