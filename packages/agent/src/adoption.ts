@@ -34,7 +34,8 @@ export async function adoptionAnswer(question: AdoptionQuestion, ports: Adoption
   const networkOf = (bridge: string): string | null => question.networks[bridge] ?? null;
   const { spec, disks, notes } = toVmSpec(description, { networkOf, cgroupVersion, acceptLosses: question.acceptLosses });
   await refuseSharedDisks(domain, new Set(disks.map(({ path }) => path)), hypervisor);
-  const guest = domain.state === "running" && spec.guestAgent ? await hypervisor.guestFacts(domain.uuid) : null;
+  const asked = domain.state === "running" && spec.guestAgent ? await hypervisor.guestFacts(domain.uuid) : null;
+  const guest = asked === "silent" ? null : asked;
   return {
     domainName: domain.name,
     spec: { ...spec, power },

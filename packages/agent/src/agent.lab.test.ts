@@ -352,6 +352,41 @@ test("a migration that is cancelled leaves the guest running at the source and n
   );
 });
 
+test("a guest whose agent stands still is reset, one that ends it is not", async () => {
+  const spec = { restart: { delayMs: 200, onHang: "restart", hangAfterMs: 10_000 } };
+  a.server.put(...documents({ number: 90, spec }), ...documents({ number: 91, spec }));
+  const before = new Map<number, string>();
+  for (const number of [90, 91]) {
+    await inState(a, number, "running");
+    before.set(number, (await answers(number)).bootId);
+    await until(`the agent of guest ${number}`, () => seen(a, number)?.guestAgent?.connected);
+  }
+  const inGuest = async (number: number, command: string): Promise<void> => {
+    const request = { execute: "guest-exec", arguments: { path: "/bin/sh", arg: ["-c", command] } };
+    const { stdout } = await a.host.exec(["virsh", "qemu-agent-command", `sheaf-${1000 + number}-web-${number}`, JSON.stringify(request)]);
+    assert.match(stdout, /"pid"/);
+  };
+  // One agent is frozen, the other ends: what a hung guest and an orderly one look like from outside.
+  await inGuest(90, "sleep 1; kill -STOP $(pidof qemu-ga)");
+  await inGuest(91, "sleep 1; kill $(pidof qemu-ga)");
+  await until("the reset of the hung guest", () => (seen(a, 90)?.restarts === 1 ? true : undefined));
+  assert.equal(seen(a, 90)?.lastEnd?.by, "hang");
+  const again = await until("its new boot", async () => {
+    const status = await guestStatus(addressOf(90));
+    return status && status.bootId !== before.get(90) ? status : undefined;
+  });
+  assert.ok(again.uptimeSeconds < 120);
+  await until("its agent's word after the reset", () => seen(a, 90)?.guestAgent?.connected);
+  assert.deepEqual([(await answers(91)).bootId, seen(a, 91)?.restarts], [before.get(91), 0]);
+  for (const number of [90, 91]) {
+    a.server.put(...documents({ number, spec, generation: 2, deletedAt: 1 }));
+    await inState(a, number, "gone", 2);
+    await until("the disk to be gone", () => a.server.part<VolumeObservation>("volume", volumeId(number))?.state === "gone");
+    a.server.remove("vm", vmId(number), true);
+    a.server.remove("volume", volumeId(number), true);
+  }
+});
+
 test("deleting everything leaves no domain, disk, seed, image or process", async () => {
   const homes: readonly (readonly [LabAgent, number, string, number])[] = [
     [a, 50, poolId, 1],

@@ -13,6 +13,7 @@ import { haveMigrationCertificates, writeMigrationCertificates } from "./certifi
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { Consoles } from "./consoles.ts";
 import { DocumentIntake } from "./document-intake.ts";
+import { GuestWatch } from "./guest-watch.ts";
 import { HostKeeper } from "./host-keeper.ts";
 import { LoadMeter } from "./host-load.ts";
 import { ImageCache } from "./image-cache.ts";
@@ -200,6 +201,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     withMachine,
     report: (id, value) => reports.put("task", id, "status/agent", value),
   });
+  const guests = new GuestWatch({ hostId, clock, logger, kept, hypervisor, withMachine });
   const consoles = new Consoles({
     ...{ hypervisor, sockets, logger },
     send: (stream, bytes) => link.sendStream(stream, bytes),
@@ -229,6 +231,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     switch (kind) {
       case "vm":
         if (intake.synced) await afterMigration(id);
+        if (guests.begins(id)) touch("guest", id);
         return machines.reconcile(id);
       case "volume":
         return (await equipment.releasedVolume(id)) ? undefined : volumes.reconcile(id);
@@ -241,10 +244,13 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       case "task":
         return tasks.run(id);
       case "guest": {
-        const { facts, againAfterMs } = await host.guest(id);
-        machines.guestAgent(id, facts);
-        touch("vm", id);
-        return againAfterMs === undefined ? undefined : { againAfterMs };
+        const { facts, answer, againAfterMs } = await host.guest(id);
+        const changed = machines.guestAgent(id, facts);
+        const restarts = kept.machine(id)?.restarts;
+        const watchMs = await guests.look(id, answer);
+        if (changed || kept.machine(id)?.restarts !== restarts) touch("vm", id);
+        const next = Math.min(againAfterMs ?? Number.POSITIVE_INFINITY, watchMs ?? Number.POSITIVE_INFINITY);
+        return Number.isFinite(next) ? { againAfterMs: next } : undefined;
       }
       case "host":
         touch("certificate", "-");

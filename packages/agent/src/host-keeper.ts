@@ -39,6 +39,13 @@ const Links = z.array(
   }),
 );
 
+/** `off`: it does not run. `unknown`: the host could not ask. */
+export interface GuestAnswer {
+  readonly facts: NonNullable<VmObservation["guestAgent"]> | null;
+  readonly answer: "answers" | "silent" | "unknown" | "off";
+  readonly againAfterMs?: number;
+}
+
 export class HostKeeper {
   readonly #options: HostKeeperOptions;
   #facts: HypervisorFacts | null = null;
@@ -108,13 +115,14 @@ export class HostKeeper {
   }
 
   /** What the guest's agent says now, and when to ask again. */
-  async guest(machineId: string): Promise<{ facts: NonNullable<VmObservation["guestAgent"]> | null; againAfterMs?: number }> {
+  async guest(machineId: string): Promise<GuestAnswer> {
     const { hypervisor, kept } = this.#options;
     const domain = kept.document("vm", machineId) ? await hypervisor.domain(machineId) : null;
-    if (domain?.state !== "running") return { facts: null };
+    if (domain?.state !== "running") return { facts: null, answer: "off" };
     const found = await hypervisor.guestFacts(machineId);
-    if (!found) return { facts: { connected: false } };
+    if (!found || found === "silent") return { facts: { connected: false }, answer: found ?? "unknown" };
     return {
+      answer: "answers",
       facts: { connected: true, addresses: [...found.addresses].sort(), ...(found.hostname === undefined ? {} : { hostname: found.hostname }) },
       againAfterMs: guestEveryMs,
     };

@@ -3,7 +3,7 @@
  * call fails at once as `disconnected`. Holds no state about machines and decides nothing.
  */
 import { type Clock, type Logger, sleep } from "@sheaf/base";
-import { metadataNamespace, renderMetadata } from "@sheaf/domain-xml";
+import { guestChannelOpen, metadataNamespace, renderMetadata } from "@sheaf/domain-xml";
 import {
   AddressSource,
   AgentState,
@@ -46,6 +46,7 @@ export interface LibvirtHypervisorOptions {
 const askMs = 15_000;
 const actMs = 60_000;
 const longMs = 180_000;
+const guestAnswerSeconds = 5;
 const ask = { timeoutMs: askMs };
 const act = { timeoutMs: actMs };
 const long = { timeoutMs: longMs };
@@ -199,15 +200,19 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
     guestFacts: (uuid) =>
       use(async (to) => {
         try {
+          // By default a call would wait for a hung guest for ever, and others behind it.
+          await to.domains.setAgentResponseTimeout({ uuid }, guestAnswerSeconds, ask);
           const interfaces = await to.domains.interfaceAddresses({ uuid }, AddressSource.agent, ask);
           const info = await to.domains.guestInfo({ uuid }, GuestInfoType.hostname, ask).catch(() => ({}) as Record<string, unknown>);
           const addresses = interfaces.flatMap((each) => (each.name === "lo" ? [] : each.addresses.map(({ address }) => address)));
           return { addresses, ...(typeof info["hostname"] === "string" ? { hostname: info["hostname"] } : {}) };
         } catch (error) {
+          if (isLibvirtError(error, "agentUnresponsive", "agentUnsynced")) return "silent";
           if (isLibvirtError(error)) return null;
           throw error;
         }
       }),
+    guestChannelOpen: (uuid) => use(async (to) => guestChannelOpen(await to.domains.getXml({ uuid }, 0, ask))),
     statistics: () =>
       use(async (to) => {
         const wanted = DomainStats.cpuTotal | DomainStats.balloon | DomainStats.vcpu | DomainStats.interface | DomainStats.block;

@@ -20,6 +20,8 @@ export const MachineMemory = z.looseObject({
   problem: z.string().optional(),
   stoppedBy: z.enum(["user", "guest", "crash", "host"]).optional(),
   startedAt: z.int().optional(),
+  /** `startedAt` of the run in which the guest's agent has answered: only then is its silence a sign. */
+  guestAnswered: z.int().optional(),
   lastEnd: z.looseObject({ at: z.int(), by: z.enum(["user", "guest", "crash", "host", "hang"]) }).optional(),
   /** It was started (or found running) and has not been seen stopped since: finding it stopped means that something happened. */
   expectRunning: z.boolean(),

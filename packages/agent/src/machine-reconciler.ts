@@ -89,10 +89,12 @@ export class MachineReconciler {
     this.#report({ vm, running: null }, { ...memory, problem: why });
   }
 
-  /** The guest's agent came or went; `null`: it does not answer. */
-  guestAgent(id: string, facts: NonNullable<VmObservation["guestAgent"]> | null): void {
+  /** The guest's agent came or went; `null`: it does not answer. @returns whether that is news */
+  guestAgent(id: string, facts: NonNullable<VmObservation["guestAgent"]> | null): boolean {
+    const before = JSON.stringify(this.#guests.get(id) ?? null);
     if (facts) this.#guests.set(id, facts);
     else this.#guests.delete(id);
+    return before !== JSON.stringify(facts);
   }
 
   async #look(id: string): Promise<Look> {

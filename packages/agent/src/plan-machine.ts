@@ -232,7 +232,7 @@ function noticeStop(it: Situation, vm: Vm, memory: MachineMemory): MachineMemory
   }
   if (!memory.expectRunning) return memory;
   const stoppedBy = whoStopped(memory, domain, bootId);
-  const failures = stoppedBy === "crash" ? [...recent(memory.failures, now), now] : memory.failures;
+  const failures = stoppedBy === "crash" ? [...recentFailures(memory.failures, now), now] : memory.failures;
   // The end of a machine is told apart from its earlier states even when nobody looked in between.
   const ended = entered(memory, stoppedBy === "crash" ? "crashed" : "stopped", now, endReason(stoppedBy, vm));
   return {
@@ -276,7 +276,8 @@ function endReason(stoppedBy: MachineMemory["stoppedBy"], vm: Vm): string {
   }
 }
 
-const recent = (failures: readonly number[], now: number): number[] => failures.filter((at) => at > now - failureWindowMs && at <= now);
+export const recentFailures = (failures: readonly number[], now: number): number[] =>
+  failures.filter((at) => at > now - failureWindowMs && at <= now);
 
 function deletion(it: Situation, memory: MachineMemory, vm: Vm): Plan {
   if (it.domain) {
@@ -353,7 +354,7 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
     ...entered(memory, "starting", it.now),
     startRequestSeen: vm.spec.startRequest,
     restarts: asked ? 0 : memory.restarts + (automatic ? 1 : 0),
-    failures: asked || newer(vm, memory) ? [] : recent(memory.failures, it.now),
+    failures: asked || newer(vm, memory) ? [] : recentFailures(memory.failures, it.now),
     givenUp: undefined,
     stopAskedAt: undefined,
     stopPressedAt: undefined,
@@ -394,7 +395,7 @@ function wantsStart(it: Situation, vm: Vm, memory: MachineMemory): Verdict {
       ? { start: false, state: "stopped", reason: `${ended}; it is started again`, againAfterMs: waitMs }
       : { start: true };
   }
-  const failures = recent(memory.failures, it.now);
+  const failures = recentFailures(memory.failures, it.now);
   const last = failures.at(-1);
   if (memory.givenUp || failures.length > restart.maximumTries) {
     const problem = memory.problem ?? `it crashed ${failures.length} times within ten minutes and is left alone: look at its console, then start it`;
@@ -514,7 +515,7 @@ function entered(memory: MachineMemory, state: VmObservation["state"], now: numb
 export function afterRefusal(it: Pick<Situation, "now">, vm: Vm, memory: MachineMemory, step: Step, why: string): MachineMemory {
   const next = { ...memory, problem: why };
   if (step.do !== "start" && step.do !== "define" && step.do !== "seed") return next;
-  const failures = [...recent(memory.failures, it.now), it.now];
+  const failures = [...recentFailures(memory.failures, it.now), it.now];
   const givenUp = failures.length > vm.spec.restart.maximumTries ? { generation: vm.generation, startRequest: vm.spec.startRequest } : undefined;
   const after = givenUp
     ? entered(next, "failed", it.now, "it was given up after too many failures")

@@ -269,8 +269,10 @@ export interface Hypervisor {
   setMark(uuid: string, mark: DomainMark, scope: Scope): Promise<void>;
   /** Whether libvirtd starts it by itself when the host boots. */
   setAutostart(uuid: string, autostart: boolean): Promise<void>;
-  /** @returns `null` when no guest agent answers. */
-  guestFacts(uuid: string): Promise<GuestFacts | null>;
+  /** @returns `silent`: the guest's agent does not answer in time, or has gone; `null`: nothing is known of it now */
+  guestFacts(uuid: string): Promise<GuestFacts | "silent" | null>;
+  /** Whether something in the guest holds the agent's channel open, be it that it answers or not. */
+  guestChannelOpen(uuid: string): Promise<boolean>;
   /** Of all running domains; those whose monitor hangs are left out. */
   statistics(): Promise<readonly DomainStatistics[]>;
   screenshot(uuid: string): Promise<{ readonly mime: string; readonly bytes: Uint8Array }>;

@@ -6,7 +6,7 @@ export { ioTune } from "./disk-limits.ts";
 export type * from "./domain-change.ts";
 export type * from "./domain-description.ts";
 export type * from "./domain-input.ts";
-export { parseDomain } from "./parse-domain.ts";
+export { guestChannelOpen, parseDomain } from "./parse-domain.ts";
 export { renderCdrom, renderDisk, renderNic } from "./render-devices.ts";
 export { metadataKey, metadataNamespace, renderDescription, renderDomain, renderMetadata } from "./render-domain.ts";
 export { parseCapabilities, parseDomainCapabilities } from "./parse-capabilities.ts";

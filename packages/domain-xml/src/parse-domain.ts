@@ -53,7 +53,7 @@ export function parseDomain(xml: string): DomainDescription {
     nics: domain.all("devices/interface").filter(isBridged).map(parseNic),
     ...(log === undefined ? {} : { serialLog: log }),
     graphics: domain.all("devices/graphics").some((graphics) => graphics.attributes["type"] === "vnc") ? "vnc" : "none",
-    guestAgent: domain.all("devices/channel").some((channel) => channel.attribute("target", "name") === "org.qemu.guest_agent.0"),
+    guestAgent: agentChannels(domain).length > 0,
     ...(emulator === undefined ? {} : { emulator }),
     ...(id === undefined || id < 0 ? {} : { id }),
     ...(serialPath === undefined ? {} : { serialPath }),
@@ -83,6 +83,13 @@ const units: Readonly<Record<string, number>> = {
   T: 2 ** 40,
   TiB: 2 ** 40,
 };
+
+/** @param xml of the running domain. @returns whether libvirt has seen the guest open the channel of its agent */
+export const guestChannelOpen = (xml: string): boolean =>
+  agentChannels(readXml(xml, "domain")).some((channel) => channel.attribute("target", "state") === "connected");
+
+const agentChannels = (domain: XmlNode): XmlNode[] =>
+  domain.all("devices/channel").filter((channel) => channel.attribute("target", "name") === "org.qemu.guest_agent.0");
 
 /** A memory amount in bytes; libvirt's default unit is KiB. */
 export function amount(node: XmlNode | undefined): number | undefined {

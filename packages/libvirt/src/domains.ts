@@ -146,6 +146,9 @@ export function domainCalls({ call }: Pick<Caller, "call">) {
     /** `command` and answer are JSON texts; `timeoutSeconds` or `AgentTimeout`. */
     agentCommand: async (domain: DomainHandle, command: string, timeoutSeconds = -1, options?: CallOptions) =>
       (await call("qemuDomainAgentCommand", { domain: ref(domain), command, timeout: timeoutSeconds, flags: 0 }, options)).result,
+    /** How long calls wait for the guest's agent from now on; by libvirt's own default for ever. Seconds or `AgentTimeout`. */
+    setAgentResponseTimeout: async (domain: DomainHandle, timeoutSeconds: number, options?: CallOptions) =>
+      void (await call("domainAgentSetResponseTimeout", { domain: ref(domain), timeout: timeoutSeconds, flags: 0 }, options)),
     /** A QMP command as JSON text, or a human one with `MonitorCommandFlag.human`. Marks the domain as tainted. */
     monitorCommand: async (domain: DomainHandle, command: string, flags = 0, options?: CallOptions) =>
       (await call("qemuDomainMonitorCommand", { domain: ref(domain), command, flags }, options)).result,

@@ -185,6 +185,9 @@ export const VmSpec = z.strictObject({
     .strictObject({
       onGuestShutdown: z.enum(["stay", "restart", "delete"]).default("stay"),
       onCrash: z.enum(["restart", "stay"]).default("restart"),
+      /** A guest whose agent answered since its start and does not for `hangAfterMs` is reset. Needs `guestAgent`. */
+      onHang: z.enum(["ignore", "restart"]).default("ignore"),
+      hangAfterMs: z.int().min(5000).max(3_600_000).default(60_000),
       /** Tries within ten minutes before it is left as failed. */
       maximumTries: z.int().min(1).max(100).default(3),
       delayMs: z.int().min(0).max(3_600_000).default(1000),

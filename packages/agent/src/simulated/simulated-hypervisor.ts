@@ -14,6 +14,7 @@ import {
   type MigrationSession,
   type Scope,
   type SnapshotDescription,
+  type GuestFacts,
 } from "../ports.ts";
 
 interface SimulatedDomain {
@@ -55,6 +56,11 @@ export class SimulatedHypervisor implements Hypervisor {
   onChange: ((uuid: string) => void) | null = null;
   /** Guests that do not listen to the power button. */
   readonly deaf = new Set<string>();
+  /** Guests whose agent does not answer; and those whose agent has closed its channel. */
+  readonly silentGuests = new Set<string>();
+  /** Guests whose agent cannot be asked now. */
+  readonly busyGuests = new Set<string>();
+  readonly closedChannels = new Set<string>();
 
   async domains(): Promise<readonly Domain[]> {
     this.#mustAnswer();
@@ -210,9 +216,16 @@ export class SimulatedHypervisor implements Hypervisor {
     else this.autostarted.delete(uuid);
   }
 
-  async guestFacts(uuid: string) {
+  async guestFacts(uuid: string): Promise<GuestFacts | "silent" | null> {
     const found = await this.#find(uuid);
+    if (this.busyGuests.has(uuid)) return null;
+    if (this.silentGuests.has(uuid)) return "silent";
     return found.live ? { hostname: found.live.name, addresses: ["10.0.0.1"] } : null;
+  }
+
+  async guestChannelOpen(uuid: string): Promise<boolean> {
+    const found = await this.#find(uuid);
+    return found.live !== null && !this.closedChannels.has(uuid);
   }
 
   async statistics() {
