@@ -2,7 +2,7 @@
  * Sessions and API tokens: from the bearer token of a request to its caller, without I/O. Sessions lie in the store under the hash of
  * their token and are held in memory, fed by a watch, so that several servers and a restart know them. A token itself is never kept.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash as digest, timingSafeEqual } from "node:crypto";
 import type { Timer } from "@sheaf/base";
 import { SheafError, sessionKey } from "@sheaf/model";
 import type { Operation, Watch } from "@sheaf/store";
@@ -15,7 +15,7 @@ export interface Session {
   readonly expiresAt: number;
 }
 
-export const hashOf = (text: string): string => createHash("sha256").update(text).digest("hex");
+export const hashOf = (text: string): string => digest("sha256", text, "hex");
 const sessionsPrefix = sessionKey("");
 const sweepMs = 10 * 60_000;
 /** Longer bearer tokens than this are not looked at. */

@@ -3,7 +3,7 @@
  * something that does not matter, refuses when it does, and settles what a store that answered late may have done. The only way a
  * request changes the store.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { ProblemCode } from "@sheaf/model";
 import { SheafError, idempotencyKey } from "@sheaf/model";
 import { StoreError, type Entry, type TransactionResult } from "@sheaf/store";
@@ -69,8 +69,7 @@ export async function dryRun<T>(plan: () => Planned<T> | Unchanged<T> | Promise<
   return planned.answer(revision);
 }
 
-export const digestOf = (action: string, path: string, body: string): string =>
-  createHash("sha256").update(`${action}\n${path}\n`).update(body).digest("base64url");
+export const digestOf = (action: string, path: string, body: string): string => hash("sha256", `${action}\n${path}\n${body}`, "base64url");
 
 export class RecordWriter {
   readonly #context: Pick<ServerContext, "store" | "cache" | "logger">;
