@@ -82,7 +82,7 @@ export async function listenForAgents(options: AgentListenerOptions): Promise<Ag
     const refusal = peer ? options.admit(peer) : "no certificate came with the connection";
     if (!peer || refusal !== null) return refuseUpgrade(socket, 403, refusal ?? "");
     if (request.url !== options.socketPath) return refuseUpgrade(socket, 404, "there is no such path");
-    sockets.handleUpgrade(request, socket, head, (webSocket) => options.connected(messageSocket(webSocket), peer));
+    sockets.handleUpgrade(request, socket, head, (webSocket) => options.connected(messageSocket(webSocket, socket), peer));
   });
   server.on("request", (request, response) => {
     void answer(options, request, response).catch(() => response.destroy());

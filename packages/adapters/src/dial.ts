@@ -45,11 +45,14 @@ export function dial(options: DialOptions): Promise<MessageSocket> {
     const onAbort = (): void => socket.terminate();
     const finish = (): void => options.signal?.removeEventListener("abort", onAbort);
     options.signal?.addEventListener("abort", onAbort, { once: true });
-    socket.once("open", () => {
-      finish();
-      socket.off("error", onError);
-      socket.off("unexpected-response", onAnswer);
-      resolve(messageSocket(socket));
+    // Before it is open: the answer to the upgrade tells what it will speak over.
+    socket.once("upgrade", ({ socket: connection }) => {
+      socket.once("open", () => {
+        finish();
+        socket.off("error", onError);
+        socket.off("unexpected-response", onAnswer);
+        resolve(messageSocket(socket, connection));
+      });
     });
     const onAnswer = (_request: unknown, answer: { statusCode?: number }): void => {
       finish();

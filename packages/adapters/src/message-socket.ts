@@ -2,6 +2,7 @@
  * One WebSocket as server and agent use it: texts and bytes both ways, with what is still unsent made visible, so that a slow
  * reader is noticed. Made by `agent-listener.ts` (the server's side), `dial.ts` (the agent's side) and for consoles.
  */
+import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 
 export interface MessageHandlers {
@@ -31,8 +32,10 @@ export interface MessageSocket {
 
 export const resumeBelowBytes = 256 * 1024;
 
-export function messageSocket(socket: WebSocket): MessageSocket {
+/** @param connection what the WebSocket speaks over: what is sent in one turn leaves as one write, which TLS and the kernel take as one */
+export function messageSocket(socket: WebSocket, connection: Pick<Duplex, "cork" | "uncork">): MessageSocket {
   let wasFull = false;
+  let gathering = false;
   let handlers: MessageHandlers | null = null;
   const afterSend = (): void => {
     if (!wasFull || socket.bufferedAmount >= resumeBelowBytes) return;
@@ -44,6 +47,14 @@ export function messageSocket(socket: WebSocket): MessageSocket {
   return {
     send(data) {
       if (socket.readyState !== socket.OPEN) return;
+      if (!gathering) {
+        gathering = true;
+        connection.cork();
+        process.nextTick(() => {
+          gathering = false;
+          connection.uncork();
+        });
+      }
       socket.send(data, afterSend);
       if (socket.bufferedAmount >= resumeBelowBytes) wasFull = true;
     },
