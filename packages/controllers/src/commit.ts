@@ -7,14 +7,13 @@ export interface Transaction {
   readonly then: readonly Operation[];
 }
 
+export type CommitContext = Pick<ControllerContext, "store" | "cache" | "leadership">;
+
 /**
  * @returns the result; when it did not succeed somebody was quicker, or this server leads no more: look again.
  * @throws StoreError; `uncertain` included: what was looked at may have changed, look again
  */
-export async function commit(
-  context: Pick<ControllerContext, "store" | "cache" | "leadership">,
-  transaction: Transaction,
-): Promise<TransactionResult> {
+export async function commit(context: CommitContext, transaction: Transaction): Promise<TransactionResult> {
   const result = await context.store.transact({ compare: [...context.leadership(), ...transaction.compare], then: transaction.then });
   await context.cache.waitFor(result.revision);
   return result;

@@ -1,10 +1,9 @@
 /**
  * Commits many small independent decisions in few transactions: as many in one as fit. Where somebody was quicker with one of them, that
- * one alone is given back. Called by the placement controller.
+ * one alone is given back. Called by the placement controller and gathered-commit.ts.
  */
 import type { Compare, Entry, Operation } from "@sheaf/store";
-import { commit, operationsPerTransaction, Overtaken, type Transaction } from "./commit.ts";
-import type { ControllerContext } from "./context.ts";
+import { commit, operationsPerTransaction, Overtaken, type CommitContext, type Transaction } from "./commit.ts";
 
 export interface Decision<T> extends Transaction {
   readonly about: T;
@@ -14,7 +13,7 @@ export interface Decision<T> extends Transaction {
  * @returns those that were overtaken; all others are committed and seen by the cache
  * @throws Overtaken when this server does not lead any more; StoreError. What was not committed then is unknown to the caller: look again.
  */
-export async function commitAll<T>(context: ControllerContext, decisions: readonly Decision<T>[]): Promise<Decision<T>[]> {
+export async function commitAll<T>(context: CommitContext, decisions: readonly Decision<T>[]): Promise<Decision<T>[]> {
   const overtaken: Decision<T>[] = [];
   for (const pack of packed(decisions)) {
     let rest = pack;

@@ -4,19 +4,23 @@
  */
 import { partKey, type RecordOf } from "@sheaf/model";
 import { hasEnded, isAgentWork, isReceipt, planReceipt, type ReceiptInput } from "@sheaf/planning";
-import { commit, Overtaken } from "./commit.ts";
+import { operationsPerTransaction, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
+import { GatheredCommit } from "./gathered-commit.ts";
+import { put } from "./packed-commit.ts";
 import { volumesOf } from "./records.ts";
 import type { SiteIndex } from "./site-index.ts";
 
 export function receiptsController(context: ControllerContext, index: SiteIndex): Controller {
   const { cache, clock, settings } = context;
+  const writes = new GatheredCommit(context);
   return {
     name: "receipts",
     reads: ["task", "vm", "volume", "image", "host"],
     writes: ["task/status/controller (receipts)"],
-    concurrency: 32,
+    // As many as one transaction takes.
+    concurrency: operationsPerTransaction,
     initialKeys: () => [...cache.all("task")].filter(isOpen).map((task) => task.id),
     *keysFor({ kind, id, record }) {
       if (kind === "task") {
@@ -38,11 +42,11 @@ export function receiptsController(context: ControllerContext, index: SiteIndex)
       const hostExists = task.spec.host !== undefined && cache.get("host", task.spec.host) !== undefined;
       const plan = planReceipt({ task, target, volumes, hostExists, now: clock.now(), quietMs: settings.receiptQuietMs });
       if (plan.write) {
-        const result = await commit(context, {
+        const committed = await writes.commit({
           compare: [{ key: partKey("task", taskId, "spec"), modRevision: task.specRevision }],
-          then: [{ put: partKey("task", taskId, "status/controller"), value: JSON.stringify(plan.write) }],
+          then: [put(partKey("task", taskId, "status/controller"), plan.write)],
         });
-        if (!result.succeeded) throw new Overtaken(`task ${taskId} changed meanwhile`);
+        if (!committed) throw new Overtaken(`task ${taskId} changed meanwhile`);
       }
       return plan.lookAgainMs;
     },
