@@ -2,6 +2,7 @@
  * Runs the controllers while this server leads: a keyed queue each, fed by the cache's changes. Called by `apps/server`, the simulator and tests.
  * Must never run two terms of leadership at once: a new one begins when the work of the old one has ended.
  */
+import { kinds, type Kind } from "@sheaf/model";
 import { KeyedQueue, Leadership } from "@sheaf/runtime";
 import { StoreError } from "@sheaf/store";
 import type { SnapshotIndex } from "@sheaf/scheduling";
@@ -26,6 +27,8 @@ export interface RunningControllers {
 
 interface Term {
   readonly queues: ReadonlyMap<Controller, KeyedQueue>;
+  /** Who reads records of a kind: a change wakes nobody else. */
+  readonly readers: ReadonlyMap<Kind, readonly (readonly [Controller, KeyedQueue])[]>;
   readonly abort: AbortController;
   readonly ends: readonly (() => void)[];
 }
@@ -83,7 +86,8 @@ export function startControllers(options: StartOptions): RunningControllers {
       if (stop) ends.push(stop);
       for (const key of controller.initialKeys()) queue.add(key);
     }
-    return { queues, abort, ends };
+    const readers = new Map(kinds.map((kind) => [kind, [...queues].filter(([{ reads }]) => reads.includes(kind))]));
+    return { queues, readers, abort, ends };
   }
 
   return {
@@ -100,8 +104,8 @@ export function startControllers(options: StartOptions): RunningControllers {
   };
 }
 
-function wake({ queues }: Term, change: RecordChange): void {
-  for (const [controller, queue] of queues) if (controller.reads.includes(change.kind)) for (const key of controller.keysFor(change)) queue.add(key);
+function wake({ readers }: Term, change: RecordChange): void {
+  for (const [controller, queue] of readers.get(change.kind) ?? []) for (const key of controller.keysFor(change)) queue.add(key);
 }
 
 async function end({ queues, abort, ends }: Term): Promise<void> {
