@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { type Kind, type RecordOf, VmSpec } from "@sheaf/model";
 import fc from "fast-check";
 import { ageOf, ListTable } from "./list-table.ts";
+import { compareKeys, compareValues } from "./sort-column.ts";
 import { Presenter } from "./present.ts";
 
 const idOf = (number: number): string => `01900000-0000-7000-8000-${String(number).padStart(12, "0")}`;
@@ -70,6 +71,15 @@ test("after any changes, columns tell what the records tell", () => {
           assert.equal(cpus.values[row], (record as RecordOf<"vm">).spec.cpu.count);
           assert.equal(table.ages[row], ageOf(record.id));
         }
+        for (const segments of [["spec", "cpu", "count"], ["state"], ["name"]]) {
+          const { values, ordered } = table.sortColumn(segments);
+          if (ordered === null) continue;
+          for (let row = 1; row < values.length; row += 1) {
+            const byKey = compareKeys(ordered.keys[row - 1] ?? Number.NaN, ordered.keys[row] ?? Number.NaN, 1);
+            if (byKey !== 0 || ordered.exact)
+              assert.equal(Math.sign(byKey), Math.sign(compareValues(values[row - 1] ?? null, values[row] ?? null, 1)));
+          }
+        }
         const two = table.select([{ segments: ["spec", "cpu", "count"], test: (value) => value === 2 }], null);
         assert.deepEqual(
           [...two].map((row) => table.rows[row]?.id).toSorted(),
@@ -108,4 +118,18 @@ test("fields that nobody asks for any more lose their columns, and come back whe
   for (let label = 0; label < 100; label += 1) table.column(["labels", `l${label}`]);
   assert.deepEqual(table.column(["spec", "cpu", "count"]), [1, 3]);
   assert.deepEqual(table.column(["labels", "l0"]), [undefined, undefined]);
+});
+
+test("labels are usual that many records have, most frequent first", () => {
+  const presenter = new Presenter({ cache: {} as never, agents: {} as never, tasks: { lines: () => [], progress: () => undefined } }); // not asked
+  const labels = (number: number): Record<string, string> => ({
+    ...(number % 2 === 0 ? { tier: "web" } : {}),
+    owner: `team-${number}`,
+    ...(number === 7 ? { rare: "x" } : {}),
+    ...(number % 3 === 0 ? { ["__proto__x"]: "y" } : {}),
+  });
+  const records = Array.from({ length: 60 }, (_, number) => ({ ...vm(number, 1, undefined), labels: labels(number) }));
+  const table = new ListTable(presenter, "vm", records as RecordOf<Kind>[]);
+  assert.deepEqual(table.usualLabels(2), ["owner", "tier"]);
+  assert.deepEqual(table.usualLabels(9), ["owner", "tier", "__proto__x"]);
 });

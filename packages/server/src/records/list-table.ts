@@ -3,18 +3,18 @@
  * date change by change. A list then walks short arrays instead of a hundred thousand objects all over the memory. Written by the cache's
  * changes, read by record-list.ts alone.
  */
-import { vmState, type Kind, type RecordOf } from "@sheaf/model";
+import { vmState, type Kind, type RecordOf, type VmState } from "@sheaf/model";
 import type { RecordChange } from "../context.ts";
 import { fieldReader, type FieldReader } from "./field-path.ts";
 import type { Presenter } from "./present.ts";
-import { SortKeys, sortValue, type SortValue } from "./sort-column.ts";
+import { SortKeys, sortValue, type OrderedKeys, type SortValue } from "./sort-column.ts";
 
 /** Values of one field, by row. */
 export type Column = readonly unknown[];
-/** The same as it is sorted by; `keys` tell most rows apart (`compareKeys`), where there are any. */
+/** The same as it is sorted by; `ordered` tells most rows apart (`compareKeys`), where there is any. */
 export interface SortColumn {
   readonly values: readonly SortValue[];
-  readonly keys: readonly number[] | null;
+  readonly ordered: OrderedKeys | null;
 }
 export type ValueTest = (value: unknown) => boolean;
 /** A field and what must hold for it. */
@@ -25,15 +25,21 @@ export interface FieldTest {
 
 interface Kept {
   readonly values: unknown[];
+  /** Where lists are sorted by it. */
+  readonly keys?: SortKeys;
   read(record: RecordOf<Kind>, row: number): unknown;
+  /** The same from the field's plain value, where that is at hand: a hundred thousand records are not walked again. */
+  fromPlain?(value: unknown, row: number): unknown;
   /** Before it is looked at: brings in what changes without a change of the record. */
   refresh?(): void;
   /** The last row takes the place of one that went. */
   moved?(from: number, to: number): void;
 }
 
-/** Fields that are asked for most recently keep their columns: each costs eight bytes a record. */
-const maximumColumns = 32;
+/** Fields that are asked for most recently keep their columns: each costs eight bytes a record, sixteen where it is sorted by. */
+const maximumColumns = 64;
+/** A label is usual where one record in so many has it. */
+const usualLabelShare = 20;
 
 export class ListTable {
   readonly #presenter: Presenter;
@@ -65,22 +71,39 @@ export class ListTable {
     return this.#ages;
   }
 
+  /** Keys of the labels that many records have, most frequent first. Walks all records. */
+  usualLabels(limit: number): string[] {
+    const counts = new Map<string, number>();
+    for (const record of this.#rows)
+      for (const key of Object.keys((record as { labels?: object }).labels ?? {} /* stored by whichever version */))
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+    return [...counts]
+      .filter(([, count]) => count * usualLabelShare >= this.#rows.length)
+      .sort(([, left], [, right]) => right - left)
+      .slice(0, limit)
+      .map(([key]) => key);
+  }
+
   /** Must be asked for anew by every list, and not be kept across an `await`. */
   column(segments: readonly string[]): Column {
-    return this.#kept(segments.join("."), () =>
-      segments[0] === "state" && this.#kind === "vm" ? new StateColumn(this.#presenter) : plainColumn(fieldReader(this.#presenter, segments)),
+    return this.#kept(plainName(segments), () =>
+      this.#isState(segments) ? new StateColumn(this.#presenter) : plainColumn(fieldReader(this.#presenter, segments)),
     ).values;
   }
 
   /** As `column`. */
   sortColumn(segments: readonly string[]): SortColumn {
-    const state = segments[0] === "state" && this.#kind === "vm";
+    const plain = plainName(segments);
     // States are texts already.
-    const found = this.#kept(state ? "state" : `sorted ${segments.join(".")}`, () =>
-      state ? new StateColumn(this.#presenter) : new SortedColumn(fieldReader(this.#presenter, segments)),
-    );
-    const values = found.values as SortValue[]; // made by sortValue; states are texts
-    return { values, keys: found instanceof SortedColumn ? found.keys.ordered(values) : null };
+    const { values, keys } = this.#isState(segments)
+      ? this.#kept(plain, () => new StateColumn(this.#presenter))
+      : this.#kept(`sorted ${plain}`, () => new SortedColumn(fieldReader(this.#presenter, segments)), plain);
+    const sorted = values as SortValue[]; // made by sortValue; states are texts
+    return { values: sorted, ordered: keys?.ordered(sorted) ?? null };
+  }
+
+  #isState(segments: readonly string[]): boolean {
+    return segments[0] === "state" && this.#kind === "vm";
   }
 
   /** @returns rows that pass all tests; good until the next call */
@@ -88,9 +111,16 @@ export class ListTable {
     const total = this.#rows.length;
     if (this.#passed.length < total) this.#passed = new Uint32Array(Math.ceil(total * 1.25));
     const passed = this.#passed;
-    for (let row = 0; row < total; row += 1) passed[row] = row;
     let count = total;
-    for (const { segments, test } of tests) {
+    const [first, ...others] = tests;
+    if (first === undefined) for (let row = 0; row < total; row += 1) passed[row] = row;
+    else {
+      const column = this.column(first.segments);
+      const { test } = first;
+      count = 0;
+      for (let row = 0; row < total; row += 1) if (test(column[row])) passed[count++] = row;
+    }
+    for (const { segments, test } of others) {
       const column = this.column(segments);
       let kept = 0;
       for (let index = 0; index < count; index += 1) {
@@ -110,18 +140,27 @@ export class ListTable {
     return passed.subarray(0, count);
   }
 
-  #kept(name: string, make: () => Kept): Kept {
+  /** @param plain name of the column that has the same field's plain values, if it is there */
+  #kept(name: string, make: () => Kept, plain = ""): Kept {
     let column = this.#columns.get(name);
     if (column === undefined) {
       column = make();
-      for (let row = 0; row < this.#rows.length; row += 1)
-        column.values.push(column.read(this.#rows[row] as RecordOf<Kind> /* below the length */, row));
+      this.#fill(column, this.#columns.get(plain)?.values);
       const [oldest] = this.#columns.keys();
       if (this.#columns.size >= maximumColumns && oldest !== undefined) this.#columns.delete(oldest);
     } else this.#columns.delete(name);
     this.#columns.set(name, column);
     column.refresh?.();
     return column;
+  }
+
+  #fill(column: Kept, plain: Column | undefined): void {
+    const { values } = column;
+    if (plain !== undefined && column.fromPlain !== undefined) {
+      for (let row = 0; row < plain.length; row += 1) values.push(column.fromPlain(plain[row], row));
+      return;
+    }
+    for (let row = 0; row < this.#rows.length; row += 1) values.push(column.read(this.#rows[row] as RecordOf<Kind> /* below the length */, row));
   }
 
   #put(record: RecordOf<Kind>): void {
@@ -163,6 +202,7 @@ export class ListTable {
  */
 class StateColumn implements Kept {
   readonly values: unknown[] = [];
+  readonly keys = new SortKeys();
   readonly #presenter: Presenter;
   readonly #hosts: (string | undefined)[] = [];
   readonly #records: RecordOf<"vm">[] = [];
@@ -176,10 +216,11 @@ class StateColumn implements Kept {
     const vm = record as RecordOf<"vm">; // made for machines alone
     this.#records[row] = vm;
     this.#hosts[row] = vm.placement?.host;
-    return vmState(vm, this.#isReachable(vm.placement?.host));
+    return this.#stateOf(vm, row);
   }
 
   moved(from: number, to: number): void {
+    this.keys.move(from, to);
     this.#hosts[to] = this.#hosts[from];
     this.#records[to] = this.#records[from] as RecordOf<"vm">; // every row has one
     this.#hosts.length = from;
@@ -196,8 +237,14 @@ class StateColumn implements Kept {
     if (changed.size === 0) return;
     for (let row = 0; row < this.values.length; row += 1) {
       const host = this.#hosts[row];
-      if (host !== undefined && changed.has(host)) this.values[row] = vmState(this.#records[row] as RecordOf<"vm">, this.#isReachable(host)); // as above
+      if (host !== undefined && changed.has(host)) this.values[row] = this.#stateOf(this.#records[row] as RecordOf<"vm">, row); // as above
     }
+  }
+
+  #stateOf(vm: RecordOf<"vm">, row: number): VmState {
+    const state = vmState(vm, this.#isReachable(vm.placement?.host));
+    this.keys.set(row, state);
+    return state;
   }
 
   #isReachable(host: string | undefined): boolean {
@@ -208,6 +255,7 @@ class StateColumn implements Kept {
   }
 }
 
+const plainName = (segments: readonly string[]): string => segments.join(".");
 const plainColumn = (read: FieldReader): Kept => ({ values: [], read });
 
 class SortedColumn implements Kept {
@@ -220,7 +268,11 @@ class SortedColumn implements Kept {
   }
 
   read(record: RecordOf<Kind>, row: number): unknown {
-    const value = sortValue(this.#field(record));
+    return this.fromPlain(this.#field(record), row);
+  }
+
+  fromPlain(plain: unknown, row: number): unknown {
+    const value = sortValue(plain);
     this.keys.set(row, value);
     return value;
   }

@@ -51,8 +51,9 @@ export class RecordLists {
   prepare(): void {
     for (const kind of kinds) {
       const table = this.#table(kind);
-      for (const path of kind === "vm" ? [...usualFields, ...usualFieldsOfMachines] : usualFields) {
-        const segments = checkedPath(kind, path, "sort");
+      const fields = [...usualFields, ...(kind === "vm" ? usualFieldsOfMachines : [])].map((path) => checkedPath(kind, path, "sort"));
+      const labels = table.usualLabels(usualLabelsLimit).map((key) => ["labels", key]);
+      for (const segments of [...fields, ...labels]) {
         table.column(segments);
         table.sortColumn(segments);
       }
@@ -96,9 +97,11 @@ export class RecordLists {
   }
 }
 
-/** What command line, console and dashboards filter and sort by. Other fields get their columns when they are asked for. */
-const usualFields = ["name", "state", "createdAt", "project"];
-const usualFieldsOfMachines = ["number", "host", "spec.power", "spec.cpu.count", "spec.memory.bytes"];
+/** What command line, console and dashboards show, filter and sort by. Other fields get their columns when they are asked for. */
+const usualFields = ["name", "displayName", "state", "createdAt", "createdBy", "project", "revision"];
+const usualFieldsOfMachines = ["number", "host", "spec.power", "spec.cpu.count", "spec.memory.bytes", "spec.priority", "status.agent.state"];
+/** Labels are how people sort what they have many of. */
+const usualLabelsLimit = 6;
 
 const viewPrivileges = {
   host: "host.view",
@@ -133,11 +136,14 @@ function bestRows(table: ListTable, selected: Uint32Array, { sortBy, direction, 
   const idOf = (row: number): string => (rows[row] as RecordOf<Kind>).id; // selected rows are there
   const compareIds = (left: string, right: string): number => (left < right ? -direction : left > right ? direction : 0);
   const valueOf = (row: number): SortValue => sortBy?.values[row] ?? null;
-  const keys = sortBy?.keys ?? null;
+  const keys = sortBy?.ordered?.keys ?? null;
+  const valuesMatter = sortBy !== null && sortBy.ordered?.exact !== true;
+  const compareByKey = (left: number, right: number): number =>
+    keys === null ? 0 : compareKeys(keys[left] as number, keys[right] as number, direction); // as above
   const compare = (left: number, right: number): number => {
-    const byKey = keys === null ? 0 : compareKeys(keys[left] as number, keys[right] as number, direction); // as above
+    const byKey = compareByKey(left, right);
     if (byKey !== 0) return byKey;
-    const byValue = sortBy === null ? 0 : compareValues(valueOf(left), valueOf(right), direction);
+    const byValue = valuesMatter ? compareValues(valueOf(left), valueOf(right), direction) : 0;
     if (byValue !== 0) return byValue;
     const byAge = (ages[left] as number) - (ages[right] as number); // as above
     return byAge !== 0 ? byAge * direction : compareIds(idOf(left), idOf(right));
@@ -149,20 +155,32 @@ function bestRows(table: ListTable, selected: Uint32Array, { sortBy, direction, 
     return byAge !== 0 ? byAge > 0 : compareIds(idOf(row), place.id) > 0;
   };
   const best = new BestRows(size, compare);
-  // In leaps: rows lie in order of age, and what sorts against that would displace the whole page again and again.
-  const leap = leapThrough(selected.length);
-  for (let count = 0, index = 0; count < selected.length; count += 1, index = (index + leap) % selected.length) {
-    const row = selected[index] as number; // below its length
-    if (best.wants(row) && (start === null || isBehind(row, start))) best.offer(row);
-  }
+  let { last } = best;
+  const look = (row: number): void => {
+    if (last !== undefined) {
+      // Most rows end here.
+      const byKey = compareByKey(row, last);
+      if (byKey > 0) return;
+      if (byKey === 0 && !valuesMatter && ((ages[row] as number) - (ages[last] as number)) * direction > 0) return; // as above
+    }
+    if (!best.wants(row) || (start !== null && !isBehind(row, start))) return;
+    best.offer(row);
+    ({ last } = best);
+  };
+  // Rows lie mostly in order of age: those that are wanted among equals come first this way round. What sorts against it would displace the
+  // whole page again and again: a sample of all is looked at before.
+  const count = selected.length;
+  const at = (index: number): number => selected[direction === 1 ? index : count - 1 - index] as number; // callers stay below the length
+  for (let index = 0; index < count; index += sampleStep) look(at(index));
+  for (let index = 0; index < count; index += 1) if (index % sampleStep !== 0) look(at(index));
   return best.sorted().map((row) => {
     const record = rows[row] as RecordOf<Kind>; // as above
     return { value: valueOf(row), age: ages[row] ?? 0, id: record.id, record };
   });
 }
 
-/** Steps of this length meet every one of `count` places once: a prime that does not divide it. */
-const leapThrough = (count: number): number => (count % 7919 === 0 ? 7927 : 7919);
+/** A prime: what recurs in the rows does not choose the sample. */
+const sampleStep = 61;
 
 /** Keeps the first `size` rows of all that are offered: a heap with the last of them on top. */
 class BestRows {
@@ -173,6 +191,11 @@ class BestRows {
   constructor(size: number, compare: (left: number, right: number) => number) {
     this.#size = size;
     this.#compare = compare;
+  }
+
+  /** What another row would take the place of; `undefined` while there is room. */
+  get last(): number | undefined {
+    return this.#heap.length < this.#size ? undefined : this.#heap[0];
   }
 
   /** Whether it would be kept. */
