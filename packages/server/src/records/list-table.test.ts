@@ -100,6 +100,7 @@ test("after any changes, columns tell what the records tell", () => {
         } else if (each.do === "host") {
           if (each.reachable) reachable.add(each.host);
           else reachable.delete(each.host);
+          table.hostChanged(each.host);
         } else look();
       }
       look();

@@ -30,7 +30,9 @@ interface Kept {
   read(record: RecordOf<Kind>, row: number): unknown;
   /** The same from the field's plain value, where that is at hand: a hundred thousand records are not walked again. */
   fromPlain?(value: unknown, row: number): unknown;
-  /** Before it is looked at: brings in what changes without a change of the record. */
+  /** Something that is no part of the records has changed. */
+  hostChanged?(hostId: string): void;
+  /** Before it is looked at: brings in what changed so. */
   refresh?(): void;
   /** The last row takes the place of one that went. */
   moved?(from: number, to: number): void;
@@ -60,6 +62,11 @@ export class ListTable {
   update({ id, record }: RecordChange): void {
     if (record) this.#put(record);
     else this.#remove(id);
+  }
+
+  /** It may have become reachable, or unreachable: what depends on that is looked at anew when it is asked for. */
+  hostChanged(hostId: string): void {
+    for (const column of this.#columns.values()) column.hostChanged?.(hostId);
   }
 
   get rows(): readonly RecordOf<Kind>[] {
@@ -198,7 +205,7 @@ export class ListTable {
 
 /**
  * States of machines depend on whether their hosts are reachable, which no change of theirs tells. Each value stands for what was known of
- * its host; a look compares that with what is known now, host by host, and reads again what differs.
+ * its host; a look compares that with what is known now of each host that has changed since, and reads again what differs.
  */
 class StateColumn implements Kept {
   readonly values: unknown[] = [];
@@ -207,9 +214,14 @@ class StateColumn implements Kept {
   readonly #hosts: (string | undefined)[] = [];
   readonly #records: RecordOf<"vm">[] = [];
   readonly #reachable = new Map<string, boolean>();
+  readonly #hostsToLookAt = new Set<string>();
 
   constructor(presenter: Presenter) {
     this.#presenter = presenter;
+  }
+
+  hostChanged(hostId: string): void {
+    if (this.#reachable.has(hostId)) this.#hostsToLookAt.add(hostId);
   }
 
   read(record: RecordOf<Kind>, row: number): unknown {
@@ -229,11 +241,13 @@ class StateColumn implements Kept {
 
   refresh(): void {
     const changed = new Set<string>();
-    for (const [host, before] of this.#reachable) {
-      if (this.#presenter.hostReachable(host) === before) continue;
+    for (const host of this.#hostsToLookAt) {
+      const now = this.#presenter.hostReachable(host);
+      if (this.#reachable.get(host) === now) continue;
       changed.add(host);
-      this.#reachable.set(host, !before);
+      this.#reachable.set(host, now);
     }
+    this.#hostsToLookAt.clear();
     if (changed.size === 0) return;
     for (let row = 0; row < this.values.length; row += 1) {
       const host = this.#hosts[row];

@@ -1,9 +1,10 @@
 /** Pages put together must be what sorting everything gives: nothing twice, nothing left out, whatever is equal, absent or in whichever order. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Agents } from "@sheaf/controllers";
 import { type RecordOf, VmSpec } from "@sheaf/model";
 import fc from "fast-check";
-import type { RecordCache } from "../context.ts";
+import type { RecordCache, RecordChange } from "../context.ts";
 import type { Caller } from "../identity/rights.ts";
 import { Presenter } from "./present.ts";
 import { RecordLists } from "./record-list.ts";
@@ -68,12 +69,9 @@ test("pages follow each other through all that was asked for, in order", () => {
         byName: () => undefined,
         subscribe: () => {},
       };
-      const context = { cache: cache as unknown as RecordCache }; // what lists ask of it
-      const presenter = new Presenter({
-        ...context,
-        agents: { connected: () => true } as never,
-        tasks: { lines: () => [], progress: () => undefined },
-      });
+      const agents = { connected: () => true, subscribe: () => () => {} };
+      const context = { cache: cache as unknown as RecordCache, agents: agents as unknown as Agents }; // what lists ask of them
+      const presenter = new Presenter({ ...context, tasks: { lines: () => [], progress: () => undefined } });
       const lists = new RecordLists(context, presenter);
       for (const { sort, down, filtered, limit } of requests) {
         const direction = down ? -1 : 1;
@@ -99,4 +97,36 @@ test("pages follow each other through all that was asked for, in order", () => {
     }),
     { numRuns: 150 },
   );
+});
+
+test("machines whose host comes or goes are listed as that makes them, without a change of theirs", () => {
+  const connected = new Set<string>();
+  let tell: (event: { hostId: string; connected: boolean }) => void = () => {};
+  let change: (revision: number, changes: RecordChange[]) => void = () => {};
+  const hosts = new Map<string, { status: { liveness: { state: string } } }>();
+  const machines = ["h1", "h2"].map((host, number) => ({
+    ...vm({ cpus: 1, label: undefined, createdAt: 0 }, number),
+    placement: { host, epoch: 1, incarnation: "i", at: 0, reason: "" },
+  }));
+  const context = {
+    cache: {
+      revision: 1,
+      all: (kind: string) => (kind === "vm" ? machines : []),
+      get: (kind: string, id: string) => (kind === "host" ? hosts.get(id) : undefined),
+      subscribe: (listener: typeof change) => (change = listener),
+    } as unknown as RecordCache,
+    agents: { connected: (id: string) => connected.has(id), subscribe: (listener: typeof tell) => (tell = listener) } as unknown as Agents,
+  }; // what lists ask of them
+  const lists = new RecordLists(context, new Presenter({ ...context, tasks: { lines: () => [], progress: () => undefined } }));
+  const unreachable = (): number => (JSON.parse(lists.list(caller, "vm", { filter: "state=unreachable", limit: 9 })) as { total: number }).total; // a page
+  assert.equal(unreachable(), 2);
+  connected.add("h1");
+  tell({ hostId: "h1", connected: true });
+  assert.equal(unreachable(), 1);
+  hosts.set("h2", { status: { liveness: { state: "ready" } } });
+  change(2, [{ kind: "host", id: "h2" }]);
+  assert.equal(unreachable(), 0);
+  connected.delete("h1");
+  tell({ hostId: "h1", connected: false });
+  assert.equal(unreachable(), 1);
 });

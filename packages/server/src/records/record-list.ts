@@ -39,12 +39,16 @@ export class RecordLists {
   /** By kind, made when it is listed for the first time. */
   readonly #tables = new Map<Kind, ListTable>();
 
-  constructor({ cache }: Pick<ServerContext, "cache">, presenter: Presenter) {
+  constructor({ cache, agents }: Pick<ServerContext, "cache" | "agents">, presenter: Presenter) {
     this.#cache = cache;
     this.#presenter = presenter;
     cache.subscribe((_revision, changes) => {
-      for (const change of changes) this.#tables.get(change.kind)?.update(change);
+      for (const change of changes) {
+        this.#tables.get(change.kind)?.update(change);
+        if (change.kind === "host") this.#tables.get("vm")?.hostChanged(change.id);
+      }
     });
+    agents.subscribe(({ hostId }) => this.#tables.get("vm")?.hostChanged(hostId));
   }
 
   /** Makes what most lists will need before anybody waits for it. Called once the cache is loaded. */

@@ -45,6 +45,28 @@ export const adminPassword = "correct horse battery";
 /** Cheapest cost that scrypt takes well: tests sign in often. */
 const passwordCost = 2 ** 4;
 
+type ConnectionListener = Parameters<ServerContext["agents"]["subscribe"]>[0];
+
+/** Who is in it has a connected agent; whoever comes and goes is told of. */
+class ConnectedHosts extends Set<string> {
+  readonly #listeners: ConnectionListener[] = [];
+
+  subscribe(listener: ConnectionListener): () => void {
+    this.#listeners.push(listener);
+    return () => {};
+  }
+  override add(hostId: string): this {
+    super.add(hostId);
+    for (const listener of this.#listeners) listener({ hostId, connected: true });
+    return this;
+  }
+  override delete(hostId: string): boolean {
+    const was = super.delete(hostId);
+    for (const listener of this.#listeners) listener({ hostId, connected: false });
+    return was;
+  }
+}
+
 export class ApiFixture {
   readonly context: ServerContext;
   readonly api: Api;
@@ -76,7 +98,7 @@ export class ApiFixture {
     await bootstrapAdmin({ store, clock, random }, { password: adminPassword, passwordCost });
     const cache = await RecordCache.open({ store, clock, logger: silentLogger });
     const library = new PlayedLibrary();
-    const connected = new Set<string>();
+    const connected = new ConnectedHosts();
     const revoked: string[] = [];
     const context: ServerContext = {
       store,
@@ -94,7 +116,7 @@ export class ApiFixture {
           method === "vm.screenshot" && connected.has(hostId)
             ? Promise.resolve({ mime: "image/png", base64: Buffer.from("picture").toString("base64") } as never) // what this method answers
             : Promise.reject(new SheafError("host-unreachable", `host ${hostId} is not connected`)),
-        subscribe: () => () => {},
+        subscribe: (listener) => connected.subscribe(listener),
       },
       tasks: { lines: () => [{ at: 1, text: "a line" }], progress: () => undefined },
       library,
