@@ -61,13 +61,16 @@ export class HostDocuments {
   apply(change: RecordChange): void {
     const { kind, id, record, previous } = change;
     const key = recordKey(kind, id);
-    this.#applyForAll(key, change);
-    const before = previous ? reasonsOf(previous) : [];
-    const after = record ? reasonsOf(record) : [];
-    // Added first, so that what stays never looks as if it went.
-    const moving = kind === "vm" ? this.#reasonsOfMove(id, record as RecordOf<"vm"> | undefined /* kind says so */) : noMove;
-    for (const reason of [...after, ...moving.after]) this.#add(reason);
-    for (const reason of [...before, ...moving.before]) this.#remove(reason);
+    // Most changes are of what was seen: they move nothing, and are told to nobody.
+    if (!hasSameReasons(change)) {
+      this.#applyForAll(key, change);
+      const before = previous ? reasonsOf(previous) : [];
+      const after = record ? reasonsOf(record) : [];
+      // Added first, so that what stays never looks as if it went.
+      const moving = kind === "vm" ? this.#reasonsOfMove(id, record as RecordOf<"vm"> | undefined /* kind says so */) : noMove;
+      for (const reason of [...after, ...moving.after]) this.#add(reason);
+      for (const reason of [...before, ...moving.before]) this.#remove(reason);
+    }
     if (!isWorthTelling(change)) return;
     if (this.#forAll.has(key)) this.#listener.changedForAll(key);
     else for (const hostId of this.#hostsOf(key)) this.#listener.changed(hostId, key);
@@ -136,6 +139,14 @@ export class HostDocuments {
 
 const concerningKinds = ["host", "cluster", "pool", "network", "image", "volume", "vm", "task"] as const satisfies readonly Kind[];
 const noMove = { before: [], after: [] } as const;
+
+/** Records are never changed in place: what is the same object says the same. */
+function hasSameReasons({ kind, record, previous }: RecordChange): boolean {
+  if (record === undefined || previous === undefined || record.spec !== previous.spec || record.placement !== previous.placement) return false;
+  if (kind === "task") return record.status === previous.status;
+  // A machine on the move: its reasons depend on other records too.
+  return kind !== "vm" || ((record as RecordOf<"vm">).status.migration === undefined && (previous as RecordOf<"vm">).status.migration === undefined); // kind says so
+}
 
 /** Pools and networks that name no hosts are there on every host. */
 function isForAll(record: RecordOf<Kind>): boolean {
