@@ -133,6 +133,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     {
       store,
       cache,
+      snapshot: controllers.snapshot,
       clock,
       random,
       logger: logger.child({ part: "api" }),

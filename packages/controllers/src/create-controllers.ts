@@ -1,6 +1,5 @@
 /** All controllers of the main flow, with what they share: the index of back references and the scheduler's snapshot, both fed by the cache's changes. */
-import { kinds, type AnyRecord } from "@sheaf/model";
-import { SnapshotIndex } from "@sheaf/scheduling";
+import type { SnapshotIndex } from "@sheaf/scheduling";
 import { adoptionController } from "./adoption-controller.ts";
 import { availabilityController } from "./availability-controller.ts";
 import { baselineController } from "./baseline-controller.ts";
@@ -20,11 +19,12 @@ import { placementController } from "./placement-controller.ts";
 import { receiptsController } from "./receipts-controller.ts";
 import { rollingMaintenanceController } from "./rolling-maintenance-controller.ts";
 import { SiteIndex } from "./site-index.ts";
+import { followSite } from "./site-snapshot.ts";
 import { taskSweepController } from "./task-sweep-controller.ts";
 
 export interface ControllerSet {
   readonly controllers: readonly Controller[];
-  /** The scheduler's picture, kept up to date: for ranking hosts on request. */
+  /** The scheduler's picture, kept up to date: for the API, too. */
   readonly snapshot: SnapshotIndex;
   /** Ends the feeding of what they share. */
   close(): void;
@@ -35,15 +35,12 @@ export function createControllers(context: ControllerContext): ControllerSet {
   const { cache } = context;
   const index = new SiteIndex(cache);
   const listening = new Listening(context.clock, context.logger);
-  const snapshot = new SnapshotIndex();
+  const { snapshot, close: closeSnapshot } = followSite(cache);
   const moves = new MachineMoves(context, index, snapshot);
-  // From the cache, under its kind.
-  for (const kind of kinds) for (const record of cache.all(kind)) snapshot.update({ type: "upsert", record: record as AnyRecord });
-  const close = cache.subscribe((_revision, changes) => {
+  const closeIndex = cache.subscribe((_revision, changes) => {
     for (const change of changes) {
       index.update(change);
       moves.update(change);
-      snapshot.update(change.record ? { type: "upsert", record: change.record as AnyRecord } : { type: "remove", kind: change.kind, id: change.id });
     }
   });
   const controllers = [
@@ -63,5 +60,9 @@ export function createControllers(context: ControllerContext): ControllerSet {
     adoptionController(context),
     availabilityController(context, index),
   ];
+  const close = (): void => {
+    closeSnapshot();
+    closeIndex();
+  };
   return { controllers, snapshot, close };
 }

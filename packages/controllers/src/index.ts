@@ -5,3 +5,4 @@ export * from "./ports.ts";
 export * from "./settings.ts";
 export * from "./start-controllers.ts";
 export { evacuationOf } from "./evacuation.ts";
+export * from "./site-snapshot.ts";

@@ -6,6 +6,7 @@ import type { Readable } from "node:stream";
 import type { Clock, Logger, Random } from "@sheaf/base";
 import type { Agents } from "@sheaf/controllers";
 import type { Kind, RecordOf } from "@sheaf/model";
+import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Store } from "@sheaf/store";
 import type { AuditFileLimits } from "./audit/audit-archive.ts";
 import type { AuditFolder } from "./audit/audit-source.ts";
@@ -146,6 +147,8 @@ export interface ServerContext {
   /** Where what is sealed of the audit trail goes. */
   readonly audit: AuditFolder & { readonly limits: AuditFileLimits };
   readonly cache: RecordCache;
+  /** The scheduler's picture of the site. The controllers keep it up to date, before the API hears of a change. */
+  readonly snapshot: SnapshotIndex;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;

@@ -136,6 +136,7 @@ export class SimulatedServer {
     const library = imageLibrary({ store, cache, clock, image: this.#options.image });
     const api = await createApi({
       ...{ store, cache, clock, random, logger, secrets },
+      snapshot: controllers.snapshot,
       agents: gateway,
       tasks: tasks.reader,
       library: library.port,

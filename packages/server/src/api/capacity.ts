@@ -1,11 +1,11 @@
 /**
  * The pool as one machine, and the hosts a machine could run on: both asked of the scheduler's own picture of the site, so that people see
- * the figures that placement works with. Kept up to date change by change. Called by the routes.
+ * the figures that placement works with. Called by the routes.
  */
 import { evacuationOf } from "@sheaf/controllers";
-import { hostOffer, kinds, SheafError, vmStates, type AnyRecord, type RecordOf } from "@sheaf/model";
+import { hostOffer, SheafError, vmStates, type RecordOf } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
-import { failOverRoom, rank, SnapshotIndex, type FailOverRoom, type RankedHost } from "@sheaf/scheduling";
+import { failOverRoom, rank, type FailOverRoom, type RankedHost, type SnapshotIndex } from "@sheaf/scheduling";
 import type { ServerContext } from "../context.ts";
 import type { Presenter } from "../records/present.ts";
 
@@ -43,20 +43,13 @@ const keepMs = 1000;
 export class Capacity {
   readonly #context: ServerContext;
   readonly #presenter: Presenter;
-  readonly #snapshot = new SnapshotIndex();
+  readonly #snapshot: SnapshotIndex;
   readonly #kept = new Map<string, { readonly at: number; readonly figures: CapacityFigures }>();
 
   constructor(context: ServerContext, presenter: Presenter) {
     this.#context = context;
     this.#presenter = presenter;
-    for (const kind of kinds)
-      for (const record of context.cache.all(kind)) this.#snapshot.update({ type: "upsert", record: record as AnyRecord /* under its kind */ });
-    context.cache.subscribe((_revision, changes) => {
-      for (const { kind, id, record } of changes)
-        this.#snapshot.update(
-          record === undefined ? { type: "remove", kind, id } : { type: "upsert", record: record as AnyRecord /* under its kind */ },
-        );
-    });
+    this.#snapshot = context.snapshot;
   }
 
   /** Best first, then those that do not fit, each with its reasons. */

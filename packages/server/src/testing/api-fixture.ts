@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import { silentLogger } from "@sheaf/base";
 import { apiPrefix } from "@sheaf/contract";
+import { followSite } from "@sheaf/controllers";
 import { partKey, SheafError, type Kind } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import { openMemoryStore, type Entry, type Store } from "@sheaf/store";
@@ -103,6 +104,7 @@ export class ApiFixture {
     const context: ServerContext = {
       store,
       cache,
+      snapshot: followSite(cache).snapshot,
       clock,
       random,
       logger: silentLogger,
