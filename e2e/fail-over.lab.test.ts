@@ -198,7 +198,7 @@ test("an agent that hangs is told and nothing is cut off: its guest runs on", { 
   const { machine: desk, host, bootId } = await create("desk");
   const agent = site.deployment.hosts.get(host)?.agent;
   agent?.child.kill("SIGSTOP");
-  assert.match((await held(host)).reason, /its pulse is heard, its agent has not worked for \d+ s/);
+  assert.match((await held(host)).reason, /its pulse is heard, its agent hangs/);
   assert.equal((await guestAnswers(addressOf(desk))).bootId, bootId);
   agent?.child.kill("SIGCONT");
   await letIn(host);

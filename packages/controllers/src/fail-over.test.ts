@@ -173,7 +173,9 @@ for (const way of ["server", "pool"] as const) {
       fencing(world, lost)?.reason ?? "",
       way === "server" ? /its pulse is heard.*restart the agent/ : /h2 sees its pulse in pool shared.*network is cut/,
     );
+    const told = fencing(world, lost);
     await world.clock.advance(600_000);
+    assert.deepEqual(fencing(world, lost), told, "what is merely looked at again is not written again");
     assert.deepEqual(world.bmcs.calls, []);
     assert.ok(vms.every((vm) => world.vmOn(vm) === lost && world.agents.runningOn(vm).length === 1));
     world.agents.pulses.delete(lost);

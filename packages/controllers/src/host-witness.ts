@@ -16,6 +16,8 @@ const pulseCountsForMs = 3500;
 const betweenLooksMs = 1500;
 const looksCountForMs = 3 * betweenLooksMs;
 const callTimeoutMs = 1000;
+/** It says that it works every second or so. */
+const agentHangsAfterMs = 5000;
 
 export class HostWitnesses {
   readonly #context: ControllerContext;
@@ -30,7 +32,7 @@ export class HostWitnesses {
     const { agents, clock } = this.#context;
     const pulse = agents.pulse(host.id);
     if (pulse && clock.monotonic() - pulse.heardAt < pulseCountsForMs)
-      return { says: `its pulse is heard, its agent has not worked for ${Math.round(pulse.message.agentSilentMs / 1000)} s (restart the agent)` };
+      return { says: `its pulse is heard, ${agentWords(pulse.message)}` };
     const found = await this.#lookIntoPools(host);
     const before = this.#looks.get(host.id);
     const now = clock.monotonic();
@@ -63,6 +65,10 @@ export class HostWitnesses {
     return null;
   }
 }
+
+/** No figures: they would change, and be written to the store, with every look. */
+const agentWords = ({ agentSilentMs }: PulseMessage): string =>
+  agentSilentMs > agentHangsAfterMs ? "its agent hangs (restart the agent)" : "its agent works and is not connected (look at its log)";
 
 const differs = (before: PulseMessage | null, now: PulseMessage): boolean =>
   before !== null && (before.sequence !== now.sequence || before.bootId !== now.bootId);

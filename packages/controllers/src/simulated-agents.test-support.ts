@@ -112,7 +112,8 @@ export class SimulatedAgents implements Agents {
     return this.pulses.get(hostId) === "server" ? { heardAt: this.#clock.monotonic(), message: this.#pulseOf(hostId) } : null;
   }
   #pulseOf(hostId: string) {
-    return { bootId: String(this.#host(hostId).bootId), sequence: Math.round(this.#clock.monotonic()), agentSilentMs: 10_000 };
+    const now = this.#clock.monotonic();
+    return { bootId: String(this.#host(hostId).bootId), sequence: Math.round(now), agentSilentMs: now - (this.lastHeardAt(hostId) ?? 0) };
   }
   jitterMs(): number {
     return 0;
