@@ -133,6 +133,17 @@ test("a host that comes back in the middle is let in once its fence is away, and
   await end(it);
 });
 
+test("a host that knocks just before its power is cut counts as cut off: its machines do not wait for it to be silent again", async () => {
+  const it = await scene();
+  const { world, lost } = it;
+  world.bmcs.delayMs = 2000;
+  world.bmcs.moment = () => void world.clock.setTimer(1000, () => world.agents.heal(lost));
+  world.agents.cut(lost);
+  await world.until(() => elsewhere(it), "all run elsewhere");
+  assert.deepEqual(world.bmcs.calls, [`ipmi ${lost}`]);
+  await end(it);
+});
+
 test("a device that says off for a host that is on costs the host its machines, and never the site a second copy for long", async () => {
   const it = await scene();
   const { world, lost } = it;

@@ -3,7 +3,7 @@
  * (and of its removal together with `status/return`), and of the tasks with verb fence and confirm-off. Asks planning/fence what to do.
  * Woken by hosts, by machines that come to need it, by such tasks, and by the time between tries.
  */
-import { fencingMethodName, partKey, SheafError, type FencingAttempt, type HostFencing, type RecordOf, type TaskProgress } from "@sheaf/model";
+import { fencingMethodName, partKey, SheafError, type FencingAttempt, type HostFencing, type HostReturn, type RecordOf, type TaskProgress } from "@sheaf/model";
 import { afterAttempt, hasEnded, planFence, wantsFailOver, type FenceInput } from "@sheaf/planning";
 import { deadline } from "@sheaf/base";
 import type { Compare, Operation } from "@sheaf/store";
@@ -21,7 +21,7 @@ type Host = RecordOf<"host">;
 type Task = RecordOf<"task">;
 
 export function fencingController(context: ControllerContext, index: SiteIndex, listening: Listening): Controller {
-  const { cache, clock, fencing: devices, logger } = context;
+  const { cache, clock, store, fencing: devices, logger } = context;
   const witnesses = new HostWitnesses(context);
   return {
     name: "fencing",
@@ -65,7 +65,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
           return undefined;
         case "try": {
           const attempt = await tryMethod(host, plan.method, signal);
-          await enter(host, afterAttempt(input, attempt), wishes);
+          await enter(host, afterAttempt(input, attempt), wishes, attempt.outcome === "off" ? host.status.fencing?.bootId : undefined);
           return 0;
         }
       }
@@ -142,9 +142,15 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
     }
   }
 
-  /** An agent that knocked meanwhile decides otherwise: it is part of the condition. */
-  async function enter(host: Host, fencing: HostFencing, wishes: readonly Task[]): Promise<void> {
+  /**
+   * An agent that knocked meanwhile decides otherwise: it is part of the condition.
+   * @param endedBoot a device has just ended it, and was asked afterwards: who knocked in it did so before
+   */
+  async function enter(host: Host, fencing: HostFencing, wishes: readonly Task[], endedBoot?: string): Promise<void> {
     const key = partKey("host", host.id, "status/fencing");
+    const returnKey = partKey("host", host.id, "status/return");
+    const knocked = endedBoot === undefined ? null : await store.get(returnKey);
+    const overcome = knocked !== null && (JSON.parse(knocked.value) as HostReturn).bootId === endedBoot; // written by the gate alone
     const ends = fencing.state === "fenced" || fencing.state === "asking";
     const [state, message] =
       fencing.state === "fenced" ? (["succeeded", `${host.name} is off: ${fencing.reason}`] as const) : (["failed", fencing.reason] as const);
@@ -152,9 +158,9 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       compare: [
         { key: partKey("host", host.id, "spec"), modRevision: host.specRevision },
         await unchanged(key, host.status.fencing),
-        { key: partKey("host", host.id, "status/return"), modRevision: 0 },
+        { key: returnKey, modRevision: overcome ? knocked.modRevision : 0 },
       ],
-      then: [put(key, fencing), ...(ends ? wishes.map((task) => ended(task, state, message)) : [])],
+      then: [put(key, fencing), ...(overcome ? [{ delete: returnKey }] : []), ...(ends ? wishes.map((task) => ended(task, state, message)) : [])],
     });
     if (!result.succeeded) throw new Overtaken(`host ${host.name} changed meanwhile`);
     logger.warn({ host: host.name, from: host.status.fencing?.state ?? "none", to: fencing.state, why: fencing.reason }, "a host's fence changed");
