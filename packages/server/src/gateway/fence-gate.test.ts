@@ -44,6 +44,31 @@ test("a connection that still stands when its host was cut off is cut too; who g
   await world.close();
 });
 
+test("an agent that knocked and was cut off since knocks again only when it is heard again", async () => {
+  const world = await World.open();
+  const host = await world.host();
+  await setFence(world, host, "fencing");
+  const agent = new FakeAgent(host);
+  await world.clock.advance(1000);
+  world.gateway.accept(agent, world.peer(host));
+  agent.hello([], { bootId: "old", now: world.clock.now() });
+  const knock = (): string | undefined => world.cache.get("host", host)?.status.return?.bootId;
+  await until("the knock", () => knock() === "old");
+  await setFence(world, host, "fenced");
+  await world.putPart("host", host, "status/return", null);
+  await until("the end of the knock", () => knock() === undefined);
+  for (let passed = 0; passed < 2000; passed += 250) {
+    await world.clock.advance(250);
+    await settle();
+  }
+  assert.equal(knock(), undefined, "nobody has knocked since the power was cut");
+  // The device was wrong: it lives all the same.
+  agent.alive();
+  await world.clock.advance(250);
+  await until("the next knock", () => knock() === "old");
+  await world.close();
+});
+
 test("agents are told how often to say that they live by their cluster's detection, and anew when that changes", async () => {
   const world = await World.open();
   const cluster = world.newId();

@@ -2,7 +2,7 @@
  * Where the agent of a host that was cut off (or is about to be) waits. It is let in when the fence was taken away, in the store: whatever
  * of its machines was moved elsewhere until then it learns with its first documents, and nothing is moved any more afterwards. Used by the gateway alone.
  */
-import { partKey } from "@sheaf/model";
+import { type HostFencing, partKey } from "@sheaf/model";
 import { StoreError } from "@sheaf/store";
 import { sleep } from "@sheaf/base";
 import type { RecordChange } from "../context.ts";
@@ -13,9 +13,12 @@ interface Knocking {
   readonly bootId: string;
   /** Its connection is gone. */
   readonly isClosed: boolean;
+  /** Monotonic ms. */
+  readonly lastHeardAt: number;
 }
 
 const storeAgainMs = 500;
+const listenAgainMs = 250;
 
 export class FenceGate {
   readonly #context: Pick<GatewayContext, "store" | "cache" | "clock" | "logger">;
@@ -27,16 +30,23 @@ export class FenceGate {
 
   /** Resolves when there is no fence, or the connection is gone. */
   async passed(agent: Knocking): Promise<void> {
-    const { cache, logger } = this.#context;
+    const { cache, clock, logger } = this.#context;
     let told = false;
+    let seen: HostFencing | undefined;
+    let seenAt = Number.NEGATIVE_INFINITY;
     for (;;) {
       const fencing = cache.get("host", agent.hostId)?.status.fencing;
       if (!fencing || agent.isClosed) return;
       if (!told) logger.info({ host: agent.hostId, state: fencing.state }, "the agent of a host that was cut off knocks");
       told = true;
-      const changed = this.#nextChange(agent.hostId);
-      await this.#knock(agent);
+      const { changed, wake } = this.#nextChange(agent.hostId);
+      // Its host may have been cut off since it was heard last: a connection that nobody has ended yet knocks for nobody.
+      if (seen !== undefined && fencing !== seen) seenAt = clock.monotonic();
+      seen = fencing;
+      const listening = agent.lastHeardAt > seenAt ? undefined : clock.setTimer(listenAgainMs, wake);
+      if (!listening) await this.#knock(agent);
       await changed;
+      listening?.cancel();
     }
   }
 
@@ -51,12 +61,17 @@ export class FenceGate {
     if (kind === "host") this.changed(id);
   }
 
-  #nextChange(hostId: string): Promise<void> {
-    return new Promise((resolve) => {
-      const wakes = this.#wakes.get(hostId) ?? new Set();
-      wakes.add(resolve);
-      this.#wakes.set(hostId, wakes);
-    });
+  /** @returns `wake`: ends this wait alone; others may wait for the same host */
+  #nextChange(hostId: string): { readonly changed: Promise<void>; readonly wake: () => void } {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const wakes = this.#wakes.get(hostId) ?? new Set();
+    wakes.add(resolve);
+    this.#wakes.set(hostId, wakes);
+    const wake = (): void => {
+      wakes.delete(resolve);
+      resolve();
+    };
+    return { changed: promise, wake };
   }
 
   async #knock({ hostId, bootId, isClosed }: Knocking): Promise<void> {

@@ -74,6 +74,10 @@ export class FakeAgent implements AgentSocket {
   sayBytes(bytes: Uint8Array): void {
     this.#handlers?.bytes(bytes);
   }
+  /** Answers a ping. */
+  alive(): void {
+    this.#handlers?.alive();
+  }
   drain(): void {
     this.unsentBytes = 0;
     this.#handlers?.drained();
