@@ -190,6 +190,43 @@ test("after a boot of the host nothing starts before the server has been heard",
   await host.stop();
 });
 
+test("after a boot nothing starts from what the disk remembers: not before the sync, and not what the sync left out", async () => {
+  const host = await siteHost();
+  host.server.withholdsSync = true;
+  await host.reboot("boot-2");
+  await host.clock.advance(4000);
+  assert.equal(host.hypervisor.live(ids.vm), null, "it may run elsewhere by now: the server is about to say so");
+  // Killed in between: that it was welcomed in this boot is no leave to start.
+  host.server.reachable = false;
+  host.server.cut();
+  await host.restart();
+  await host.clock.advance(60_000);
+  assert.equal(host.hypervisor.live(ids.vm), null);
+  // It was moved away meanwhile; that it is to be removed is told after the sync.
+  host.server.documents.delete(`vm/${ids.vm}`);
+  host.server.withholdsSync = false;
+  host.server.reachable = true;
+  await host.clock.advance(60_000);
+  assert.equal(host.hypervisor.live(ids.vm), null);
+  host.server.put(vm({}, { placement: { ...vm().placement, epoch: 3, host: ids.host } }));
+  await host.settle();
+  assert.ok(host.hypervisor.live(ids.vm), "it has come back");
+  await host.stop();
+});
+
+test("cut off between welcome and sync, a host that was heard in this boot goes on as before", async () => {
+  const host = await siteHost();
+  host.server.withholdsSync = true;
+  host.server.cut();
+  await host.clock.advance(2000);
+  host.server.reachable = false;
+  host.server.cut();
+  host.hypervisor.stop(ids.vm, "crashed");
+  await host.clock.advance(60_000);
+  assert.ok(host.hypervisor.live(ids.vm), "it is started again without the server");
+  await host.stop();
+});
+
 test("stopping: the power button first, pressed again, then the power is cut after the grace time", async () => {
   const host = await siteHost();
   host.hypervisor.deaf.add(ids.vm);

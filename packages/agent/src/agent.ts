@@ -184,6 +184,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     liveChanges: new LiveChanges(),
     input: (vm) => equipment.input(vm),
     synced: () => intake.synced,
+    isCurrent: (id) => intake.isCurrent(id),
     leaseHolds: () => link.leaseHolds,
     migrating: (id) => migrations.active(id),
     report: (id, value) => reports.put("vm", id, "status/agent", value),
@@ -299,11 +300,16 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     reports,
     handlers: {
       hello: async () => ({ agentVersion: options.version, hostId, bootId, machines: await managedMachines() }),
-      welcome: async (message) => {
-        await kept.setWelcome({ incarnation: message.incarnation, bootId });
+      welcome: async ({ incarnation }) => {
+        intake.expectSync();
+        // That this boot was heard of stands on the disk only when what came with it does: the next agent would start what was moved away.
+        await kept.setWelcome({ incarnation, bootId: kept.welcome?.bootId === bootId ? bootId : "" });
         touchAll();
       },
-      sync: ({ documents }) => intake.sync(documents),
+      sync: ({ documents }) =>
+        intake.sync(documents, async () => {
+          if (kept.welcome && kept.welcome.bootId !== bootId) await kept.setWelcome({ ...kept.welcome, bootId });
+        }),
       upsert: ({ document }) => intake.upsert(document),
       remove: (message) => intake.remove(message),
       call: (message) => dispatch.run(message),
@@ -313,6 +319,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       streamEnd: (stream) => consoles.close(stream),
       drained: () => consoles.drained(),
       disconnected: () => {
+        if (intake.abandonSync()) touchAll();
         consoles.closeAll();
         dispatch.disconnected();
       },

@@ -25,8 +25,10 @@ type Remove = Extract<ServerMessage, { type: "remove" }>;
 
 export class DocumentIntake {
   readonly #options: DocumentIntakeOptions;
-  /** Machines the server has spoken of since this agent's start. */
-  readonly #spokenOf = new Set<string>();
+  /** Machines that the server named as this host's in its last sync, or since. */
+  #spokenOf = new Set<string>();
+  /** The server has welcomed this agent, and its sync is not through yet. */
+  #expected = false;
   readonly #waiting = new Map<string, ((vm: RecordOf<"vm">) => void)[]>();
   #synced = false;
 
@@ -43,7 +45,28 @@ export class DocumentIntake {
     return this.#spokenOf.has(machineId);
   }
 
-  async sync(documents: readonly AgentDocument[]): Promise<void> {
+  /** A welcome was heard: what is on the disk may be older than what the server is about to say. */
+  expectSync(): void {
+    this.#expected = true;
+  }
+
+  /** The connection is gone: no sync will come of that welcome. @returns whether one was still to come */
+  abandonSync(): boolean {
+    const expected = this.#expected;
+    this.#expected = false;
+    return expected;
+  }
+
+  /**
+   * Whether what is kept of a machine may be acted upon: it is what the server says now, or the server cannot be heard. A machine that was
+   * moved while this host was away is on its disk until the removal is through, and must not start meanwhile.
+   */
+  isCurrent(machineId: string): boolean {
+    return !this.#expected && (!this.#synced || this.#spokenOf.has(machineId));
+  }
+
+  /** @param taken called when all of it is on the disk, before anything is done with it */
+  async sync(documents: readonly AgentDocument[], taken: () => Promise<void>): Promise<void> {
     const { kept, touch } = this.#options;
     const named = new Set(documents.map(({ kind, id }) => `${kind}/${id}`));
     // Machines that are missing here are named in `hello`, and answered by `remove`; the rest is simply not this host's any more.
@@ -56,6 +79,9 @@ export class DocumentIntake {
       }
     }
     for (const document of documents) await this.upsert(document);
+    this.#spokenOf = new Set(documents.flatMap(({ kind, id }) => (kind === "vm" ? [id] : [])));
+    await taken();
+    this.#expected = false;
     this.#synced = true;
     for (const { id } of kept.documents("vm")) touch("vm", id);
     for (const id of kept.machineIds()) touch("vm", id);

@@ -28,6 +28,7 @@ export interface MachineReconcilerOptions {
   readonly liveChanges: LiveChanges;
   readonly input: (vm: Vm) => MachineInput;
   readonly synced: () => boolean;
+  readonly isCurrent: (machineId: string) => boolean;
   readonly leaseHolds: () => boolean;
   /** A migration's calls hold this machine. */
   readonly migrating: (machineId: string) => boolean;
@@ -127,6 +128,7 @@ export class MachineReconciler {
         bootId,
         welcome: kept.welcome,
         synced: this.#options.synced(),
+        isCurrent: this.#options.isCurrent(id),
         leaseHolds: this.#options.leaseHolds(),
         vm,
         memory,

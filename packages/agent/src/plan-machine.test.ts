@@ -47,6 +47,7 @@ const situation = (over: Partial<Situation> = {}): Situation => ({
   bootId: "boot",
   welcome: { incarnation: "i1", bootId: "boot" },
   synced: true,
+  isCurrent: true,
   leaseHolds: true,
   vm: machine(),
   memory: undefined,
@@ -260,6 +261,7 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
     "stopped",
   ],
   ["never welcomed", { welcome: null }, "", "stopped"],
+  ["its document may be overtaken", { isCurrent: false }, "", undefined],
   [
     "restored store, held before",
     { welcome: { incarnation: "i2", bootId: "boot" }, domain: domain("stopped"), memory: remembered() },
@@ -402,6 +404,7 @@ const anySituation: fc.Arbitrary<Situation> = fc
     welcome: fc.option(fc.record({ incarnation: fc.constantFrom("i1", "i2"), bootId: fc.constantFrom("boot", "earlier") })),
     flags: fc.record({
       synced: fc.boolean(),
+      isCurrent: fc.boolean(),
       leaseHolds: fc.boolean(),
       migrating: fc.boolean(),
       definitionOutdated: fc.boolean(),
@@ -446,6 +449,7 @@ test("property: nothing starts without a welcome since boot, the newest epoch kn
       const plan = planMachine(it);
       if (!plan.steps.some((step) => step.do === "start")) return;
       assert.equal(it.welcome?.bootId, it.bootId);
+      assert.ok(it.isCurrent);
       const place = it.vm?.placement;
       assert.equal(place?.host, us);
       const held = it.memory?.held;

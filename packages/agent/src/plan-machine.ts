@@ -36,6 +36,8 @@ export interface Situation {
   readonly welcome: Welcome | null;
   /** A `sync` was heard since this agent started: documents are not merely what the disk remembers. */
   readonly synced: boolean;
+  /** Its document is what the server says now, or the server cannot be heard; else one that may have been overtaken. */
+  readonly isCurrent: boolean;
   /** For highly available machines: the server has been heard within the host's lease. */
   readonly leaseHolds: boolean;
   readonly vm: RecordOf<"vm"> | undefined;
@@ -344,6 +346,8 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
     const problem = verdict.problem ? { problem: verdict.problem } : {};
     return { steps, memory: { ...held, ...settled, ...giveUp, ...problem }, ...again(verdict.againAfterMs), report: true };
   }
+  // For a moment: nothing is said of it meanwhile.
+  if (!it.isCurrent) return { ...nothing, memory };
   const refusal = mayStart(it, vm, memory);
   if (refusal !== null) return { steps: [], memory: waiting(it, memory, refusal), report: true };
   // Its domain is defined while its disks are made. One that is to stay stopped waits: defined means ready there.
@@ -410,13 +414,15 @@ function wantsStart(it: Situation, vm: Vm, memory: MachineMemory): Verdict {
 }
 
 /**
- * The rule that keeps a machine from running twice: the newest epoch, told by the server since this boot of the host; after a restore
- * of the store only what this host has held all along; highly available ones only while the host's lease holds.
+ * The rule that keeps a machine from running twice: the newest epoch, told by the server since this boot of the host, and no document that
+ * the server is about to replace; after a restore of the store only what this host has held all along; highly available ones only while
+ * the host's lease holds.
  * @returns `null` when it may start, else why not
  */
 export function mayStart(it: Situation, vm: Vm, memory: MachineMemory): string | null {
   if (!it.welcome || it.welcome.bootId !== it.bootId)
     return "it waits for the server: after a restart of the host nothing starts before the server has been heard";
+  if (!it.isCurrent) return "it waits for what the server has to say of it";
   if (!holds(it, vm, memory))
     return "it is not started: its placement is older than the store, which was restored from a backup, and it has not run here; place it anew";
   if (vm.spec.highlyAvailable && !it.leaseHolds) return "it waits for the server: it is highly available, and may run on another host by now";

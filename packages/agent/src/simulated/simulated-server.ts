@@ -69,6 +69,9 @@ export class SimulatedServer implements Dialer {
     return { offset, totalBytes: content.byteLength, body: body() };
   }
 
+  /** What follows the welcome is slow to come. */
+  withholdsSync = false;
+
   /** Cuts the connection; with `reachable` false the agent does not come back. */
   cut(): void {
     const handlers = this.#handlers;
@@ -132,7 +135,7 @@ export class SimulatedServer implements Dialer {
           leaseMs: this.leaseMs,
           now: 0,
         });
-        this.#send({ type: "sync", revision: this.#revision, documents: [...this.documents.values()] });
+        if (!this.withholdsSync) this.#send({ type: "sync", revision: this.#revision, documents: [...this.documents.values()] });
         return;
       case "heartbeat":
         return this.#send({ type: "beat", sequence: message.sequence, now: 0 });
