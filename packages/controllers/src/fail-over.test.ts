@@ -300,9 +300,11 @@ test("a migration whose target or source is lost ends when that host is off, and
         const target = hosts[1] ?? "";
         const off = victim === "source" ? lost : target;
         let done = false;
+        let offAt = 0;
         world.agents.moment = (call, now) => {
           if (done || call.method !== method || call.cancelled || now !== when) return;
           done = true;
+          offAt = world.clock.monotonic();
           world.agents.powerOff(off);
         };
         const task = await world.addTask("migrate", "vm", vm, { parameters: { host: target } });
@@ -312,6 +314,8 @@ test("a migration whose target or source is lost ends when that host is off, and
           `it runs on a host that is on (${victim} lost ${when} ${method})`,
           600_000,
         );
+        const tookMs = world.clock.monotonic() - offAt;
+        assert.ok(tookMs <= 30_000, `${victim} lost ${when} ${method}: took ${tookMs} ms, as if the migration had to be waited for`);
         await world.taskEnds(task);
         await end(it);
       }

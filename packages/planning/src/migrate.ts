@@ -86,7 +86,15 @@ export const migrationTable: Readonly<Record<MigrationState, Row>> = {
   // Asked again after a restart or a lost connection: the agent joins what is under way, or says how it ended. A guest in post-copy could not be called back.
   performed: {
     act: { does: "call", method: "migrate.perform", on: "source", cancelled: false },
-    on: { ...all("switched", to("aborting")), done: { to: "switched", placement: "target" }, lost: joinAgain, unknown: joinAgain, restarted: again },
+    on: {
+      ...all("switched", to("aborting")),
+      done: { to: "switched", placement: "target" },
+      lost: joinAgain,
+      unknown: joinAgain,
+      // There is nothing to join any more, and the machine waits to be started elsewhere.
+      fenced: to("aborting"),
+      restarted: again,
+    },
   },
 
   // The target owns the machine: no cancelling any more.
