@@ -227,6 +227,18 @@ test("cut off between welcome and sync, a host that was heard in this boot goes 
   await host.stop();
 });
 
+test("after a restore of the store its documents count, although what the host remembers has higher revisions", async () => {
+  const host = await siteHost();
+  for (let generation = 2; generation < 10; generation += 1) host.server.put(vm({}, { generation }));
+  await host.settle();
+  host.server.restored("i2");
+  await host.clock.advance(15_000);
+  host.server.put(vm({ power: "stopped" }, { generation: 2 }));
+  await host.clock.advance(15_000);
+  assert.equal(host.hypervisor.live(ids.vm), null, "it was asked for after the restore");
+  await host.stop();
+});
+
 test("stopping: the power button first, pressed again, then the power is cut after the grace time", async () => {
   const host = await siteHost();
   host.hypervisor.deaf.add(ids.vm);

@@ -78,7 +78,8 @@ export class DocumentIntake {
         touch(kind, id);
       }
     }
-    for (const document of documents) await this.upsert(document);
+    // Whatever their revisions: after a restore of the store those of its new life are lower than what the disk remembers.
+    for (const document of documents) await this.#take(document);
     this.#spokenOf = new Set(documents.flatMap(({ kind, id }) => (kind === "vm" ? [id] : [])));
     await taken();
     this.#expected = false;
@@ -88,12 +89,15 @@ export class DocumentIntake {
   }
 
   async upsert(document: AgentDocument): Promise<void> {
-    const { kept, touch, logger } = this.#options;
+    const { kept, logger } = this.#options;
     const before = kept.document(document.kind, document.id);
-    // Revisions grow; a restored store begins a new incarnation, and its sync replaces all.
-    if (before && this.#synced && before.revision > document.revision) {
+    if (before && before.revision > document.revision)
       return logger.debug({ kind: document.kind, id: document.id, revision: document.revision }, "an older document was skipped");
-    }
+    await this.#take(document);
+  }
+
+  async #take(document: AgentDocument): Promise<void> {
+    const { kept, touch } = this.#options;
     if (document.kind === "volume" || document.kind === "image") await this.#options.returned(document.id);
     await kept.putDocument(document);
     if (document.kind === "vm") await this.#machine(document);

@@ -79,6 +79,14 @@ export class SimulatedServer implements Dialer {
     handlers?.closed(1006, "cut");
   }
 
+  /** Its store is an old backup from now on: another life, and lower revisions. */
+  restored(incarnation: string): void {
+    this.incarnation = incarnation;
+    this.#revision = 1;
+    for (const [key, document] of this.documents) this.documents.set(key, { ...document, revision: 1 });
+    this.cut();
+  }
+
   put(...documents: AgentDocument[]): void {
     for (const document of documents) {
       this.#revision += 1;
