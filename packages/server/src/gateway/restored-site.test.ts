@@ -59,14 +59,16 @@ describe("a restored site", () => {
     site.close();
   });
 
-  it("a machine that the backup did not place is where the newest memory of it is", async () => {
-    const vm = await world.put("vm", vmWith(), beforeRestore);
+  it("a machine that the backup did not place is where the newest memory of it is, with its disks", async () => {
+    const volume = await world.put("volume", { pool: await world.put("pool", pool), sizeBytes: 2 ** 30 }, beforeRestore);
+    const vm = await world.put("vm", vmWith([{ name: "root", volume }]), beforeRestore);
     const site = await open();
     await site.heard(a, [{ id: vm, epoch: 1, incarnation: old }]);
     assert.equal(world.cache.get("vm", vm)?.placement, undefined, "an old memory decides nothing alone");
     await site.heard(b, [{ id: vm, epoch: 2, incarnation: old }]);
     const placement = world.cache.get("vm", vm)?.placement;
     assert.deepEqual([placement?.host, placement?.epoch, placement?.incarnation], [b, 2, old]);
+    assert.equal(world.cache.get("volume", volume)?.placement?.host, b);
     site.close();
   });
 

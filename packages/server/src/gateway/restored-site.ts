@@ -130,8 +130,9 @@ export class RestoredSite {
     const then: Operation[] = [{ put: key, value: JSON.stringify(placement) }];
     for (const { volume: id } of vm.spec.disks) {
       const volume = id === undefined ? undefined : cache.get("volume", id);
-      if (volume?.placement === undefined || volume.placement.host === host) continue;
-      const moved: Placement = { host, epoch: volume.placement.epoch + 1, incarnation: store.incarnation, reason, at: clock.now() };
+      // One without any host was in the backup before its machine was first placed.
+      if (volume === undefined || volume.placement?.host === host) continue;
+      const moved: Placement = { host, epoch: (volume.placement?.epoch ?? 0) + 1, incarnation: store.incarnation, reason, at: clock.now() };
       then.push({ put: partKey("volume", volume.id, "placement"), value: JSON.stringify(moved) });
     }
     const compare = [
