@@ -20,9 +20,12 @@ import type { SiteIndex } from "./site-index.ts";
 type Host = RecordOf<"host">;
 type Task = RecordOf<"task">;
 
+const outageCountsForMs = 100;
+
 export function fencingController(context: ControllerContext, index: SiteIndex, listening: Listening): Controller {
   const { cache, clock, store, fencing: devices, logger } = context;
   const witnesses = new HostWitnesses(context);
+  const outages = new Map<string, { readonly at: number; readonly outage: FenceInput["outage"] }>();
   return {
     name: "fencing",
     reads: ["host", "vm", "cluster", "task"],
@@ -108,8 +111,18 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
     return false;
   }
 
-  /** O(hosts), while a host is lost. A rack goes at once, but its hosts are not found lost at once: those half-way there count too. */
+  /** Counted once for all that ask at about the same time: thousands that are held look again every second. */
   function outageOf(host: Host): FenceInput["outage"] {
+    const now = clock.monotonic();
+    const known = outages.get(host.spec.cluster);
+    if (known !== undefined && now - known.at < outageCountsForMs) return known.outage;
+    const outage = countOutage(host);
+    outages.set(host.spec.cluster, { at: now, outage });
+    return outage;
+  }
+
+  /** O(hosts). A rack goes at once, but its hosts are not found lost at once: those half-way there count too. */
+  function countOutage(host: Host): FenceInput["outage"] {
     const cluster = clusterOf(host, cache);
     let hosts = 0;
     let silent = 0;

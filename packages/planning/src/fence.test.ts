@@ -117,6 +117,18 @@ test("a wide outage is more than one host and more than the cluster's share", ()
   );
 });
 
+test("a host that is held is not written again because others fall silent or come back", () => {
+  const wide = { ...lost, outage: { ...lost.outage, hosts: 100, silent: 60 } };
+  const held = planFence(wide);
+  assert.ok(held.do === "enter" && held.fencing.state === "held");
+  for (const silent of [61, 59]) {
+    const later = planFence({ ...wide, fencing: held.fencing, outage: { ...wide.outage, silent } });
+    assert.equal(later.do, "nothing");
+  }
+  const seen = planFence({ ...wide, fencing: held.fencing, witness: "h2 sees its pulse" });
+  assert.ok(seen.do === "enter" && seen.fencing.reason.includes("h2 sees its pulse"));
+});
+
 test("uneven heartbeats delay a verdict, to twice the time at most", () => {
   assert.deepEqual([suspicionMs(10_000, 0), suspicionMs(10_000, 500), suspicionMs(10_000, 60_000)], [10_000, 12_000, 20_000]);
 });

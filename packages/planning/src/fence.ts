@@ -67,7 +67,7 @@ export function planFence(input: FenceInput): FencePlan {
     case "held": {
       const why = wish ? null : holding(input);
       if (why === null) return wish || input.needed ? begin(input) : { do: "nothing" };
-      return why === fencing.reason ? { do: "nothing", lookAgainMs: heldLookMs } : { do: "enter", fencing: { ...fencing, reason: why } };
+      return tellsTheSame(why, fencing.reason) ? { do: "nothing", lookAgainMs: heldLookMs } : { do: "enter", fencing: { ...fencing, reason: why } };
     }
     case "asking": {
       const waitMs = fencing.since + fenceAgainMs - now;
@@ -91,8 +91,11 @@ export function afterAttempt(input: FenceInput, attempt: FencingAttempt): HostFe
 /** Silence of so many at once says more of the network, or of this server, than of the hosts. One host alone is never a wide outage. */
 export const isWide = ({ hosts, silent, wideOutagePercent }: Outage): boolean => silent > 1 && silent * 100 > hosts * wideOutagePercent;
 
-const wideReason = ({ hosts, silent }: Outage): string =>
-  `${silent} of the cluster's ${hosts} hosts are silent at once: nothing is done until fewer are, or a person asks for it`;
+const wideWords = "hosts are silent at once: nothing is done until fewer are, or a person asks for it";
+const wideReason = ({ hosts, silent }: Outage): string => `${silent} of the cluster's ${hosts} ${wideWords}`;
+
+/** The count moves with every host that falls silent or comes back: written anew for each that is held, it would flood the store just then. */
+const tellsTheSame = (why: string, told: string): boolean => why === told || (why.endsWith(wideWords) && told.endsWith(wideWords));
 
 /** Why nothing is done by itself; `null`: nothing speaks against it. */
 const holding = ({ witness, outage }: FenceInput): string | null =>
