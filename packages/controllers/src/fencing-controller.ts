@@ -3,7 +3,16 @@
  * (and of its removal together with `status/return`), and of the tasks with verb fence and confirm-off. Asks planning/fence what to do.
  * Woken by hosts, by machines that come to need it, by such tasks, and by the time between tries.
  */
-import { fencingMethodName, partKey, SheafError, type FencingAttempt, type HostFencing, type HostReturn, type RecordOf, type TaskProgress } from "@sheaf/model";
+import {
+  fencingMethodName,
+  partKey,
+  SheafError,
+  type FencingAttempt,
+  type HostFencing,
+  type HostReturn,
+  type RecordOf,
+  type TaskProgress,
+} from "@sheaf/model";
 import { afterAttempt, hasEnded, planFence, wantsFailOver, type FenceInput } from "@sheaf/planning";
 import { deadline } from "@sheaf/base";
 import type { Compare, Operation } from "@sheaf/store";

@@ -31,8 +31,7 @@ export class HostWitnesses {
   async ask(host: Host): Promise<Witness> {
     const { agents, clock } = this.#context;
     const pulse = agents.pulse(host.id);
-    if (pulse && clock.monotonic() - pulse.heardAt < pulseCountsForMs)
-      return { says: `its pulse is heard, ${agentWords(pulse.message)}` };
+    if (pulse && clock.monotonic() - pulse.heardAt < pulseCountsForMs) return { says: `its pulse is heard, ${agentWords(pulse.message)}` };
     const found = await this.#lookIntoPools(host);
     const before = this.#looks.get(host.id);
     const now = clock.monotonic();

@@ -118,7 +118,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     const running = vm.status.agent?.state === "running";
     const wanted = task.spec.parameters["host"];
     const volumes = volumesOf(vm, cache);
-    const localRefusal = running ? null : stoppedMoveRefusal(volumes, (id) => cache.get("pool", id));
+    const localRefusal = running ? null : stoppedMoveRefusal(vm, volumes, (id) => cache.get("pool", id));
     if (localRefusal !== null) return refuse(task, "state-refused", localRefusal);
     const request = snapshot.request(vm, "move");
     const chosen = chooseMigrationTarget({
@@ -207,7 +207,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     start(vm.id, record, false);
   }
 
-  /** A stopped machine: its placement alone moves, after its host has said that nothing of it runs there. */
+  /** A machine that stays down: its placement alone moves, after its host has said once more that nothing of it runs there. */
   async function giveOver(
     task: Task,
     vm: Vm,

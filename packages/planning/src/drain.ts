@@ -66,5 +66,5 @@ export function moveRefusal(
 ): string | null {
   if (vm.deletedAt !== undefined) return "it is being deleted";
   const state = vmState(vm, reachable);
-  return vmRefusal("migrate", state, vm.spec) ?? (state === "running" ? null : stoppedMoveRefusal(volumes, pool));
+  return vmRefusal("migrate", state, vm.spec) ?? (state === "running" ? null : stoppedMoveRefusal(vm, volumes, pool));
 }

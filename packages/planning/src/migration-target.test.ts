@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { HostSpec, type HostObservation, type RecordOf } from "@sheaf/model";
 import { buildSnapshot } from "@sheaf/scheduling";
 import { chooseMigrationTarget, stoppedMoveRefusal, type MigrationTargetInput } from "./migration-target.ts";
-import { ids, placedOn, record, vm, volume } from "./record.test-support.ts";
+import { ids, placedOn, record, seen, vm, volume } from "./record.test-support.ts";
 
 const gib = 2 ** 30;
 type Host = RecordOf<"host"> & { readonly kind: "host" };
@@ -76,7 +76,27 @@ test("a running machine that uses its host's own CPU moves only where that CPU's
 test("a stopped machine is refused with the names of the disks that keep it", () => {
   const pool = (type: "local" | "shared") => () =>
     record("pool", ids.pool, { type, path: "/p", overcommit: 4, minimumFreeRatio: 0.05, imageCacheRatio: 0.2 });
-  assert.equal(stoppedMoveRefusal([volume()], pool("shared")), null);
-  assert.equal(stoppedMoveRefusal([], pool("local")), null);
-  assert.match(stoppedMoveRefusal([volume()], pool("local")) ?? "", /its disk volume-a lies on its host alone/);
+  const stopped = vm({ power: "stopped" }, { placement: placedOn(ids.host), status: { agent: seen("stopped") } });
+  assert.equal(stoppedMoveRefusal(stopped, [volume()], pool("shared")), null);
+  assert.equal(stoppedMoveRefusal(stopped, [], pool("local")), null);
+  assert.match(stoppedMoveRefusal(stopped, [volume()], pool("local")) ?? "", /its disk volume-a lies on its host alone/);
 });
+
+for (const [what, spec, agent, stays] of [
+  ["stopped as it is wanted", { power: "stopped" }, seen("stopped"), true],
+  ["given up, and wanted stopped", { power: "stopped" }, seen("failed"), true],
+  ["wanted stopped, which its host has not seen yet", { power: "stopped" }, seen("stopped", { observedGeneration: 0 }), false],
+  ["shut down by itself, and left so", {}, seen("stopped", { stoppedBy: "guest" }), true],
+  ["shut down by itself, and wanted started since", { startRequest: 3 }, seen("stopped", { stoppedBy: "guest" }), false],
+  ["shut down by itself, to be started again", { restart: { onGuestShutdown: "restart" } }, seen("stopped", { stoppedBy: "guest" }), false],
+  ["crashed, and left so", { restart: { onCrash: "stay" } }, seen("crashed", { stoppedBy: "crash" }), true],
+  ["crashed, to be started again", {}, seen("crashed", { stoppedBy: "crash" }), false],
+  ["down since its host restarted", {}, seen("stopped", { stoppedBy: "host" }), false],
+  ["without something it needs", {}, seen("failed"), false],
+  ["being started", {}, seen("starting"), false],
+  ["seen under another epoch", { power: "stopped" }, seen("stopped", { epoch: 7 }), false],
+] as const)
+  test(`a machine that is ${what} is ${stays ? "" : "not "}given over`, () => {
+    const machine = vm(spec, { placement: placedOn(ids.host), status: { agent } });
+    assert.equal(stoppedMoveRefusal(machine, [], () => undefined) === null, stays);
+  });

@@ -67,9 +67,26 @@ function missingFlags(here: HostObservation, there: HostObservation): string[] {
 const shortened = (texts: readonly string[], most = 5): string =>
   texts.length <= most ? texts.join("; ") : `${texts.slice(0, most).join("; ")} and ${texts.length - most} more`;
 
-/** Why a stopped machine cannot be given to another host; `null`: it can, all its disks are seen from there. */
-export function stoppedMoveRefusal(volumes: readonly RecordOf<"volume">[], pool: (id: string) => RecordOf<"pool"> | undefined): string | null {
+/** Why a stopped machine cannot be given to another host; `null`: it can, it stays down, and all its disks are seen from there. */
+export function stoppedMoveRefusal(
+  vm: RecordOf<"vm">,
+  volumes: readonly RecordOf<"volume">[],
+  pool: (id: string) => RecordOf<"pool"> | undefined,
+): string | null {
+  if (!staysDown(vm)) return "its host may start it at any moment: try again when it runs, or stop it first";
   const local = volumes.filter((volume) => pool(volume.spec.pool)?.spec.type !== "shared").map((volume) => volume.name);
   if (local.length === 0) return null;
   return `it is stopped, and its disk${local.length === 1 ? "" : "s"} ${shortened(local)} lie${local.length === 1 ? "s" : ""} on its host alone: start it, then it moves with its disks`;
+}
+
+/**
+ * Its host has said, of what is wanted now, that it does not run and will not before somebody wants something else. That it does not run
+ * at this moment says nothing: its host starts by itself what has crashed, and what runs no more after a restart.
+ */
+function staysDown({ spec, generation, placement, status: { agent } }: RecordOf<"vm">): boolean {
+  if (!agent || agent.epoch !== placement?.epoch || agent.observedGeneration < generation || agent.startRequestSeen < spec.startRequest) return false;
+  if (spec.power === "stopped") return agent.state === "stopped" || agent.state === "crashed" || agent.state === "failed";
+  // One that failed is tried again when what it lacked is there.
+  if (agent.state !== "stopped" && agent.state !== "crashed") return false;
+  return agent.stoppedBy === "guest" ? spec.restart.onGuestShutdown !== "restart" : agent.stoppedBy === "crash" && spec.restart.onCrash === "stay";
 }
