@@ -1,8 +1,11 @@
 /** Does what people planned: picks a machine or host that is there now and asks the API for it. Answers are awaited beside the run. */
 import type { Deed } from "./fault-plan.ts";
+import type { SimulatedHost } from "./simulated-host.ts";
 import type { SimulatedSite } from "./site.ts";
 
 const mib = 2 ** 20;
+/** What somebody cut off, somebody switches on again. */
+const switchedOnAfterMs = 90_000;
 const namesOf = ["web", "db", "mail", "build", "cache", "desk"] as const;
 
 export class DeedMaker {
@@ -14,6 +17,7 @@ export class DeedMaker {
   constructor(site: SimulatedSite, most: number) {
     this.#site = site;
     this.#most = most;
+    site.wasCutOff = (host) => void site.clock.setTimer(switchedOnAfterMs, () => host.powerOn());
   }
 
   make(deed: Deed): void {
@@ -49,6 +53,10 @@ export class DeedMaker {
         return this.#drain(pick + 1);
       case "activate":
         return this.#activate(pick);
+      case "fence":
+        return this.#withLost(pick, (host) => this.#ask(`has ${host.name} cut off`, "POST", `/hosts/${host.id}/fence`, {}));
+      case "confirm-off":
+        return this.#confirmOff(pick);
       case "stop":
         return this.#withMachine(pick, (id, name) =>
           this.#ask(`stops ${name}`, "POST", `/vms/${id}/stop`, amount % 3 === 0 ? { graceMs: 5000 } : {}),
@@ -87,6 +95,7 @@ export class DeedMaker {
       stopGraceMs: 20_000,
       ...(amount % 4 === 0 ? { restart: { onGuestShutdown: "restart" } } : {}),
       ...(amount % 7 === 0 ? { placement: { apart: "apart" } } : {}),
+      ...(disks.every((disk) => disk.pool === "shared") && amount % 3 !== 1 ? { highlyAvailable: true, priority: amount } : {}),
     };
     this.#ask(`creates ${name} (${pool})`, "POST", "/vms", { name, spec });
   }
@@ -102,6 +111,25 @@ export class DeedMaker {
     const closed = this.#site.hosts.filter(({ id }) => this.#site.records.part("host", id, "spec")?.spec.schedulable !== "open");
     const host = closed[pick % Math.max(1, closed.length)];
     if (host) this.#ask(`activates ${host.name}`, "POST", `/hosts/${host.id}/activate`, {});
+  }
+
+  #withLost(pick: number, act: (host: SimulatedHost) => void): void {
+    const lost = this.#site.hosts.filter(({ id }) => this.#site.records.part("host", id, "status/liveness")?.state === "unreachable");
+    const host = lost[pick % Math.max(1, lost.length)];
+    if (host) act(host);
+  }
+
+  /** Whoever says that a host is off stands before it, and sees to it that it stays so until Sheaf has taken note. */
+  #confirmOff(pick: number): void {
+    this.#withLost(pick, (host) => {
+      if (host.powered || host.heldOff) return;
+      host.heldOff = true;
+      const asked = this.#site.operator.ask(`says that ${host.name} is off`, { method: "POST", path: `/hosts/${host.id}/confirm-off`, body: {} });
+      void asked.then(() => {
+        host.heldOff = false;
+        this.#site.clock.setTimer(switchedOnAfterMs, () => host.powerOn());
+      });
+    });
   }
 
   #withMachine(pick: number, act: (id: string, name: string) => void): void {

@@ -1,9 +1,36 @@
 /** Makes planned faults happen to a site, and ends them: each by its own time, all of them when the run's end comes. */
-import type { Fault } from "./fault-plan.ts";
+import type { Fault, FaultKind } from "./fault-plan.ts";
+import { type BmcFault, fencingTypes } from "./simulated-bmcs.ts";
 import { serverNode, type SimulatedHost } from "./simulated-host.ts";
 import type { SimulatedSite } from "./site.ts";
 
 const restartMs = 2000;
+
+/** After these nobody may wonder that a host is silent; what befalls the store alone keeps all of them from being let in. */
+const disturbing = new Set<FaultKind>([
+  "agent-crash",
+  "agent-hang",
+  "power-loss",
+  "feed-loss",
+  "reboot",
+  "host-hang",
+  "partition",
+  "partition-to-host",
+  "partition-from-host",
+  "slow-network",
+  "lossy-network",
+  "host-disk-full",
+  "host-disk-slow",
+  "storage-cut",
+]);
+const disturbingAll = new Set<FaultKind>(["wide-outage", "store-slow", "store-full", "store-uncertain", "store-unavailable"]);
+
+const bmcFaults = {
+  "bmc-fails": ["fails", "fails"],
+  "bmc-slow": ["slow", "is slow"],
+  "bmc-denies": ["denies", "denies what it does"],
+  "bmc-lies": ["lies", "says that it did what it did not"],
+} as const satisfies Partial<Record<FaultKind, readonly [BmcFault, string]>>;
 
 export class FaultMaker {
   readonly #site: SimulatedSite;
@@ -28,6 +55,8 @@ export class FaultMaker {
     const host = this.#site.hosts[fault.host % this.#site.hosts.length];
     const what = host ? this.#begin(fault, host) : null;
     if (what === null) return false;
+    if (disturbingAll.has(fault.kind)) for (const each of this.#site.hosts) each.disturb(fault.forMs);
+    else if (disturbing.has(fault.kind)) host?.disturb(fault.forMs);
     this.#site.story.tell("fault", what);
     return true;
   }
@@ -97,13 +126,13 @@ export class FaultMaker {
         return `${name}: restarts`;
       case "host-hang":
         // Its guests run on; nobody hears of it.
-        host.freezeAgent();
+        host.freeze();
         this.#cut(name, serverNode, true, true);
         return lasting(
           `${name}: hangs, its guests run on`,
           () => {
             this.#join(name, serverNode);
-            host.thawAgent();
+            host.thaw();
           },
           `${name}: goes on`,
         );
@@ -189,6 +218,41 @@ export class FaultMaker {
         return this.#guest(host, amount, "shuts itself down", (uuid) => host.hypervisor.inner.stop(uuid, "shutdown"));
       case "guest-deaf":
         return this.#guest(host, amount, "does not listen to its power button any more", (uuid) => host.hypervisor.inner.deaf.add(uuid));
+      case "feed-loss":
+        if (!host.powered) return null;
+        host.powerOff();
+        this.#site.bmcs.set(name, ["ipmi", "redfish"], "gone");
+        return lasting(
+          `${name}: power is lost, its management controller's too`,
+          () => {
+            this.#site.bmcs.set(name, ["ipmi", "redfish"], null);
+            host.powerOn();
+          },
+          `${name}: power is back`,
+        );
+      case "wide-outage":
+        for (const each of this.#site.hosts) this.#cut(each.name, serverNode, true, true);
+        return lasting(
+          "the network to all hosts is cut",
+          () => this.#site.hosts.forEach((each) => this.#join(each.name, serverNode)),
+          "the network to the hosts is back",
+        );
+      case "storage-cut":
+        host.files.storageCut = true;
+        return lasting(`${name}: the shared storage is cut off`, () => (host.files.storageCut = false), `${name}: the shared storage is back`);
+      case "bmc-fails":
+      case "bmc-slow":
+      case "bmc-denies":
+      case "bmc-lies": {
+        const [fault, what] = bmcFaults[kind];
+        const types = amount % 2 === 0 ? fencingTypes : (["ipmi"] as const);
+        this.#site.bmcs.set(name, types, fault);
+        return lasting(
+          `${name}: ${types.length === 1 ? "its management controller" : "all that could cut its power"} ${what}`,
+          () => this.#site.bmcs.set(name, types, null),
+          `${name}: its power can be cut again`,
+        );
+      }
       case "answers-lost":
         operator.lostAnswers = 0.3;
         return lasting("a third of the API's answers get lost", () => (operator.lostAnswers = 0), "the API's answers arrive");

@@ -36,8 +36,16 @@ export const faultKinds = [
   "guest-shutdown",
   "guest-deaf",
   "answers-lost",
+  "feed-loss",
+  "wide-outage",
+  "storage-cut",
+  "bmc-fails",
+  "bmc-slow",
+  "bmc-denies",
 ] as const;
-export type FaultKind = (typeof faultKinds)[number];
+/** What no site survives unharmed: for scenarios alone. */
+export const deceptions = ["bmc-lies"] as const;
+export type FaultKind = (typeof faultKinds)[number] | (typeof deceptions)[number];
 
 export interface Fault {
   readonly type: "fault";
@@ -72,6 +80,8 @@ export const deedKinds = [
   "delete-moving",
   "stop-moving",
   "cancel",
+  "fence",
+  "confirm-off",
 ] as const;
 export type DeedKind = (typeof deedKinds)[number];
 
@@ -120,6 +130,8 @@ const harsh = [
   "store-uncertain",
   "libvirt-restart",
   "libvirt-lies",
+  "host-hang",
+  "feed-loss",
 ] as const;
 const phases = [
   "begun",
@@ -156,6 +168,8 @@ const deedWeights: Readonly<Record<DeedKind, number>> = {
   "delete-moving": 2,
   "stop-moving": 2,
   cancel: 2,
+  fence: 2,
+  "confirm-off": 4,
 };
 
 /** The end of a run, in which only the store and its answers fail. */

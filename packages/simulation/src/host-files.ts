@@ -9,6 +9,8 @@ export class HostFiles implements Files, ProgramFiles {
   full = false;
   /** Of each write. */
   delayMs = 0;
+  /** What is shared cannot be reached from this host. */
+  storageCut = false;
 
   constructor(own: SimulatedFiles, mounts: readonly (readonly [prefix: string, files: SimulatedFiles])[], clock: Clock) {
     this.own = own;
@@ -28,56 +30,63 @@ export class HostFiles implements Files, ProgramFiles {
     return this.#at(prefix).paths(prefix);
   }
 
-  readText(path: string): Promise<string | null> {
-    return this.#at(path).readText(path);
+  async readText(path: string): Promise<string | null> {
+    return this.#reached(path).readText(path);
   }
 
-  read(path: string): Promise<Uint8Array | null> {
-    return this.#at(path).read(path);
+  async read(path: string): Promise<Uint8Array | null> {
+    return this.#reached(path).read(path);
   }
 
   async writeAtomic(path: string, content: string | Uint8Array): Promise<void> {
     await this.#mayWrite();
-    const files = this.#at(path);
+    const files = this.#reached(path);
     await files.writeAtomic(path, content);
     files.writes.length = 0;
   }
 
   async rename(from: string, to: string): Promise<void> {
-    await this.#at(from).rename(from, to);
+    await this.#reached(from).rename(from, to);
   }
 
-  makeDirectory(path: string): Promise<void> {
-    return this.#at(path).makeDirectory(path);
+  async makeDirectory(path: string): Promise<void> {
+    return this.#reached(path).makeDirectory(path);
   }
 
-  remove(path: string): Promise<void> {
-    return this.#at(path).remove(path);
+  async remove(path: string): Promise<void> {
+    return this.#reached(path).remove(path);
   }
 
-  list(path: string): Promise<string[]> {
-    return this.#at(path).list(path);
+  async list(path: string): Promise<string[]> {
+    return this.#reached(path).list(path);
   }
 
-  facts(path: string) {
-    return this.#at(path).facts(path);
+  async facts(path: string) {
+    return this.#reached(path).facts(path);
   }
 
   async writer(path: string, offset = 0): Promise<FileWriter> {
     await this.#mayWrite();
-    return this.#at(path).writer(path, offset);
+    return this.#reached(path).writer(path, offset);
   }
 
   stream(path: string): AsyncIterable<Uint8Array> {
     return this.#at(path).stream(path);
   }
 
-  space(path: string) {
-    return this.#at(path).space(path);
+  async space(path: string) {
+    return this.#reached(path).space(path);
   }
 
   readLink(): Promise<string | null> {
     return Promise.resolve(null);
+  }
+
+  /** For the host's programs; `text`, `put` and `paths` are the world's own. */
+  #reached(path: string): SimulatedFiles {
+    const files = this.#at(path);
+    if (this.storageCut && files !== this.own) throw Object.assign(new Error("EIO: input/output error"), { code: "EIO" });
+    return files;
   }
 
   #at(path: string): SimulatedFiles {

@@ -53,6 +53,8 @@ export interface HypervisorHost {
   /** Of this boot; nothing that was begun in an earlier one goes on. */
   boot(): number;
   powered(): boolean;
+  /** The shared storage cannot be reached. */
+  storageCut(): boolean;
   /** What another would see of a disk's lock; `null`: free. */
   lockedBy(machine: string): string | null;
   memoryUsedBytes(): number;
@@ -259,6 +261,8 @@ export class HypervisorModel {
         "refused",
         "internal error: process exited while connecting to monitor: cannot set up guest memory: Cannot allocate memory",
       );
+    if (this.host.storageCut() && this.inner.description(uuid)?.disks.some(({ path }) => path.startsWith("/mnt/shared")))
+      throw new HypervisorError("refused", "Cannot access storage file: Input/output error");
     const other = this.host.lockedBy(uuid);
     if (other === null) return;
     this.host.tell(`a disk's lock kept ${uuid} from starting: ${other} writes it`);

@@ -1,2 +1,3 @@
 export { run, type RunOptions, type RunResult } from "./run.ts";
 export { SimulatedSite, type SiteOptions } from "./site.ts";
+export { lineText } from "./story.ts";

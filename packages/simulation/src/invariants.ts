@@ -47,7 +47,18 @@ export class Invariants {
     this.#broken(`a creation (${path}) that was repeated with the same key was refused because of itself`);
   }
 
-  #look({ parts, audit }: Commit): void {
+  /** What was acknowledged since the backup is lost, and nobody may say otherwise. */
+  #restored(parts: Commit["parts"]): void {
+    this.#acknowledged.clear();
+    this.#requests.clear();
+    const heads = parts.filter(({ kind, part }) => kind === "vm" && part === "spec");
+    for (const change of heads) this.#nics({ ...change, now: undefined });
+    for (const change of heads) this.#nics({ ...change, before: undefined });
+    for (const { id } of heads) this.#charge(id);
+  }
+
+  #look({ parts, audit, restored }: Commit): void {
+    if (restored) return this.#restored(parts);
     const machines = new Set<string>();
     for (const change of parts) {
       if (change.kind === "vm" || change.kind === "volume") this.#placement(change);
@@ -158,6 +169,10 @@ export function unmet(records: RecordsWatch, truth: Truth, hostName: (id: string
   for (const id of records.ids("vm")) {
     const why = unmetMachine(records, truth, hostName, id);
     if (why !== null) found.push(`machine ${records.name("vm", id)}: ${why}`);
+  }
+  for (const id of records.ids("host")) {
+    const { state, reason } = records.part("host", id, "status/fencing") ?? {};
+    if (state !== undefined) found.push(`host ${hostName(id)} is well and still ${state} (${reason})`);
   }
   for (const id of records.ids("task")) {
     const head = records.part("task", id, "spec");

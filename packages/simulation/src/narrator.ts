@@ -26,6 +26,14 @@ export function narrate(records: RecordsWatch, tell: (text: string) => void): vo
         return before && now.spec.schedulable !== before.spec.schedulable ? `host ${now.name} is ${now.spec.schedulable}` : null;
       case "host status/liveness":
         return now && now.state !== before?.state ? `host ${host(id)} is ${now.state}${now.reason ? ` (${now.reason})` : ""}` : null;
+      case "host status/fencing":
+        if (!now) return `host ${host(id)} is let in again`;
+        return now.state === before?.state && now.reason === before?.reason ? null : `host ${host(id)} is ${now.state}: ${now.reason}`;
+      case "vm status/failover":
+        if (!now || (now.state === before?.state && now.reason === before?.reason)) return null;
+        return now.state === "moved"
+          ? `${machine(id)} is started on ${host(now.to)} instead of ${host(now.from)}`
+          : `${machine(id)} on ${host(now.from)} is not started elsewhere: ${now.reason}`;
       case "host status/drain":
         return now?.done && !before?.done ? `host ${host(id)} is empty` : null;
       case "host status/clock":
@@ -39,7 +47,8 @@ export function narrate(records: RecordsWatch, tell: (text: string) => void): vo
         return null;
     }
   };
-  records.subscribe(({ parts }: Commit) => {
+  records.subscribe(({ parts, restored }: Commit) => {
+    if (restored) return;
     for (const change of parts) {
       const text = line(change);
       if (text !== null) tell(text);

@@ -3,7 +3,7 @@
  * Feeds the checks and the narrator. O(changed) a commit.
  */
 import { type Kind, parsePartKey } from "@sheaf/model";
-import type { Store, WatchBatch } from "@sheaf/store";
+import type { Store, Watch, WatchBatch } from "@sheaf/store";
 
 // oxlint-disable-next-line no-explicit-any -- parts of every kind, read by checks that know which they look at
 export type Part = any;
@@ -22,14 +22,44 @@ export interface Commit {
   readonly parts: readonly PartChange[];
   /** Keys of audit entries that were put, with the entry and how often its key was put. */
   readonly audit: readonly { readonly key: string; readonly entry: Part; readonly version: number }[];
+  /** No change that anybody made: a backup took the place of what was there. */
+  readonly restored?: true;
 }
 
 export class RecordsWatch {
   readonly #parts = new Map<string, Map<string, Part>>();
   readonly #listeners: ((commit: Commit) => void)[] = [];
 
-  constructor(store: Store, fromRevision = 1) {
-    store.watch(
+  #watch: Watch | null = null;
+
+  constructor(store: Store) {
+    this.#follow(store, 1);
+  }
+
+  /** From now on another store is the truth, which holds what stands at this revision. */
+  restored(store: Store, revision: number, entries: readonly { readonly key: string; readonly value: string }[]): void {
+    this.#watch?.close();
+    const before = new Map(this.#parts);
+    this.#parts.clear();
+    for (const { key, value } of entries) {
+      const parsed = parsePartKey(key);
+      if (!parsed) continue;
+      const record = `${parsed.kind}/${parsed.id}`;
+      const known = this.#parts.get(record) ?? new Map<string, Part>();
+      this.#parts.set(record, known.set(parsed.part, JSON.parse(value)));
+    }
+    const parts: PartChange[] = [];
+    for (const record of new Set([...before.keys(), ...this.#parts.keys()])) {
+      const [kind = "vm", id = ""] = record.split("/") as [Kind, string]; // as they were made
+      for (const part of new Set([...(before.get(record)?.keys() ?? []), ...(this.#parts.get(record)?.keys() ?? [])]))
+        parts.push({ kind, id, part, before: before.get(record)?.get(part), now: this.#parts.get(record)?.get(part) });
+    }
+    for (const listener of this.#listeners) listener({ revision, parts, audit: [], restored: true });
+    this.#follow(store, revision + 1);
+  }
+
+  #follow(store: Store, fromRevision: number): void {
+    this.#watch = store.watch(
       { prefix: "", fromRevision },
       {
         events: (batch) => this.#take(batch),

@@ -2,6 +2,7 @@
  * One run: a site, a plan of faults and deeds, then quiet, then the final checks. The same options give the same run, event for event.
  * Called by the command, the tests and the shrinker.
  */
+import { Chance } from "./chance.ts";
 import { DeedMaker } from "./deed-maker.ts";
 import { FaultMaker } from "./fault-maker.ts";
 import { drawPlan, lastPhaseMs, type PlannedEvent, type Severity } from "./fault-plan.ts";
@@ -34,9 +35,19 @@ export interface RunResult {
 
 export async function run(options: RunOptions): Promise<RunResult> {
   const { seed, hosts, durationMs } = options;
+  const nature = new Chance(seed, "nature of the site");
   const site = await SimulatedSite.open({
     seed,
     hosts,
+    fencing: nature.pick([[], ["ipmi"], ["ipmi", "redfish"], ["ipmi", "command"], ["command"]] as const),
+    highAvailability: {
+      detection: nature.pick(["default", "fast"]),
+      wideOutagePercent: nature.pick([40, 40, 60, 100]),
+      toleratedHostFailures: nature.pick([0, 1]),
+      enforceAdmission: nature.happens(0.3),
+    },
+    // Where storage locks disks, it hides much of what goes wrong.
+    sharedLocks: nature.happens(0.5),
     ...(options.listener ? { listener: options.listener } : {}),
     productLog: options.productLog ?? false,
   });

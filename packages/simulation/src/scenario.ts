@@ -5,7 +5,8 @@
 import { parseBytes, parseDuration } from "@sheaf/base";
 import type { Fault, FaultKind } from "./fault-plan.ts";
 import { FaultMaker } from "./fault-maker.ts";
-import { SimulatedSite } from "./site.ts";
+import { fencingTypes } from "./simulated-bmcs.ts";
+import { type Backup, SimulatedSite } from "./site.ts";
 import { settle } from "./settle.ts";
 import type { StoryLine } from "./story.ts";
 
@@ -19,10 +20,18 @@ export interface ScenarioResult {
 export async function runScenario(commands: string, listener?: (line: StoryLine) => void, productLog = false): Promise<ScenarioResult> {
   const lines = commands.split("\n").map((line) => line.replace(/#.*/, "").trim());
   const [head = "", ...rest] = lines.filter((line) => line !== "");
+  const option = (name: string): string | undefined => new RegExp(`\\b${name} (\\S+)`).exec(head)?.[1];
+  const fencing = fencingTypes.filter((type) => option("fencing")?.split(",").includes(type));
   const site = await SimulatedSite.open({
     seed: 1,
     hosts: Number(/^hosts (\d+)/.exec(head)?.[1] ?? fail(head, "the first line says how many hosts there are: hosts 3")),
-    memoryBytes: bytes(/memory (\S+)/.exec(head)?.[1] ?? "16GiB"),
+    memoryBytes: bytes(option("memory") ?? "16GiB"),
+    fencing,
+    highAvailability: {
+      ...(option("detection") === undefined ? {} : { detection: option("detection") }),
+      ...(option("wide") === undefined ? {} : { wideOutagePercent: Number(option("wide")) }),
+      ...(option("tolerate") === undefined ? {} : { toleratedHostFailures: Number(option("tolerate")), enforceAdmission: true }),
+    },
     network: { delayMs: [1, 1], loss: 0 },
     times: { boot: [6000, 6000], shutdown: [3000, 3000], finish: [50, 50], dirtyShare: [0.1, 0.1] },
     productLog,
@@ -54,6 +63,7 @@ function fail(line: string, why: string): never {
 class Player {
   readonly #site: SimulatedSite;
   readonly #faults: FaultMaker;
+  #backup: Backup | null = null;
 
   constructor(site: SimulatedSite) {
     this.#site = site;
@@ -63,6 +73,7 @@ class Player {
   async play(line: string): Promise<void> {
     const [verb = "", ...words] = line.split(/\s+/);
     const [first = ""] = words;
+    if (this.#site.hosts.some(({ name }) => name === first) && verb === "reboot") return this.#fault(line, verb, words);
     switch (verb) {
       case "create":
         return this.#create(first, words);
@@ -75,6 +86,8 @@ class Player {
       case "heal":
         return this.#faults.healAll();
       case "rest":
+        // Whose power is cut once all is well is switched on again.
+        this.#site.wasCutOff = (host) => void this.#site.clock.setTimer(60_000, () => host.powerOn());
         this.#faults.healAll();
         await settle(this.#site);
         return this.#site.checkAtRest();
@@ -82,6 +95,10 @@ class Player {
       case "cordon":
       case "activate":
         return this.#ask(`${verb}s ${first}`, `/hosts/${first}/${verb}`);
+      case "fence":
+        return this.#ask(`has ${first} cut off`, `/hosts/${first}/fence`);
+      case "confirm-off":
+        return this.#ask(`says that ${first} is off`, `/hosts/${first}/confirm-off`);
       case "start":
       case "stop":
       case "force-off":
@@ -114,6 +131,13 @@ class Player {
         return this.#site.story.tell("fault", `${first}: power is back`);
       case "start-server":
         return this.#site.startServer();
+      case "backup":
+        this.#backup = await this.#site.backup();
+        return this.#site.story.tell("operator", "takes a backup");
+      case "restore":
+        if (!this.#backup) return fail(line, "there is no backup yet");
+        this.#site.story.tell("operator", "restores the backup on a new machine");
+        return this.#site.restore(this.#backup);
       case "stop-server":
         this.#site.server.crash();
         return this.#site.story.tell("fault", "the server is killed");
@@ -135,9 +159,13 @@ class Player {
       nics: [{ name: "eth0", network: "lan" }],
       stopGraceMs: 20_000,
       ...(words.includes("restart") ? { restart: { onGuestShutdown: "restart" } } : {}),
-      ...(option("on") || option("apart")
-        ? { placement: { ...(option("on") ? { host: option("on") } : {}), ...(option("apart") ? { apart: option("apart") } : {}) } }
-        : {}),
+      ...(words.includes("ha") ? { highlyAvailable: true } : {}),
+      ...(option("priority") ? { priority: Number(option("priority")) } : {}),
+      placement: {
+        ...(option("on") ? { host: option("on") } : {}),
+        ...(option("apart") ? { apart: option("apart") } : {}),
+        ...(option("together") ? { together: option("together") } : {}),
+      },
     };
     await this.#site.done(this.#site.operator.ask(`creates ${name}`, { method: "POST", path: "/vms", body: { name, spec } }));
   }
@@ -156,18 +184,25 @@ class Player {
     return this.#site.records.byName("vm", name) ?? "gone";
   }
 
-  async #until([name = "", state = "", limit]: readonly string[]): Promise<void> {
-    const { records } = this.#site;
+  async #until([name = "", state = "", ...more]: readonly string[]): Promise<void> {
+    const { records, truth } = this.#site;
+    const where = state === "on" ? more.shift() : undefined;
+    const [limit] = more;
     const maxMs = limit === undefined ? waitMs : milliseconds(limit);
     const host = this.#site.hosts.find((each) => each.name === name);
     const reached = (): boolean => {
       if (name === "server") return this.#site.server.leads;
       if (host) {
+        const fence: string | undefined = records.part("host", host.id, "status/fencing")?.state;
+        if (state === "free") return fence === undefined;
+        if (["fencing", "fenced", "asking", "held"].includes(state)) return fence === state;
         if (state === "empty") return records.part("host", host.id, "status/drain")?.done === true;
         return records.part("host", host.id, "status/liveness")?.state === state;
       }
       const id = this.#id(name);
       if (state === "gone") return id === "gone";
+      if (where !== undefined) return truth.runningOn(id).join() === where;
+      if (state === "stays") return records.part("vm", id, "status/failover")?.state === "waiting";
       if (state === "moving") return records.part("vm", id, "status/migration") !== undefined;
       if (state === "settled") return records.part("vm", id, "status/migration") === undefined;
       if (state === "waits") return records.part("vm", id, "status/placement")?.pending !== undefined;
@@ -179,7 +214,11 @@ class Player {
     await this.#site.until(reached, maxMs, `${name} ${state}`);
   }
 
-  #expect(line: string, [name = "", , where = "", host = ""]: readonly string[]): void {
+  #expect(line: string, [name = "", what = "", where = "", host = ""]: readonly string[]): void {
+    if (what === "on" || what === "off") {
+      if (this.#site.host(name).powered !== (what === "on")) fail(line, `it is ${what === "on" ? "off" : "on"}`);
+      return this.#site.story.tell("check", `${name} is ${what}`);
+    }
     const running = this.#site.truth.runningOn(this.#id(name)).join();
     const wanted = where === "nowhere" ? "" : host;
     if (running !== wanted) fail(line, `it runs ${running === "" ? "nowhere" : `on ${running}`}`);
@@ -202,7 +241,7 @@ class Player {
       kind: kind as FaultKind, // what it does not know, the fault maker does not do
       host,
       forMs: milliseconds(after("for") ?? "1h"),
-      amount: Number(after("after") ?? after("by") ?? 1),
+      amount: words.includes("all") ? 2 : Number(after("after") ?? after("by") ?? 1),
     };
     if (!this.#faults.make(fault)) fail(line, "there is no such command or fault, or nothing it could be done to");
   }

@@ -7,12 +7,14 @@ import {
   type AgentPorts,
   type Dialer,
   type Identity,
+  type Pulse,
   SimulatedFiles,
   SimulatedHypervisor,
   SimulatedProcesses,
   startAgent,
 } from "@sheaf/agent";
 import type { Clock, Logger } from "@sheaf/base";
+import type { PulseMessage } from "@sheaf/contract";
 import { Chance } from "./chance.ts";
 import { HostFiles } from "./host-files.ts";
 import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
@@ -20,10 +22,15 @@ import { Life } from "./life.ts";
 import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
+import { startSimulatedPulse } from "./simulated-pulse.ts";
 import { readDisk, type Truth } from "./truth.ts";
 
 const dataDirectory = "/var/lib/sheaf/agent";
 export const serverNode = "server";
+const sharedPrefix = "/mnt/shared";
+const agentAliveEveryMs = 1000;
+/** After a start of its own, a host's agent may need so long to be heard again. */
+const settlesInMs = 60_000;
 
 export interface HostOptions {
   readonly name: string;
@@ -36,10 +43,13 @@ export interface HostOptions {
   readonly truth: Truth;
   readonly times: HypervisorTimes;
   readonly shared: SimulatedFiles;
+  /** Whether the shared storage keeps a second writer from a disk. */
+  readonly sharedLocks: boolean;
   readonly logger: Logger;
   /** A host by its address or name. */
   readonly hostAt: (address: string) => SimulatedHost | null;
   readonly fetchImage: Dialer["fetchImage"];
+  readonly tellPulse: (host: SimulatedHost, message: PulseMessage) => Promise<void>;
   readonly tell: (text: string) => void;
 }
 
@@ -55,9 +65,15 @@ export class SimulatedHost {
   id = "";
   powered = true;
   boot = 1;
+  /** Somebody holds its power button: it does not come on before they let go. */
+  heldOff = false;
+  /** True ms until which its silence may have reasons of its own. */
+  disturbedUntil = 0;
   #agentLife: Life | null = null;
   #agent: Agent | null = null;
   #agentRuns = 0;
+  #pulseLife: Life | null = null;
+  #pulse: Pulse | null = null;
   readonly #options: HostOptions;
 
   constructor(options: HostOptions) {
@@ -67,7 +83,7 @@ export class SimulatedHost {
     this.memoryBytes = options.memoryBytes;
     this.network = options.network;
     const own = new SimulatedFiles(hardware(options));
-    this.files = new HostFiles(own, [["/mnt/shared", options.shared]], options.clock);
+    this.files = new HostFiles(own, [[sharedPrefix, options.shared]], options.clock);
     const inner = new SimulatedHypervisor();
     const { truth } = options;
     this.hypervisor = new HypervisorModel(
@@ -77,6 +93,7 @@ export class SimulatedHost {
         memoryBytes: options.memoryBytes,
         boot: () => this.boot,
         powered: () => this.powered,
+        storageCut: () => this.files.storageCut,
         lockedBy: (machine) => this.#lockedBy(machine),
         memoryUsedBytes: () => truth.memoryOn(options.name),
         peer: (uri) => {
@@ -103,6 +120,19 @@ export class SimulatedHost {
     return this.#agentLife?.alive ?? false;
   }
 
+  get bootId(): string {
+    return bootId(this.#options.seed, this.name, this.boot);
+  }
+
+  /** Nothing that was done to it explains that it is silent. */
+  get undisturbed(): boolean {
+    return this.powered && this.#options.clock.monotonic() > this.disturbedUntil;
+  }
+
+  disturb(forMs: number): void {
+    this.disturbedUntil = Math.max(this.disturbedUntil, this.#options.clock.monotonic() + forMs + settlesInMs);
+  }
+
   get connected(): boolean {
     return this.#agent?.connected ?? false;
   }
@@ -113,6 +143,8 @@ export class SimulatedHost {
     const life = new Life();
     this.#agentLife = life;
     this.#agentRuns += 1;
+    this.disturb(0);
+    this.#startPulse();
     const { clock, logger, seed } = this.#options;
     const ownClock = processClock(clock, this.clockError, life);
     const ports: AgentPorts = {
@@ -126,6 +158,11 @@ export class SimulatedHost {
       hypervisor: this.hypervisor.connection(life),
     };
     life.atEnd(() => this.network.resetOf(life, this.name));
+    const alive = (): void => {
+      this.#pulse?.agentLives();
+      ownClock.setTimer(agentAliveEveryMs, alive);
+    };
+    alive();
     startAgent(ports, {
       version: "0.1.0",
       dataDirectory,
@@ -164,17 +201,41 @@ export class SimulatedHost {
     this.#agentLife?.thaw();
   }
 
+  /** All its programs stand still; its guests do not. */
+  freeze(): void {
+    this.freezeAgent();
+    this.#pulseLife?.freeze();
+  }
+
+  thaw(): void {
+    this.thawAgent();
+    this.#pulseLife?.thaw();
+  }
+
+  #startPulse(): void {
+    if (this.#pulseLife?.alive) return;
+    const life = new Life();
+    this.#pulseLife = life;
+    const { clock, logger, tellPulse } = this.#options;
+    this.#pulse = startSimulatedPulse({
+      ...{ life, logger, dataDirectory, files: this.files, hostId: this.id, bootId: this.bootId },
+      clock: processClock(clock, this.clockError, life),
+      tell: (message) => tellPulse(this, message),
+    });
+  }
+
   powerOff(): void {
     if (!this.powered) return;
     this.powered = false;
     // First the wire: a dying process of a dying host resets nothing.
     this.network.down(this.name);
     this.crashAgent();
+    this.#pulseLife?.end();
     this.hypervisor.inner.powerCycle();
   }
 
   powerOn(): void {
-    if (this.powered) return;
+    if (this.powered || this.heldOff) return;
     this.powered = true;
     this.boot += 1;
     this.files.put("/proc/sys/kernel/random/boot_id", `${bootId(this.#options.seed, this.name, this.boot)}\n`);
@@ -201,7 +262,7 @@ export class SimulatedHost {
   #disk(path: string) {
     return {
       path,
-      place: path.startsWith("/mnt/shared") ? path : `${this.name}:${path}`,
+      place: path.startsWith(sharedPrefix) ? path : `${this.name}:${path}`,
       content: { read: () => this.files.text(path), write: (text: string) => this.files.put(path, text) },
     };
   }
@@ -209,7 +270,8 @@ export class SimulatedHost {
   #lockedBy(machine: string): string | null {
     const disks = this.hypervisor.inner.description(machine)?.disks ?? [];
     for (const { path, readOnly } of disks) {
-      const other = readOnly ? null : this.#options.truth.otherWriter(this.#disk(path).place, machine, this.name);
+      const locks = this.#options.sharedLocks || !path.startsWith(sharedPrefix);
+      const other = readOnly || !locks ? null : this.#options.truth.otherWriter(this.#disk(path).place, machine, this.name);
       if (other !== null) return other;
     }
     return null;

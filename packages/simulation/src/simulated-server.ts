@@ -3,7 +3,7 @@
  * does, on simulated ports. Can be killed at any await, stopped in good order, and started again on the same data.
  */
 import type { Logger, SimulatedClock } from "@sheaf/base";
-import { apiPrefix } from "@sheaf/contract";
+import { apiPrefix, type PulseMessage } from "@sheaf/contract";
 import { SimulatedFiles } from "@sheaf/agent";
 import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
 import { partKey } from "@sheaf/model";
@@ -18,6 +18,7 @@ import {
   defaultAuditFileLimits,
   defaultGatewaySettings,
   defaultLimits,
+  RestoredSite,
   Revocations,
   type ServerContext,
   TaskLogs,
@@ -71,18 +72,22 @@ export class SimulatedServer {
   readonly clockError = rightClock();
   readonly disk: DiskState = goodDisk();
   readonly #options: ServerOptions;
+  /** What lies on its disk: another after a restore. */
+  store: Store;
   readonly #auditFiles = new SimulatedFiles();
   #life: Life | null = null;
   #api: Api | null = null;
   #leads: () => boolean = () => false;
   #disk: StoreDisk | null = null;
   #stop: (() => Promise<void>) | null = null;
+  #gateway: AgentsGateway | null = null;
   #runs = 0;
   /** Requests under way. */
   #injected = { count: 0 };
 
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.store = options.store;
   }
 
   get runs(): boolean {
@@ -101,7 +106,8 @@ export class SimulatedServer {
   /** Resolves when it answers; never where it dies before. @throws what kept it from starting */
   async start(): Promise<void> {
     if (this.runs) return;
-    const { seed, network, logger, store: below } = this.#options;
+    const { seed, network, logger } = this.#options;
+    const below = this.store;
     this.#runs += 1;
     const life = new Life();
     this.#life = life;
@@ -120,8 +126,9 @@ export class SimulatedServer {
     const secrets = createSecrets(new Uint8Array(32).fill(7), random);
     const revocations = await Revocations.open(store, clock, logger);
     const tasks = new TaskLogs(clock);
+    const restored = await RestoredSite.open({ store, cache, clock, logger });
     const gateway = new AgentsGateway({
-      ...{ store, cache, clock, logger, secrets, tasks, revocations },
+      ...{ restored, store, cache, clock, logger, secrets, tasks, revocations },
       authority: { renewAgent: async ({ addresses }) => certificateOf(addresses[0] ?? "0.0.0.0") },
       settings: { ...defaultGatewaySettings, version },
       refused: (attempt) => api.services.refused.add(attempt),
@@ -132,6 +139,7 @@ export class SimulatedServer {
       fencing: life.port(this.#options.fencing),
       settings: defaultControllerSettings,
       identity: serverNode,
+      heldBack: (record) => restored.heldBack(record),
     });
     const library = imageLibrary({ store, cache, clock, image: this.#options.image });
     const api = await createApi({
@@ -164,15 +172,29 @@ export class SimulatedServer {
       connected: (socket, peer) => gateway.accept(socket, peerOf(this.#idOf(peer), peer)),
     });
     this.#leads = () => controllers.leads;
+    this.#gateway = gateway;
     this.#stop = async () => {
       await api.close();
       await controllers.stop();
       library.stop();
       gateway.close();
       revocations.close();
+      restored.close();
       cache.close();
     };
     this.#api = api;
+  }
+
+  /** A request of a host's pulse. Never resolves where the server hangs. @throws Error where nobody listens */
+  receivePulse(node: string, message: PulseMessage): Promise<void> {
+    const [life, gateway] = [this.#life, this.#gateway];
+    if (!this.ready || !life || !gateway) return Promise.reject(new Error("connection refused"));
+    return new Promise((resolve) =>
+      life.run(() => {
+        gateway.receivePulse(this.#idOf(node), message);
+        resolve();
+      }),
+    );
   }
 
   /** SIGKILL. @param afterSteps dies when its store has answered so many times more */

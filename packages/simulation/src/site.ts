@@ -4,17 +4,18 @@
  */
 import { createHash } from "node:crypto";
 import { SimulatedFiles } from "@sheaf/agent";
-import { type Logger, SimulatedClock } from "@sheaf/base";
+import { type Logger, SimulatedClock, sleep } from "@sheaf/base";
 import { bootstrapAdmin } from "@sheaf/server";
 import { openMemoryStore, type Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
-import { bmcAddress, SimulatedBmcs } from "./simulated-bmcs.ts";
+import { checkFences } from "./fence-checks.ts";
+import { bmcAddress, fencingMethods, type FencingType, SimulatedBmcs } from "./simulated-bmcs.ts";
 import { defaultTimes, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Invariants, unmet } from "./invariants.ts";
 import { narrate } from "./narrator.ts";
 import { Operator } from "./operator.ts";
 import { RecordsWatch } from "./records-watch.ts";
-import { SimulatedHost } from "./simulated-host.ts";
+import { serverNode, SimulatedHost } from "./simulated-host.ts";
 import { type NetworkQuality, SimulatedNetwork } from "./simulated-network.ts";
 import { adminPassword, SimulatedServer } from "./simulated-server.ts";
 import { Story, type StoryLine } from "./story.ts";
@@ -35,6 +36,16 @@ export interface SiteOptions {
   readonly productLog?: boolean;
   /** Revisions that the store keeps for watches that must be resumed. */
   readonly historyRevisions?: number;
+  /** How each host's power can be cut, in this order. None unless said. */
+  readonly fencing?: readonly FencingType[];
+  /** Of its cluster's spec. */
+  readonly highAvailability?: object;
+  /** Whether the shared storage keeps a second writer from a disk. It does unless said. */
+  readonly sharedLocks?: boolean;
+}
+
+export interface Backup {
+  readonly entries: readonly { readonly key: string; readonly value: string }[];
 }
 
 /** A promise that the product does not keep. */
@@ -54,7 +65,8 @@ export class SimulatedSite {
   /** What is broken, in the order in which it was noticed. */
   readonly broken: string[] = [];
   readonly #options: SiteOptions;
-  readonly #store: Store;
+  #store: Store;
+  #restores = 0;
   readonly #hostsBy = new Map<string, SimulatedHost>();
   readonly #hostNames = new Map<string, string>();
   readonly bmcs: SimulatedBmcs;
@@ -76,10 +88,26 @@ export class SimulatedSite {
     this.records = new RecordsWatch(clockStore);
     this.truth = new Truth(broke, (id) => this.records.name("vm", id));
     this.invariants = new Invariants(this.records, broke);
+    checkFences({
+      records: this.records,
+      truth: this.truth,
+      broke,
+      host: (id) => this.#hostById(id),
+      deceived: (host) => this.bmcs.deceives(host.name),
+    });
     this.records.subscribe(({ revision, parts }) => this.story.note(`commit ${revision} ${parts.map(({ id, part }) => `${id} ${part}`).join()}`));
     narrate(this.records, (text) => this.story.tell("site", text));
     const logger = productLogger(options.productLog ? this.story : null);
-    this.bmcs = new SimulatedBmcs(this.clock, (address) => this.hosts.find((host) => bmcAddress(host.address) === address) ?? null);
+    this.bmcs = new SimulatedBmcs({
+      clock: this.clock,
+      hostOf: (address) => this.hosts.find((host) => bmcAddress(host.address) === address || host.name === address) ?? null,
+      cuts: (host) => {
+        this.story.tell("fault", `${host.name}: its power is cut as the server says`);
+        const asked: string | undefined = this.records.part("host", host.id, "status/fencing")?.reason;
+        if (host.undisturbed && !asked?.startsWith("asked for")) broke(`${host.name} was cut off although nothing was wrong with it`);
+        this.wasCutOff(host);
+      },
+    });
     this.server = new SimulatedServer({
       fencing: this.bmcs,
       ...{ seed, clock: this.clock, network: this.network, store: clockStore, logger },
@@ -90,6 +118,12 @@ export class SimulatedSite {
     this.hosts = Array.from({ length: options.hosts }, (_, index) => {
       const host = new SimulatedHost({
         ...{ seed, clock: this.clock, network: this.network, truth: this.truth, shared, logger },
+        sharedLocks: options.sharedLocks ?? true,
+        tellPulse: async ({ name }, message) => {
+          if (!this.network.reaches(name, serverNode)) return new Promise<never>(() => {});
+          await sleep(this.clock, this.network.delay(name, serverNode));
+          await this.server.receivePulse(name, message);
+        },
         name: `h${index + 1}`,
         address: `10.${100 + Math.floor(index / 62_500)}.${Math.floor(index / 250) % 250}.${(index % 250) + 1}`,
         cpus: options.cpus ?? 16,
@@ -134,6 +168,13 @@ export class SimulatedSite {
     if (!host) throw new Error(`there is no host ${name}`);
     return host;
   }
+
+  #hostById(id: string): SimulatedHost | null {
+    return this.#hostsBy.get(this.hostName(id)) ?? null;
+  }
+
+  /** Called when a fencing device cuts a host's power: somebody may see to it that it comes back. */
+  wasCutOff: (host: SimulatedHost) => void = () => {};
 
   hostName(id: string): string {
     return this.#hostNames.get(id) ?? id;
@@ -199,6 +240,31 @@ export class SimulatedSite {
     );
   }
 
+  /** Everything in the store, but what lives only as long as its lease. */
+  async backup(): Promise<Backup> {
+    const entries: { key: string; value: string }[] = [];
+    for (let after: string | undefined, more = true; more;) {
+      const page = await this.#store.range({ prefix: "", ...(after === undefined ? {} : { after }) });
+      entries.push(...page.entries.filter(({ lease }) => lease === null).map(({ key, value }) => ({ key, value })));
+      after = page.entries.at(-1)?.key;
+      more = page.more && after !== undefined;
+    }
+    return { entries };
+  }
+
+  /** As on a new machine: the server is gone, its store's new life begins with what was in the backup. */
+  async restore({ entries }: Backup): Promise<void> {
+    this.server.crash();
+    this.#restores += 1;
+    const store = await openMemoryStore({ clock: this.clock, random: new Chance(this.#options.seed, `store ${this.#restores}`).random });
+    for (let index = 0; index < entries.length; index += 50)
+      await store.transact({ compare: [], then: entries.slice(index, index + 50).map(({ key, value }) => ({ put: key, value })) });
+    this.#store = store;
+    this.server.store = store;
+    this.records.restored(store, await store.revision(), entries);
+    this.startServer();
+  }
+
   async #furnish(): Promise<void> {
     this.startServer();
     await this.until(() => this.server.leads, 60_000, "the server leads");
@@ -220,7 +286,16 @@ export class SimulatedSite {
       subnets: [{ cidr: "10.0.0.0/12", gateway: "10.0.0.1", range: { from: "10.0.0.10", to: "10.15.255.250" } }],
     });
     this.ids.image = await make("/images", "mini", { source: { upload: true }, public: true });
-    for (const host of this.hosts) await this.#join(host);
+    const { fencing = [], highAvailability } = this.#options;
+    const change = async (path: string, spec: object): Promise<void> => {
+      const answer = await this.done(this.operator.ask(`changes ${path}`, { method: "PATCH", path, body: { spec } }));
+      if (answer?.status !== 200) throw new Error(`changing ${path} was answered ${JSON.stringify(answer?.body)}`);
+    };
+    if (highAvailability) await change(`/clusters/${this.records.byName("cluster", "default")}`, { highAvailability });
+    for (const host of this.hosts) {
+      await this.#join(host);
+      if (fencing.length > 0) await change(`/hosts/${host.id}`, { fencing: fencingMethods(fencing, host) });
+    }
     const ready = (): boolean => this.hosts.every(({ id }) => this.records.part("host", id, "status/liveness")?.state === "ready");
     await this.until(ready, 600_000, "all hosts are ready");
     await this.advance(5000);
