@@ -28,9 +28,21 @@ test("every round that began is passed, failed or broken off, in several runs to
   const [s, t] = totals(await readLedger(path));
   assert.deepEqual(
     { ...s, failures: s?.failures.map(({ seed }) => seed) },
-    { story: "s", began: 3, passed: 1, failed: 1, brokenOff: 1, durationMs: 2000, failures: [7] },
+    { story: "s", began: 3, passed: 1, failed: 1, brokenOff: 1, durationMs: 2000, seeds: 1, failures: [7] },
   );
   assert.equal(t?.passed, 1);
+});
+
+test("a seed counts once, and not where it ever failed", async () => {
+  for (const [round, seed, outcome] of [
+    ["1", 5, "passed"],
+    ["2", 5, "passed"],
+    ["3", 6, "passed"],
+    ["4", 6, "failed"],
+  ] as const)
+    for (const line of [began(round, "s", seed), ended(round, outcome)]) await appendToLedger(path, line);
+  const [s] = totals(await readLedger(path));
+  assert.deepEqual([s?.passed, s?.failed, s?.seeds], [3, 1, 1]);
 });
 
 test("a crash at any byte of the last line loses that line alone, and the next one is whole", async () => {
@@ -88,7 +100,7 @@ test("a story is played until its time is over: failures are kept with their see
   assert.equal(failure?.seed, 11);
   const kept = await readFile(join(failure?.log ?? "", "round.log"), "utf8");
   assert.match(kept, /looked\n[^]*two copies run/);
-  assert.match(reportText(await readLedger(path)), /shaky +4 +3 +1 +0[^]*shaky, seed 11[^]*two copies run/);
+  assert.match(reportText(await readLedger(path)), /shaky +4 +3 +1 +0 +3[^]*shaky, seed 11[^]*two copies run/);
   assert.equal(await play(story, { directory: folder, firstSeed: 20, minutes: 0, say: () => {} }), true);
   assert.equal(totals(await readLedger(path))[0]?.began, 5, "one round at least, and the ledger goes on");
 });

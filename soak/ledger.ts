@@ -57,6 +57,8 @@ export interface StoryTotal {
   failed: number;
   brokenOff: number;
   durationMs: number;
+  /** Different ones that passed and never failed. */
+  seeds: number;
   readonly failures: { readonly seed: number; readonly at: string; readonly why: string; readonly log: string }[];
 }
 
@@ -64,10 +66,21 @@ export interface StoryTotal {
 export function totals(lines: readonly LedgerLine[]): StoryTotal[] {
   const byStory = new Map<string, StoryTotal>();
   const open = new Map<string, { readonly total: StoryTotal; readonly seed: number }>();
+  const outcomes = new Map<StoryTotal, { readonly passed: Set<number>; readonly failed: Set<number> }>();
   for (const line of lines) {
     if (line.line === "began") {
-      const total = byStory.get(line.story) ?? { story: line.story, began: 0, passed: 0, failed: 0, brokenOff: 0, durationMs: 0, failures: [] };
+      const total = byStory.get(line.story) ?? {
+        story: line.story,
+        began: 0,
+        passed: 0,
+        failed: 0,
+        brokenOff: 0,
+        durationMs: 0,
+        seeds: 0,
+        failures: [],
+      };
       byStory.set(line.story, total);
+      if (!outcomes.has(total)) outcomes.set(total, { passed: new Set(), failed: new Set() });
       total.began += 1;
       total.brokenOff += 1;
       open.set(line.round, { total, seed: line.seed });
@@ -80,7 +93,9 @@ export function totals(lines: readonly LedgerLine[]): StoryTotal[] {
     total.brokenOff -= 1;
     total.durationMs += line.durationMs;
     total[line.outcome] += 1;
+    outcomes.get(total)?.[line.outcome].add(seed);
     if (line.outcome === "failed") total.failures.push({ seed, at: line.at, why: line.why ?? "", log: line.log ?? "" });
   }
+  for (const [total, { passed, failed }] of outcomes) total.seeds = [...passed].filter((seed) => !failed.has(seed)).length;
   return [...byStory.values()];
 }

@@ -44,7 +44,9 @@ const seed = whole("seed", 0, 2 ** 32 - 1) ?? randomInt(2 ** 32);
 if (positionals[0] === "report") process.stdout.write(reportText(await readLedger(ledgerIn(directory))));
 else {
   const chosen =
-    positionals.length === 0 ? stories : positionals.map((word) => stories.find(({ name }) => name === word) ?? usage(`There is no story ${word}.`));
+    positionals.length === 0
+      ? stories.filter(({ onlyByName }) => !onlyByName)
+      : positionals.map((word) => stories.find(({ name }) => name === word) ?? usage(`There is no story ${word}.`));
   const say = (text: string): void => void process.stdout.write(`${text}\n`);
   await mkdir(directory, { recursive: true });
   await removeLeftovers(directory);

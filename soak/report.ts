@@ -5,10 +5,10 @@ export function reportText(lines: readonly LedgerLine[]): string {
   const stories = totals(lines);
   if (stories.length === 0) return "Nothing was played yet.\n";
   const rows = [
-    ["story", "rounds", "passed", "failed", "broken off", "hours"],
-    ...stories.map(({ story, began, passed, failed, brokenOff, durationMs }) => [
+    ["story", "rounds", "passed", "failed", "broken off", "seeds", "hours"],
+    ...stories.map(({ story, began, passed, failed, brokenOff, seeds, durationMs }) => [
       story,
-      ...[began, passed, failed, brokenOff].map(String),
+      ...[began, passed, failed, brokenOff, seeds].map(String),
       (durationMs / 3_600_000).toFixed(2),
     ]),
   ];

@@ -2,6 +2,7 @@
 import { creationKills } from "./creation-kills.ts";
 import { cutOff } from "./cut-off.ts";
 import { migrationKills } from "./migration-kills.ts";
+import { simulate, simulateLong } from "./simulate.ts";
 import type { Story } from "./story.ts";
 
-export const stories: readonly Story[] = [creationKills, migrationKills, cutOff];
+export const stories: readonly Story[] = [creationKills, migrationKills, cutOff, simulate, simulateLong];

@@ -25,6 +25,8 @@ export interface Story {
   readonly name: string;
   /** One sentence. */
   readonly summary: string;
+  /** Not among those that are played when none is named. */
+  readonly onlyByName?: true;
   /** Makes what rounds share, such as a site of hosts; a failed round is followed by a new one. */
   open(): Promise<OpenStory>;
 }

@@ -1,3 +1,2 @@
 export { run, type RunOptions, type RunResult } from "./run.ts";
 export { SimulatedSite, type SiteOptions } from "./site.ts";
-export { lineText } from "./story.ts";
