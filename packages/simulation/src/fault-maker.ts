@@ -6,10 +6,8 @@ import type { SimulatedSite } from "./site.ts";
 
 const restartMs = 2000;
 
-/** After these nobody may wonder that a host is silent; what befalls the store alone keeps all of them from being let in. */
-const disturbing = new Set<FaultKind>([
-  "agent-crash",
-  "agent-hang",
+/** After these the server may not hear a host's pulse. */
+const hushing = new Set<FaultKind>([
   "power-loss",
   "feed-loss",
   "reboot",
@@ -19,11 +17,7 @@ const disturbing = new Set<FaultKind>([
   "partition-from-host",
   "slow-network",
   "lossy-network",
-  "host-disk-full",
-  "host-disk-slow",
-  "storage-cut",
 ]);
-const disturbingAll = new Set<FaultKind>(["wide-outage", "store-slow", "store-full", "store-uncertain", "store-unavailable"]);
 
 const bmcFaults = {
   "bmc-fails": ["fails", "fails"],
@@ -55,8 +49,8 @@ export class FaultMaker {
     const host = this.#site.hosts[fault.host % this.#site.hosts.length];
     const what = host ? this.#begin(fault, host) : null;
     if (what === null) return false;
-    if (disturbingAll.has(fault.kind)) for (const each of this.#site.hosts) each.disturb(fault.forMs);
-    else if (disturbing.has(fault.kind)) host?.disturb(fault.forMs);
+    if (fault.kind === "wide-outage") for (const each of this.#site.hosts) each.hush(fault.forMs);
+    else if (hushing.has(fault.kind)) host?.hush(fault.forMs);
     this.#site.story.tell("fault", what);
     return true;
   }

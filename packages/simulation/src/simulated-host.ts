@@ -29,7 +29,7 @@ const dataDirectory = "/var/lib/sheaf/agent";
 export const serverNode = "server";
 const sharedPrefix = "/mnt/shared";
 const agentAliveEveryMs = 1000;
-/** After a start of its own, a host's agent may need so long to be heard again. */
+/** After what kept its pulse from being heard is over, this much may have been begun on account of it. */
 const settlesInMs = 60_000;
 
 export interface HostOptions {
@@ -67,8 +67,7 @@ export class SimulatedHost {
   boot = 1;
   /** Somebody holds its power button: it does not come on before they let go. */
   heldOff = false;
-  /** True ms until which its silence may have reasons of its own. */
-  disturbedUntil = 0;
+  #hushedUntil = settlesInMs;
   #agentLife: Life | null = null;
   #agent: Agent | null = null;
   #agentRuns = 0;
@@ -124,13 +123,13 @@ export class SimulatedHost {
     return bootId(this.#options.seed, this.name, this.boot);
   }
 
-  /** Nothing that was done to it explains that it is silent. */
-  get undisturbed(): boolean {
-    return this.powered && this.#options.clock.monotonic() > this.disturbedUntil;
+  /** Nothing has kept the server from hearing its pulse for a good while. */
+  get seenToLive(): boolean {
+    return this.powered && this.#options.clock.monotonic() > this.#hushedUntil;
   }
 
-  disturb(forMs: number): void {
-    this.disturbedUntil = Math.max(this.disturbedUntil, this.#options.clock.monotonic() + forMs + settlesInMs);
+  hush(forMs: number): void {
+    this.#hushedUntil = Math.max(this.#hushedUntil, this.#options.clock.monotonic() + forMs + settlesInMs);
   }
 
   get connected(): boolean {
@@ -143,7 +142,6 @@ export class SimulatedHost {
     const life = new Life();
     this.#agentLife = life;
     this.#agentRuns += 1;
-    this.disturb(0);
     this.#startPulse();
     const { clock, logger, seed } = this.#options;
     const ownClock = processClock(clock, this.clockError, life);
@@ -237,6 +235,7 @@ export class SimulatedHost {
   powerOn(): void {
     if (this.powered || this.heldOff) return;
     this.powered = true;
+    this.hush(0);
     this.boot += 1;
     this.files.put("/proc/sys/kernel/random/boot_id", `${bootId(this.#options.seed, this.name, this.boot)}\n`);
     this.hypervisor.inner.connected = true;

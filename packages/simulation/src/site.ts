@@ -104,7 +104,7 @@ export class SimulatedSite {
       cuts: (host) => {
         this.story.tell("fault", `${host.name}: its power is cut as the server says`);
         const asked: string | undefined = this.records.part("host", host.id, "status/fencing")?.reason;
-        if (host.undisturbed && !asked?.startsWith("asked for")) broke(`${host.name} was cut off although nothing was wrong with it`);
+        if (host.seenToLive && !asked?.startsWith("asked for")) broke(`${host.name} was cut off although its pulse was heard`);
         this.wasCutOff(host);
       },
     });
