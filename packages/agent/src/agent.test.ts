@@ -41,6 +41,33 @@ test("a machine comes about: image fetched, disk linked to it, seed made, define
   assert.equal(host.clock.pendingTimers, 0);
 });
 
+test("what a guest says is asked for each minute, and the machine is looked at for news of it alone", async () => {
+  const host = await siteHost();
+  const { hypervisor } = host;
+  let [asked, read] = [0, 0];
+  let address = "10.0.0.7";
+  hypervisor.guestFacts = async () => {
+    asked += 1;
+    return { addresses: [address] };
+  };
+  const xml = hypervisor.xml.bind(hypervisor);
+  hypervisor.xml = (uuid, which) => {
+    read += 1;
+    return xml(uuid, which);
+  };
+  hypervisor.emit({ type: "guest-agent", uuid: ids.vm, connected: true });
+  await host.clock.advance(1000);
+  assert.deepEqual(seen(host)?.guestAgent, { connected: true, addresses: ["10.0.0.7"] });
+  const before = { asked, read };
+  await host.clock.advance(200_000);
+  assert.equal(asked - before.asked, 3);
+  assert.equal(read, before.read, "nothing was new");
+  address = "10.0.0.8";
+  await host.clock.advance(60_000);
+  assert.deepEqual(seen(host)?.guestAgent?.addresses, ["10.0.0.8"]);
+  await host.stop();
+});
+
 test("that a machine runs is told when the hypervisor has said so, not after another look at it", async () => {
   const host = new SimulatedHost();
   host.server.images.set(ids.image, imageContent);
