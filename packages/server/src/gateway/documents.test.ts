@@ -182,6 +182,9 @@ describe("documents for agents", () => {
     const agent = await world.agent(host);
     await world.putPart("cluster", cluster, "status/baseline", { model: "Skylake-Server", reason: "all carry it", hosts: 1, at: 1 });
     assert.deepEqual(agent.told(), [`upsert cluster/${cluster}`]);
+    // One more host that carries it: nobody would do anything else for that, and all would look at all their machines.
+    await world.putPart("cluster", cluster, "status/baseline", { model: "Skylake-Server", reason: "all carry it", hosts: 2, at: 2 });
+    assert.deepEqual(agent.told(), []);
   });
 
   it("takes tasks back when they have ended", async () => {

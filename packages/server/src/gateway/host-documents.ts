@@ -219,5 +219,9 @@ function isWorthTelling({ kind, record, previous }: RecordChange): boolean {
   if (part === undefined) return false;
   const before = (previous.status as Record<string, unknown>)[part];
   const after = (record.status as Record<string, unknown>)[part];
+  // How many hosts a CPU baseline was chosen from changes with each that comes; every agent would look at all its machines for that.
+  if (kind === "cluster") return modelOf(before) !== modelOf(after);
   return before !== after && !isDeepStrictEqual(before, after);
 }
+
+const modelOf = (baseline: unknown): string | undefined => (baseline as { readonly model: string } | undefined)?.model; // the cluster's part
