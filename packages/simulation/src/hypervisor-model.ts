@@ -3,14 +3,22 @@
  * libvirt refuses, and where it lies (an answer that never comes for a step that is done later). State and manners are those of
  * `SimulatedHypervisor`; this is what lies between it and an agent. Outlives agents: guests run on without one.
  */
-import { type Hypervisor, HypervisorError, type HypervisorEvent, type JobFigures, type MigrationOptions, type MigrationSession } from "@sheaf/agent";
+import {
+  type DomainStatistics,
+  type Hypervisor,
+  HypervisorError,
+  type HypervisorEvent,
+  type JobFigures,
+  type MigrationOptions,
+  type MigrationSession,
+} from "@sheaf/agent";
 import type { SimulatedHypervisor } from "@sheaf/agent";
 import { type Clock, sleep } from "@sheaf/base";
 import type { Chance } from "./chance.ts";
 import type { Life } from "./life.ts";
 import type { RunningGuest } from "./truth.ts";
 
-/** Times in ms, as measured on the lab's hosts (README). */
+/** Times in ms. `defaultTimes` keep to what the lab's hosts do, within the factors of `calibration.ts`; a lab test measures and compares. */
 export interface HypervisorTimes {
   readonly define: number;
   readonly start: number;
@@ -98,6 +106,8 @@ export class HypervisorModel {
   readonly host: HypervisorHost;
   readonly faults: HypervisorFaults = { refuses: 0, lies: 0 };
   readonly times: HypervisorTimes;
+  /** What guests have used so far; `null`: nobody asks. */
+  statistics: (() => readonly DomainStatistics[]) | null = null;
   readonly #clock: Clock;
   readonly #chance: Chance;
   /** Guests whose system has come up, with the number of that start. */
@@ -129,6 +139,7 @@ export class HypervisorModel {
         return end;
       },
       facts: async () => ({ ...(await this.inner.facts()), ...facts }),
+      statistics: async () => this.statistics?.() ?? this.inner.statistics(),
     };
     life.atEnd(() => {
       for (const end of listeners) end();

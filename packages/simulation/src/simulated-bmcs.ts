@@ -67,6 +67,8 @@ export class SimulatedBmcs implements FencingDevices {
   }
 }
 
+/** Where a host is reached. @param index from 0 */
+export const hostAddress = (index: number): string => `10.${100 + Math.floor(index / 62_500)}.${Math.floor(index / 250) % 250}.${(index % 250) + 1}`;
 /** Where the controller of a host answers. */
 export const bmcAddress = (hostAddress: string): string => hostAddress.replace(/^10\.1/, "10.2");
 

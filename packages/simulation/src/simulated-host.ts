@@ -16,6 +16,7 @@ import {
 import type { Clock, Logger } from "@sheaf/base";
 import type { PulseMessage } from "@sheaf/contract";
 import { Chance } from "./chance.ts";
+import { GuestLoads } from "./guest-loads.ts";
 import { HostFiles } from "./host-files.ts";
 import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
@@ -51,6 +52,8 @@ export interface HostOptions {
   readonly fetchImage: Dialer["fetchImage"];
   readonly tellPulse: (host: SimulatedHost, message: PulseMessage) => Promise<void>;
   readonly tell: (text: string) => void;
+  /** Guests use what they have, and figures of it are told; else nothing is ever used. */
+  readonly loads?: boolean;
 }
 
 export class SimulatedHost {
@@ -108,6 +111,11 @@ export class SimulatedHost {
       },
       { clock: options.clock, chance: new Chance(options.seed, `hypervisor ${options.name}`), times: options.times },
     );
+    if (options.loads) {
+      const { cpus, memoryBytes } = options;
+      const loads = new GuestLoads({ cpus, memoryBytes, hypervisor: inner, put: (path, content) => own.put(path, content) }, options.clock);
+      this.hypervisor.statistics = () => loads.read();
+    }
     inner.onChange = (uuid) => {
       const seen = this.hypervisor.seen(uuid);
       truth.update(uuid, this.name, seen && { ...seen, host: this.name, writes: seen.disks.map((path) => this.#disk(path)) });

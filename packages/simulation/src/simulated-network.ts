@@ -201,7 +201,7 @@ export interface Listener {
 
 export class SimulatedNetwork {
   readonly clock: Clock;
-  readonly story: Story;
+  readonly story: Pick<Story, "note">;
   readonly #chance: Chance;
   readonly #ends = new Map<string, Set<End>>();
   readonly #cut = new Set<string>();
@@ -210,7 +210,7 @@ export class SimulatedNetwork {
   #listener: Listener | null = null;
   quality: NetworkQuality = goodNetwork;
 
-  constructor(clock: Clock, chance: Chance, story: Story) {
+  constructor(clock: Clock, chance: Chance, story: Pick<Story, "note">) {
     this.clock = clock;
     this.#chance = chance;
     this.story = story;

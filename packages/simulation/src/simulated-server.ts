@@ -6,10 +6,10 @@ import type { Logger, SimulatedClock } from "@sheaf/base";
 import { apiPrefix, type PulseMessage } from "@sheaf/contract";
 import { SimulatedFiles } from "@sheaf/agent";
 import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
-import { partKey } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import {
   administrator,
+  type AgentPeer,
   AgentsGateway,
   type Api,
   bootstrapAdmin,
@@ -20,12 +20,12 @@ import {
   defaultLimits,
   RestoredSite,
   Revocations,
-  type ServerContext,
   TaskLogs,
 } from "@sheaf/server";
 import type { Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
 import { Life } from "./life.ts";
+import { playedLibrary } from "./played-library.ts";
 import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
 import { serverNode } from "./simulated-host.ts";
@@ -64,8 +64,6 @@ export interface ServerOptions {
   readonly store: Store;
   readonly logger: Logger;
   readonly fencing: FencingDevices;
-  /** An image's digest, as its library would have it. */
-  readonly image: { readonly digest: string; readonly bytes: number };
 }
 
 export class SimulatedServer {
@@ -141,7 +139,7 @@ export class SimulatedServer {
       identity: serverNode,
       heldBack: (record) => restored.heldBack(record),
     });
-    const library = imageLibrary({ store, cache, clock, image: this.#options.image });
+    const library = playedLibrary({ store, cache, clock });
     const api = await createApi({
       ...{ store, cache, clock, random, logger, secrets },
       snapshot: controllers.snapshot,
@@ -302,7 +300,8 @@ export class SimulatedServer {
   }
 }
 
-function peerOf(hostId: string, address: string) {
+/** As a listener would read it from a certificate. */
+export function peerOf(hostId: string, address: string): AgentPeer {
   return {
     commonName: hostId,
     serial: hostId.replaceAll("-", "").toUpperCase(),
@@ -310,34 +309,4 @@ function peerOf(hostId: string, address: string) {
     notAfter: farFuture,
     address,
   };
-}
-
-/** The image library played: every image is ready as soon as it is asked for, and gone as soon as it is deleted. */
-function imageLibrary({ store, cache, clock, image }: Pick<ServerContext, "store" | "cache" | "clock"> & Pick<ServerOptions, "image">): {
-  port: ServerContext["library"];
-  stop(): void;
-} {
-  const look = (id: string): void => {
-    const record = cache.get("image", id);
-    if (!record || record.deletedAt !== undefined || record.status.library?.state === "ready") return;
-    const value = {
-      state: "ready",
-      receivedBytes: image.bytes,
-      format: "qcow2",
-      virtualSizeBytes: 2 ** 30,
-      fileBytes: image.bytes,
-      digest: image.digest,
-    };
-    store
-      .transact({
-        compare: [{ key: partKey("image", id, "spec"), modRevision: record.specRevision }],
-        then: [{ put: partKey("image", id, "status/library"), value: JSON.stringify({ ...value, at: clock.now() }) }],
-      })
-      .catch(() => clock.setTimer(1000, () => look(id)));
-  };
-  for (const { id } of cache.all("image")) look(id);
-  const stop = cache.subscribe((_revision, changes) => {
-    for (const { kind, id } of changes) if (kind === "image") look(id);
-  });
-  return { port: { offset: async () => 0, receive: async () => 0 }, stop };
 }

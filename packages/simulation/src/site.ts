@@ -2,14 +2,14 @@
  * A whole simulated site: one server, its store, hosts with agents, a network, people. Made by the runner, by scenarios and by the
  * demonstration; everything in it runs on one virtual clock and draws from one seed.
  */
-import { createHash } from "node:crypto";
 import { SimulatedFiles } from "@sheaf/agent";
 import { type Logger, SimulatedClock, sleep } from "@sheaf/base";
 import { bootstrapAdmin } from "@sheaf/server";
 import { openMemoryStore, type Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
 import { checkFences } from "./fence-checks.ts";
-import { bmcAddress, fencingMethods, type FencingType, SimulatedBmcs } from "./simulated-bmcs.ts";
+import { imageFrom } from "./played-library.ts";
+import { bmcAddress, fencingMethods, type FencingType, hostAddress, SimulatedBmcs } from "./simulated-bmcs.ts";
 import { defaultTimes, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Invariants, unmet } from "./invariants.ts";
 import { narrate } from "./narrator.ts";
@@ -22,7 +22,6 @@ import { Story, type StoryLine } from "./story.ts";
 import { Truth } from "./truth.ts";
 
 const gib = 2 ** 30;
-const imageBytes = new TextEncoder().encode("a small image's bytes");
 
 export interface SiteOptions {
   readonly seed: number;
@@ -111,7 +110,6 @@ export class SimulatedSite {
     this.server = new SimulatedServer({
       fencing: this.bmcs,
       ...{ seed, clock: this.clock, network: this.network, store: clockStore, logger },
-      image: { digest: `sha256:${createHash("sha256").update(imageBytes).digest("hex")}`, bytes: imageBytes.length },
     });
     this.server.hostId = (node) => this.#hostsBy.get(node)?.id ?? "";
     const shared = new SimulatedFiles({ "/mnt/shared/sheaf/here": "" });
@@ -125,12 +123,12 @@ export class SimulatedSite {
           await this.server.receivePulse(name, message);
         },
         name: `h${index + 1}`,
-        address: `10.${100 + Math.floor(index / 62_500)}.${Math.floor(index / 250) % 250}.${(index % 250) + 1}`,
+        address: hostAddress(index),
         cpus: options.cpus ?? 16,
         memoryBytes: options.memoryBytes ?? 64 * gib,
         times: { ...defaultTimes, ...options.times },
         hostAt: (address) => this.#hostsBy.get(address) ?? null,
-        fetchImage: async (_identity, _image, offset) => ({ offset, totalBytes: imageBytes.length, body: bytes(imageBytes.subarray(offset)) }),
+        fetchImage: async (_identity, _image, offset) => imageFrom(offset),
         tell: (text) => this.story.tell("log", text),
       });
       this.#hostsBy.set(host.name, host);
@@ -324,10 +322,6 @@ export class SimulatedSite {
   get store(): Store {
     return this.#store;
   }
-}
-
-async function* bytes(content: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield content;
 }
 
 function productLogger(story: Story | null): Logger {
