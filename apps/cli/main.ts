@@ -10,6 +10,7 @@ import { chooseConnection, configPath, readConfig } from "./config-file.ts";
 import { httpsTransport, type HttpsTransport } from "./https-transport.ts";
 import { reportProblem } from "./problem-report.ts";
 import { buildProgram } from "./program.ts";
+import { markSimulated, simulatedLine } from "./simulated-mark.ts";
 import { realTerminal } from "./terminal.ts";
 
 // A reader that has seen enough (`| head`) is no failure.
@@ -28,7 +29,8 @@ const program = buildProgram((root) => {
     client: async (): Promise<Client> => {
       const at = await connection();
       transport ??= httpsTransport(at);
-      return createClient({ transport: transport.transport, ...(at.token === undefined ? {} : { token: at.token }) });
+      const marked = markSimulated(transport.transport, () => cli.terminal.note(simulatedLine));
+      return createClient({ transport: marked, ...(at.token === undefined ? {} : { token: at.token }) });
     },
     readFile: async (path) => {
       let bytes: Buffer;

@@ -1,19 +1,39 @@
-/** `npm run purge`: stops what a start left running and removes the data folder with all machines of a lab or of this host. */
+/**
+ * `npm run purge`: stops what a start left running and removes the data folder with all machines of a lab or of this host, and the folder of a
+ * simulated data centre; `--demo`: that one alone; `--data DIR`: DIR alone.
+ */
 import { rm } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { SheafError } from "@sheaf/model";
+import { demoFolder } from "./deployment/demo-deployment.ts";
 import { LabDeployment, labIdentity } from "./deployment/lab-deployment.ts";
 import { endLeftRunning } from "./deployment/left-running.ts";
 import { isLocalHost, refuseWhileGuestsRun, removeLocalHost } from "./deployment/local-purge.ts";
 
-const { values } = parseArgs({ options: { data: { type: "string", default: ".sheaf" } } });
-const dataDirectory = resolve(values.data);
-const there = existsSync(dataDirectory);
-const asRoot = process.getuid?.() === 0;
-const local = asRoot && isLocalHost(dataDirectory);
+const { values } = parseArgs({ options: { data: { type: "string" }, demo: { type: "boolean", default: false } } });
 try {
+  if (values.data === undefined) await purgeDemo(resolve(demoFolder));
+  if (!values.demo) await purge(resolve(values.data ?? ".sheaf"));
+} catch (error) {
+  const next = error instanceof SheafError ? ` ${error.extra.next ?? ""}` : "";
+  process.stderr.write(`Not purged: ${error instanceof Error ? error.message : String(error)}.${next}\n`);
+  process.exitCode = error instanceof SheafError ? 4 : 1;
+}
+
+/** Nothing of it lies anywhere else. */
+async function purgeDemo(dataDirectory: string): Promise<void> {
+  if (!existsSync(dataDirectory)) return;
+  await endLeftRunning(dataDirectory);
+  await rm(dataDirectory, { recursive: true, force: true });
+  process.stdout.write(`${dataDirectory} is removed.\n`);
+}
+
+async function purge(dataDirectory: string): Promise<void> {
+  const there = existsSync(dataDirectory);
+  const asRoot = process.getuid?.() === 0;
+  const local = asRoot && isLocalHost(dataDirectory);
   if (local) await refuseWhileGuestsRun(dataDirectory);
   await endLeftRunning(dataDirectory);
   const kept = local ? await removeLocalHost(dataDirectory) : [];
@@ -21,8 +41,4 @@ try {
   await rm(dataDirectory, { recursive: true, force: true });
   for (const path of kept) process.stdout.write(`${path} stays: it lies in a pool outside this machine's own.\n`);
   process.stdout.write(there ? `${dataDirectory} is removed.\n` : "Nothing was there.\n");
-} catch (error) {
-  const next = error instanceof SheafError ? ` ${error.extra.next ?? ""}` : "";
-  process.stderr.write(`Not purged: ${error instanceof Error ? error.message : String(error)}.${next}\n`);
-  process.exitCode = error instanceof SheafError ? 4 : 1;
 }

@@ -7,10 +7,14 @@ import type { ServerFacts } from "./server-process.ts";
 
 export type LocalClient = Client & { readonly sessionToken: string; readonly authority: string; readonly url: string; close(): void };
 
-/** @throws SheafError `unauthenticated` where the first password was changed since */
-export async function localClient(dataDirectory: string, server: ServerFacts): Promise<LocalClient> {
+/** @param as the first administrator by default. @throws SheafError `unauthenticated` where the password was changed since */
+export async function localClient(
+  dataDirectory: string,
+  server: ServerFacts,
+  as?: { readonly user: string; readonly password: string },
+): Promise<LocalClient> {
   const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
-  const password = (await readFile(join(dataDirectory, "admin-password"), "utf8")).trim();
+  const account = as ?? { user: "admin", password: (await readFile(join(dataDirectory, "admin-password"), "utf8")).trim() };
   const { Agent } = await import("node:https");
   const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: authority });
   const transport: Transport = ({ method, path, headers, body, signal }) =>
@@ -41,7 +45,7 @@ export async function localClient(dataDirectory: string, server: ServerFacts): P
       sent.on("error", reject);
       sent.end(body);
     });
-  const { token } = await createClient({ transport }).session.signIn({ body: { user: "admin", password } });
+  const { token } = await createClient({ transport }).session.signIn({ body: account });
   return {
     ...createClient({ transport, token }),
     sessionToken: token,

@@ -24,6 +24,8 @@ export interface ServerOptions {
 
 export interface ServerProgram {
   readonly path: string;
+  /** Before those of the server. */
+  readonly words?: readonly string[];
   /** What it says, from its first moment on; `answer` fails silently once it is gone. */
   readonly said: (message: unknown, answer: (message: object) => void) => void;
 }
@@ -68,7 +70,7 @@ export async function startServerProcess(options: ServerOptions): Promise<Server
   ];
   // A group of its own: Ctrl-C on the terminal is told to it by its starter, in the right order.
   const other = options.program;
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", other?.path ?? program, ...words], {
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", other?.path ?? program, ...(other?.words ?? []), ...words], {
     stdio: ["ignore", log, log, ...(other ? (["ipc"] as const) : [])],
     detached: true,
     env: { ...process.env, ...options.environment },

@@ -32,10 +32,21 @@ export function dataFolder(root: string): DataFolder {
   };
 }
 
-/** Makes what is missing. @returns the key of the sealed secrets */
-export async function openDataFolder(folder: DataFolder): Promise<Uint8Array> {
+/** Stands in the folder of a simulated data centre. */
+export const simulatedMark = "simulated";
+
+/**
+ * Makes what is missing. @returns the key of the sealed secrets
+ * @throws Error for a folder of the other sort: what is simulated and what is real never lie together
+ */
+export async function openDataFolder(folder: DataFolder, simulated = false): Promise<Uint8Array> {
   const files = new NodeFiles();
+  const marked = (await files.facts(join(folder.root, simulatedMark))) !== null;
+  if (marked && !simulated) throw new Error(`${folder.root} holds a simulated data centre: take another folder, or remove it`);
+  if (!marked && simulated && (await files.facts(folder.store)) !== null)
+    throw new Error(`${folder.root} holds a real site: a simulated data centre takes another folder`);
   for (const path of [folder.root, folder.keys, folder.images, folder.backups, folder.agents]) await files.makeDirectory(path, 0o700);
+  if (simulated) await files.writeAtomic(join(folder.root, simulatedMark), "hosts and machines of this folder are simulated\n");
   const path = join(folder.keys, "secrets.key");
   const kept = await files.read(path);
   if (kept) return kept;

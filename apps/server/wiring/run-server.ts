@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
 import { toHex, type Logger } from "@sheaf/base";
 import { agentPaths, parsePulsePath } from "@sheaf/contract";
-import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
+import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
 import { RecordCache } from "@sheaf/runtime";
 import {
   AgentsGateway,
@@ -19,11 +19,13 @@ import {
   defaultLimits,
   RestoredSite,
   Revocations,
+  type RunningImageLibrary,
   serveConsoles,
+  type ServerContext,
   SiteAuthority,
   TaskLogs,
 } from "@sheaf/server";
-import type { openSqliteStore } from "@sheaf/store";
+import type { openSqliteStore, Store } from "@sheaf/store";
 import { dataFolder, openDataFolder } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
@@ -42,20 +44,31 @@ export interface RunOptions {
   readonly openStore: typeof openSqliteStore;
   /** The store can do no more. */
   readonly failed: (reason: string) => void;
+  /** A simulated data centre in place of the real one. */
+  readonly simulation?: Simulation;
+}
+
+/** What stands around the server where hosts and machines are simulated. */
+export interface Simulation {
+  /** Writes what the site has, before anything reads it. */
+  readonly furnish: (store: Store) => Promise<void>;
+  readonly listen: typeof listenForAgents;
+  readonly fencing: FencingDevices;
+  readonly createLibrary: (context: Pick<ServerContext, "store" | "cache" | "clock">) => RunningImageLibrary;
 }
 
 const version = "0.1.0";
 const agentMessageBytes = 8 * 2 ** 20;
 
 export async function runServer(options: RunOptions): Promise<{ stop(): Promise<void> }> {
-  const { agentPort, names, port } = options;
+  const { agentPort, names, port, simulation } = options;
   const clock = new SystemClock();
   const random = systemRandom;
   const files = new NodeFiles();
   const ring = logRing(options.logger, () => clock.now());
   const { logger } = ring;
   const folder = dataFolder(options.dataDirectory);
-  const secrets = createSecrets(await openDataFolder(folder), random);
+  const secrets = createSecrets(await openDataFolder(folder, simulation !== undefined), random);
 
   const store = await options.openStore({
     path: folder.store,
@@ -68,6 +81,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const { created } = await bootstrapAdmin({ store, clock, random }, { password: firstPassword });
   if (created) await files.writeAtomic(folder.adminPassword, `${firstPassword}\n`);
 
+  await simulation?.furnish(store);
   const cache = await RecordCache.open({ store, clock, logger: logger.child({ part: "cache" }) });
   const revocations = await Revocations.open(store, clock, logger);
   const authority = await SiteAuthority.open({
@@ -98,21 +112,23 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     settings: { ...defaultGatewaySettings, version },
     refused: (attempt) => api.services.refused.add(attempt),
   });
-  const library = createImageLibrary({
-    store,
-    cache,
-    clock,
-    logger: logger.child({ part: "library" }),
-    tasks,
-    files,
-    programs: { run: runProgram, stream: streamProgram },
-    downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
-    directory: folder.images,
-    limits:
-      options.imageBytes === undefined
-        ? defaultLibraryLimits
-        : { ...defaultLibraryLimits, fetchedBytes: options.imageBytes, unpackedBytes: options.imageBytes },
-  });
+  const library =
+    simulation?.createLibrary({ store, cache, clock }) ??
+    createImageLibrary({
+      store,
+      cache,
+      clock,
+      logger: logger.child({ part: "library" }),
+      tasks,
+      files,
+      programs: { run: runProgram, stream: streamProgram },
+      downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
+      directory: folder.images,
+      limits:
+        options.imageBytes === undefined
+          ? defaultLibraryLimits
+          : { ...defaultLibraryLimits, fetchedBytes: options.imageBytes, unpackedBytes: options.imageBytes },
+    });
   const controllers = startControllers({
     store,
     cache,
@@ -120,7 +136,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     random,
     logger: logger.child({ part: "controllers" }),
     agents: gateway,
-    fencing: createFencingDevices({ clock, secrets, programs: { run: runProgram }, callHttps: httpsCall }),
+    fencing: simulation?.fencing ?? createFencingDevices({ clock, secrets, programs: { run: runProgram }, callHttps: httpsCall }),
     tasks,
     settings: defaultControllerSettings,
     identity: hostname(),
@@ -152,7 +168,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
         logs: (lines) => ring.newest(lines),
       },
       joinFiles: await openJoinFiles({ root: join(import.meta.dirname, "../../.."), directory: folder.agents, logger }),
-      settings: { version, publicAddress: url, agentPort, limits: defaultLimits },
+      settings: { version, publicAddress: url, agentPort, limits: defaultLimits, simulated: simulation !== undefined },
     },
     { tls: { key: serverIdentity.privateKey, cert: serverIdentity.certificate } },
   );
@@ -166,7 +182,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       refused: (attempt) => api.services.refused.add(attempt),
     },
   });
-  const listener = await listenForAgents({
+  const listener = await (simulation?.listen ?? listenForAgents)({
     ...(options.listen === undefined ? {} : { address: options.listen }),
     port: agentPort,
     identity: serverIdentity,

@@ -5,11 +5,22 @@
 import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import { createLogger, logLevels } from "@sheaf/adapters";
-import { parseBytes } from "@sheaf/base";
-import { runServer, type RunOptions } from "./run-server.ts";
+import { type Logger, parseBytes } from "@sheaf/base";
+import { runServer, type RunOptions, type Simulation } from "./run-server.ts";
 
-export async function serverProgram(openStore: RunOptions["openStore"]): Promise<void> {
+/** What a program does around its server. */
+export interface Around {
+  readonly simulation?: (parts: { readonly logger: Logger }) => Simulation;
+  /** The server answers. */
+  readonly started?: (parts: { readonly logger: Logger; readonly dataDirectory: string }) => void;
+  /** The server is about to stop. */
+  readonly stopping?: () => void;
+}
+
+/** @param words of the command line; absent: this process's */
+export async function serverProgram(openStore: RunOptions["openStore"], around: Around = {}, words?: readonly string[]): Promise<void> {
   const { values } = parseArgs({
+    args: [...(words ?? process.argv.slice(2))],
     options: {
       data: { type: "string", default: ".sheaf" },
       listen: { type: "string" },
@@ -24,7 +35,10 @@ export async function serverProgram(openStore: RunOptions["openStore"]): Promise
       "log-level": { type: "string", default: "info" },
     },
   });
-  const logger = createLogger({ level: logLevels.find((level) => level === values["log-level"]) ?? "info", fields: { program: "server" } });
+  const logger = createLogger({
+    level: logLevels.find((level) => level === values["log-level"]) ?? "info",
+    fields: { program: "server", ...(around.simulation ? { simulated: true } : {}) },
+  });
 
   try {
     const server = await runServer({
@@ -37,6 +51,7 @@ export async function serverProgram(openStore: RunOptions["openStore"]): Promise
       ...(values["image-bytes"] === undefined ? {} : { imageBytes: bytesOf(values["image-bytes"]) }),
       logger,
       openStore,
+      ...(around.simulation ? { simulation: around.simulation({ logger }) } : {}),
       failed: (reason) => {
         logger.error({ reason }, "the store failed: the server ends and must be started again");
         process.exit(1);
@@ -48,11 +63,13 @@ export async function serverProgram(openStore: RunOptions["openStore"]): Promise
         if (ending) return;
         ending = true;
         logger.info({ signal }, "the server stops");
+        around.stopping?.();
         // What hangs is cut: everything acknowledged is on the disk already.
         setTimeout(() => process.exit(0), 10_000).unref();
         void server.stop().then(() => process.exit(0));
       });
     }
+    around.started?.({ logger, dataDirectory: resolve(values.data) });
   } catch (error) {
     logger.error({ reason: error instanceof Error ? error.message : String(error) }, "the server could not start");
     process.exit(1);

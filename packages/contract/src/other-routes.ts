@@ -365,7 +365,8 @@ export const systemRoutes = {
     params: Nothing,
     query: Nothing,
     body: Nothing,
-    output: z.object({ version: z.string(), api: z.string(), incarnation: z.string(), now: z.int() }),
+    /** `simulated`: hosts and machines are simulated (`npm start -- --demo`); every answer says so in the header `sheaf-simulated`, too. */
+    output: z.object({ version: z.string(), api: z.string(), incarnation: z.string(), now: z.int(), simulated: z.boolean() }),
     errors: [],
   }),
   backup: route({

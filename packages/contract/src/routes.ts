@@ -39,6 +39,8 @@ export const routes = {
 export const allRoutes: readonly Route[] = Object.values(routes).flatMap((group) => Object.values(group) as Route[]); // each member is a Route of its own types
 
 export const apiPrefix = "/api/v1";
+/** Stands with `true` on every answer of a server whose hosts and machines are simulated. */
+export const simulatedHeader = "sheaf-simulated";
 
 /**
  * Routes whose bodies are no JSON, outside the table's schemas: mounted by the server one by one, listed here so that

@@ -138,6 +138,8 @@ export interface Settings {
   readonly publicAddress: string;
   readonly agentPort: number;
   readonly limits: Limits;
+  /** Hosts and machines are simulated: every answer says so, and no real host may join. */
+  readonly simulated?: boolean;
 }
 
 export interface ServerContext {

@@ -3,7 +3,7 @@
  * problem. Called by the start-up code, which listens and closes. Knows HTTP; knows nothing of records.
  */
 import type { Duplex } from "node:stream";
-import { allRoutes, apiPrefix, type Route } from "@sheaf/contract";
+import { allRoutes, apiPrefix, simulatedHeader, type Route } from "@sheaf/contract";
 import { problems, SheafError, type Kind, type Privilege, type RecordOf } from "@sheaf/model";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { ServerContext } from "../context.ts";
@@ -58,6 +58,7 @@ export async function createApi(context: ServerContext, options: ApiOptions = {}
   server.addHook("onRequest", async (request, reply) => {
     request.sheaf = { caller: null, rawBody: null, from: addressOf(request), startedAt: context.clock.monotonic() };
     reply.header("x-content-type-options", "nosniff").header("cache-control", "no-store").header("x-request-id", request.id);
+    if (context.settings.simulated) reply.header(simulatedHeader, "true");
   });
   readBodies(server, context.settings.limits.bodyDepth);
   server.setErrorHandler((error, request, reply) => answerProblem(door, request, reply, routeName(request), error));

@@ -16,6 +16,10 @@ export const siteHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.invite, async (call) => {
     call.everywhere("host.change");
     const { authority, joinFiles, settings } = call.services.context;
+    if (settings.simulated)
+      throw new SheafError("state-refused", "This data centre is simulated: no real host can join it.", {
+        next: "Start Sheaf without --demo, with a data folder of its own.",
+      });
     const { line, ...wanted } = call.body;
     // First: an invitation whose line cannot be told would be of no use.
     const archives = line ? await joinFiles.agents() : [];
@@ -55,7 +59,13 @@ export const siteHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(system.availability, async (call) => json(await availabilityReport(call))),
   on(system.version, (call) => {
     const { settings, store, clock } = call.services.context;
-    return json({ version: settings.version, api: apiVersion, incarnation: store.incarnation, now: clock.now() });
+    return json({
+      version: settings.version,
+      api: apiVersion,
+      incarnation: store.incarnation,
+      now: clock.now(),
+      simulated: settings.simulated === true,
+    });
   }),
   on(system.backup, async (call) => {
     call.everywhere("system.maintain");
