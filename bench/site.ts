@@ -9,9 +9,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SystemClock, systemRandom } from "@sheaf/adapters";
-import { uuidv7 } from "@sheaf/base";
-import { nameKey, numberKey, partKey, VmSpec, VolumeSpec, HostSpec, PoolSpec, type Kind } from "@sheaf/model";
-import { openSqliteStore, type Operation, type Store } from "@sheaf/store";
+import { HostSpec, PoolSpec } from "@sheaf/model";
+import { SiteRecords } from "@sheaf/simulation";
+import { openSqliteStore, type Store } from "@sheaf/store";
 import { localClient } from "../apps/server/deployment/local-client.ts";
 import { startServerProcess, type ServerProcess } from "../apps/server/deployment/server-process.ts";
 import { hostFacts } from "./accepting-agent.ts";
@@ -27,7 +27,6 @@ const gib = 2 ** 30;
 const folder = values.data ?? (await mkdtemp(join(tmpdir(), "sheaf-bench-")));
 const options = { dataDirectory: folder, port: 18_543, agentPort: 18_544, names: ["127.0.0.1", "localhost"] };
 const clock = new SystemClock();
-const newId = (): string => uuidv7(clock.now(), systemRandom);
 
 let starting: Promise<ServerProcess> | undefined;
 const end = takeDown(async () => {
@@ -121,84 +120,41 @@ async function memory(pid: number): Promise<{ now: number; peak: number }> {
 
 /** As the API, the controllers and the agents would have left it: names, numbers, placements, what was reported. */
 async function fill(store: Store): Promise<void> {
-  const cluster = (await store.get(nameKey("cluster", "-", "default")))?.value ?? "";
-  const project = (await store.get(nameKey("project", "-", "default")))?.value ?? "";
-  let operations: Operation[] = [];
-  let writing: Promise<unknown>[] = [];
-  const flush = async (): Promise<void> => {
-    writing.push(store.transact({ compare: [], then: operations }));
-    operations = [];
-    if (writing.length < 32) return;
-    await Promise.all(writing);
-    writing = [];
-  };
-  const add = async (...more: Operation[]): Promise<void> => {
-    if (operations.length + more.length > 100) await flush();
-    operations.push(...more);
-  };
-  const put = (key: string, value: unknown): Operation => ({ put: key, value: typeof value === "string" ? value : JSON.stringify(value) });
-  const head = (kind: Kind, id: string, name: string, spec: unknown, more: object = {}): Operation[] => {
-    const value = { kind, id, name, labels: {}, generation: 1, createdAt: clock.now(), createdBy: "admin", finalizers: [], ...more, spec };
-    return [put(partKey(kind, id, "spec"), value), put(nameKey(kind, "project" in more ? project : "-", name), id)];
-  };
-  const pool = newId();
-  await add(...head("pool", pool, "local", PoolSpec.parse({ type: "local", path: "/var/lib/sheaf/pool" })));
+  const records = await SiteRecords.open({ store, clock, random: systemRandom });
+  const pool = records.newId();
+  await records.head("pool", pool, "local", PoolSpec.parse({ type: "local", path: "/var/lib/sheaf/pool" }));
   const hosts: string[] = [];
   for (let index = 0; index < hostCount; index += 1) {
-    const id = newId();
+    const id = records.newId();
     const name = `host-${index}`;
     hosts.push(id);
+    await records.head("host", id, name, HostSpec.parse({ cluster: records.cluster, cpuOvercommit: 4 }));
+    await records.part("host", id, "status/agent", hostFacts(name, 64, 512 * gib));
     // As they are found after the start, for no agent comes: five thousand changes of state are no part of what is measured.
-    const liveness = { state: "unreachable", since: clock.now(), reason: "nothing was heard from its agent" };
-    await add(
-      ...head("host", id, name, HostSpec.parse({ cluster, cpuOvercommit: 4 })),
-      put(partKey("host", id, "status/agent"), hostFacts(name, 64, 512 * gib)),
-      put(partKey("host", id, "status/liveness"), liveness),
-      put(partKey("pool", pool, `status/hosts/${id}`), { state: "ready", capacityBytes: 4096 * gib, availableBytes: 2048 * gib }),
-    );
+    await records.part("host", id, "status/liveness", { state: "unreachable", since: clock.now(), reason: "nothing was heard from its agent" });
+    await records.part("pool", pool, `status/hosts/${id}`, { state: "ready", capacityBytes: 4096 * gib, availableBytes: 2048 * gib });
   }
   for (let index = 0; index < vmCount; index += 1) {
-    const [id, volume] = [newId(), newId()];
     const host = hosts[index % hostCount] ?? "";
-    const name = `vm-${index}`;
-    const placement = { host, epoch: 1, incarnation: store.incarnation, at: clock.now(), reason: "the most room of 5000 hosts" };
-    const spec = VmSpec.parse({
-      power: index % 10 === 0 ? "stopped" : "running",
-      cpu: { count: 1 + (index % 4) },
-      memory: { bytes: (1 + (index % 8)) * gib },
-      disks: [{ name: "root", volume }],
+    const power = index % 10 === 0 ? "stopped" : "running";
+    const [vcpus, memoryBytes] = [1 + (index % 4), (1 + (index % 8)) * gib];
+    const { id, volume, epoch } = await records.machine({
+      name: `vm-${index}`,
+      number: 100 + index,
+      ...{ host, pool, diskBytes: 10 * gib },
+      labels: { tier: index % 3 === 0 ? "web" : "db", owner: `team-${index % 50}` },
+      spec: { power, cpu: { count: vcpus }, memory: { bytes: memoryBytes } },
     });
-    const seen = {
-      state: index % 10 === 0 ? "stopped" : "running",
-      epoch: 1,
+    const seen = { bootId: "benchmark", since: clock.now(), startRequestSeen: 0, restarts: 0, pendingChanges: [], accelerated: true };
+    await records.part("vm", id, "status/agent", { state: power, epoch, host, observedGeneration: 1, vcpus, memoryBytes, ...seen });
+    await records.part("volume", volume, "status/agent", {
+      state: "ready",
       host,
-      bootId: "benchmark",
+      path: `/var/lib/sheaf/pool/volumes/${volume}.qcow2`,
+      sizeBytes: 10 * gib,
+      allocatedBytes: gib,
       observedGeneration: 1,
-      since: clock.now(),
-      startRequestSeen: 0,
-      restarts: 0,
-      pendingChanges: [],
-      vcpus: 1 + (index % 4),
-      memoryBytes: (1 + (index % 8)) * gib,
-      accelerated: true,
-    };
-    await add(
-      ...head("vm", id, name, spec, { project, number: 100 + index, labels: { tier: index % 3 === 0 ? "web" : "db", owner: `team-${index % 50}` } }),
-      put(numberKey("vm", 100 + index), id),
-      put(partKey("vm", id, "placement"), placement),
-      put(partKey("vm", id, "status/agent"), seen),
-      ...head("volume", volume, `${name}-root`, VolumeSpec.parse({ pool, sizeBytes: 10 * gib }), { project }),
-      put(partKey("volume", volume, "placement"), placement),
-      put(partKey("volume", volume, "status/agent"), {
-        state: "ready",
-        host,
-        path: `/var/lib/sheaf/pool/volumes/${volume}.qcow2`,
-        sizeBytes: 10 * gib,
-        allocatedBytes: gib,
-        observedGeneration: 1,
-      }),
-    );
+    });
   }
-  await flush();
-  await Promise.all(writing);
+  await records.end();
 }
