@@ -1,3 +1,4 @@
+export { disagreements, type LabFigures } from "./calibration.ts";
 export { DataCentre, hostsPerRack, type AgentsListener, type DataCentreOptions } from "./data-centre.ts";
 export { Failures } from "./failures.ts";
 export { defaultTimes } from "./hypervisor-model.ts";

@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { disagreements, type LabFigures } from "./calibration.ts";
+import { defaultTimes } from "./hypervisor-model.ts";
+
+const lab: LabFigures = {
+  define: [10, 20, 30],
+  start: [400, 500, 4000],
+  destroy: [100, 200, 300],
+  boot: [3000, 5000, 7000],
+  shutdown: [300, 400, 500],
+  finish: [20, 40, 60],
+  migrationBytesPerSecond: [2e8, 3e8, 4e8],
+  dirtyShare: [0.01, 0.02, 0.03],
+};
+
+test("a model that is near the lab's medians agrees with it; one sample that is far off changes nothing", () => {
+  assert.deepEqual(disagreements(defaultTimes, lab), []);
+});
+
+test("a model that is far off is named, too slow as well as too fast", () => {
+  assert.match(
+    disagreements({ ...defaultTimes, boot: [60_000, 90_000] }, lab).join(),
+    /^boot: the lab's median is 5000, the model says 60000 to 90000/,
+  );
+  assert.match(disagreements({ ...defaultTimes, start: 5 }, lab).join(), /^start:/);
+  assert.match(disagreements({ ...defaultTimes, migrationBytesPerSecond: 2 ** 36 }, lab).join(), /^migrationBytesPerSecond:/);
+});
+
+test("what was not measured does not pass", () => {
+  assert.match(disagreements(defaultTimes, { ...lab, finish: [] }).join(), /^finish: nothing was measured/);
+});

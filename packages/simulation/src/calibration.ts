@@ -1,0 +1,60 @@
+/**
+ * Whether the hypervisor model keeps to what hosts do: figures measured on the lab's hosts against the model's, within stated factors.
+ * Pure; `e2e/calibration.lab.test.ts` measures and calls it.
+ */
+import type { HypervisorTimes } from "./hypervisor-model.ts";
+
+/** Samples of each figure; times in ms. */
+export interface LabFigures {
+  readonly define: readonly number[];
+  readonly start: readonly number[];
+  readonly destroy: readonly number[];
+  readonly boot: readonly number[];
+  readonly shutdown: readonly number[];
+  readonly finish: readonly number[];
+  readonly migrationBytesPerSecond: readonly number[];
+  readonly dirtyShare: readonly number[];
+}
+
+/**
+ * How far the lab's median may lie outside the model's range, as a factor. The lab's guests are as small as can be (128 MiB, nothing to
+ * stop, little memory that is not zero) and, without hardware acceleration, slow to boot; the model's are ordinary ones on a host of their own.
+ */
+export const labFactors: Readonly<Record<keyof LabFigures, number>> = {
+  define: 4,
+  start: 3,
+  destroy: 4,
+  boot: 3,
+  shutdown: 8,
+  finish: 3,
+  migrationBytesPerSecond: 10,
+  dirtyShare: 2,
+};
+
+/** @returns a sentence for each figure of which the model is too far off, or of which nothing was measured */
+export function disagreements(times: HypervisorTimes, lab: LabFigures): string[] {
+  return ranges(times).flatMap(([name, low, high]) => {
+    const samples = lab[name].toSorted((a, b) => a - b);
+    const median = samples[samples.length >> 1];
+    if (median === undefined) return [`${name}: nothing was measured`];
+    const factor = labFactors[name];
+    if (median >= low / factor && median <= high * factor) return [];
+    return [`${name}: the lab's median is ${rounded(median)}, the model says ${rounded(low)} to ${rounded(high)} and may be off ${factor} times`];
+  });
+}
+
+function ranges(times: HypervisorTimes): readonly (readonly [name: keyof LabFigures, low: number, high: number])[] {
+  return [
+    // Those that are one number take up to twice as long (`HypervisorModel`).
+    ["define", times.define, times.define * 2],
+    ["start", times.start, times.start * 2],
+    ["destroy", times.destroy, times.destroy * 2],
+    ["boot", ...times.boot],
+    ["shutdown", ...times.shutdown],
+    ["finish", ...times.finish],
+    ["migrationBytesPerSecond", times.migrationBytesPerSecond, times.migrationBytesPerSecond],
+    ["dirtyShare", ...times.dirtyShare],
+  ];
+}
+
+const rounded = (figure: number): number => Number(figure.toPrecision(3));
