@@ -8,6 +8,8 @@ import { localClient, type LocalClient } from "../deployment/local-client.ts";
 import type { ServerFacts } from "../deployment/server-process.ts";
 
 const userName = "people";
+/** Operators may not empty a host. */
+const caretaker = "caretaker";
 const mib = 2 ** 20;
 /** Machines of their own making at most. */
 const ownMost = 40;
@@ -56,7 +58,8 @@ export class People {
     const administrator = await localClient(dataDirectory, server);
     try {
       const password = toHex(random.bytes(16));
-      const spec = { grants: [{ role: "operator", project: "*" }] };
+      await administrator.role.create({ body: { name: caretaker, spec: { privileges: ["host.maintain"] } } });
+      const spec = { grants: ["operator", caretaker].map((role) => ({ role, project: "*" as const })) };
       await administrator.user.create({ body: { name: userName, labels: { simulated: "true" }, spec } });
       await administrator.user.setPassword({ params: { id: userName }, body: { password } });
       return new People(await localClient(dataDirectory, server, { user: userName, password }), options);
