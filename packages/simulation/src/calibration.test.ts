@@ -6,7 +6,6 @@ import { defaultTimes } from "./hypervisor-model.ts";
 const lab: LabFigures = {
   define: [10, 20, 30],
   start: [400, 500, 4000],
-  destroy: [100, 200, 300],
   boot: [3000, 5000, 7000],
   shutdown: [300, 400, 500],
   finish: [20, 40, 60],

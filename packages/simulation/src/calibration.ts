@@ -8,7 +8,6 @@ import type { HypervisorTimes } from "./hypervisor-model.ts";
 export interface LabFigures {
   readonly define: readonly number[];
   readonly start: readonly number[];
-  readonly destroy: readonly number[];
   readonly boot: readonly number[];
   readonly shutdown: readonly number[];
   readonly finish: readonly number[];
@@ -23,7 +22,6 @@ export interface LabFigures {
 export const labFactors: Readonly<Record<keyof LabFigures, number>> = {
   define: 4,
   start: 3,
-  destroy: 4,
   boot: 3,
   shutdown: 8,
   finish: 3,
@@ -48,7 +46,6 @@ function ranges(times: HypervisorTimes): readonly (readonly [name: keyof LabFigu
     // Those that are one number take up to twice as long (`HypervisorModel`).
     ["define", times.define, times.define * 2],
     ["start", times.start, times.start * 2],
-    ["destroy", times.destroy, times.destroy * 2],
     ["boot", ...times.boot],
     ["shutdown", ...times.shutdown],
     ["finish", ...times.finish],

@@ -125,7 +125,7 @@ export class DataCentre {
         pool: onShared ? shared : local,
         diskBytes: gib * (4 + (index % 4) * 8),
         image,
-        nic: { network, mac: macOf(index), address: `10.0.${Math.floor(index / 200) + 1}.${10 + (index % 200)}` },
+        nic: { network, mac: macOf(index), address: addressOf(index) },
         labels: { simulated: "true", service },
         spec: {
           power: mixed && index % 12 === 11 ? "stopped" : "running",
@@ -189,6 +189,9 @@ const services = [
 const nameOf = (index: number): string => `sim-${String(index + 1).padStart(4, "0")}`;
 /** Of the range that QEMU gives (52:54:00). */
 const macOf = (index: number): string => `52:54:00:${[16, 8, 0].map((bits) => ((index >> bits) & 0xff).toString(16).padStart(2, "0")).join(":")}`;
+
+/** Of the network `default`, from 10.0.1.10 on. */
+const addressOf = (index: number): string => `10.${Math.floor(index / 50_000)}.${(Math.floor(index / 200) % 250) + 1}.${10 + (index % 200)}`;
 
 function hostSpec(index: number, cluster: string): HostSpec {
   const rack = Math.floor(index / hostsPerRack);
