@@ -4,7 +4,8 @@
  * `apps/server/demo`; what goes wrong in it is made by `Failures`.
  */
 import { type Dialer, SimulatedFiles } from "@sheaf/agent";
-import type { Clock, Logger, Random } from "@sheaf/base";
+import { type Clock, type Logger, type Random, sleep } from "@sheaf/base";
+import { agentPaths, type PulseMessage } from "@sheaf/contract";
 import { HostSpec, ImageSpec, NetworkSpec, PoolSpec } from "@sheaf/model";
 import type { AgentPeer } from "@sheaf/server";
 import type { Store } from "@sheaf/store";
@@ -41,6 +42,8 @@ export interface AgentsListener {
   /** @returns why this peer is refused, or `null` */
   admit(peer: AgentPeer): string | null;
   connected(socket: SimulatedSocket, peer: AgentPeer): void;
+  /** Of a host's pulse. */
+  request(request: { readonly method: "GET"; readonly path: string }, peer: AgentPeer): Promise<unknown>;
 }
 
 export class DataCentre {
@@ -51,6 +54,7 @@ export class DataCentre {
   readonly machines: string[] = [];
   readonly #options: DataCentreOptions;
   readonly #byName = new Map<string, SimulatedHost>();
+  #listener: AgentsListener | null = null;
 
   constructor(options: DataCentreOptions) {
     this.#options = options;
@@ -67,6 +71,8 @@ export class DataCentre {
     this.hosts = Array.from({ length: options.hosts }, (_, index) => {
       const host = new SimulatedHost({
         ...{ seed, clock, truth, shared, fetchImage },
+        sharedLocks: true,
+        tellPulse: ({ name }, message) => this.#tellPulse(name, message),
         network: this.network,
         logger: warningsOnly(logger.child({ host: nameOf(index) })),
         name: nameOf(index),
@@ -83,7 +89,8 @@ export class DataCentre {
       this.#byName.set(host.address, host);
       return host;
     });
-    this.bmcs = new SimulatedBmcs(clock, (address) => this.hosts.find((host) => bmcAddress(host.address) === address) ?? null);
+    const byBmc = new Map(this.hosts.map((host) => [bmcAddress(host.address), host]));
+    this.bmcs = new SimulatedBmcs({ clock, hostOf: (address) => byBmc.get(address) ?? null, cuts: () => {} });
   }
 
   /** Writes what a site of these hosts has into a store that has just been made. */
@@ -143,12 +150,14 @@ export class DataCentre {
   /** The server's end of the network. @returns what closes it */
   listen(listener: AgentsListener): () => void {
     const life = new Life();
+    this.#listener = listener;
     this.network.listen({
       life,
       admit: (node) => listener.admit(this.#peer(node)),
       connected: (socket, node) => listener.connected(socket, this.#peer(node)),
     });
     return () => {
+      this.#listener = null;
       this.network.listen(null);
       this.network.resetOf(life, serverNode);
       life.end();
@@ -171,6 +180,14 @@ export class DataCentre {
   /** Of a node of the network. */
   hostId(node: string): string {
     return this.#byName.get(node)?.id ?? "";
+  }
+
+  /** Never resolves where it gets lost. */
+  async #tellPulse(node: string, message: PulseMessage): Promise<void> {
+    if (!this.network.reaches(node, serverNode)) return new Promise<never>(() => {});
+    await sleep(this.#options.clock, this.network.delay(node, serverNode));
+    if (!this.#listener) throw new Error("connection refused");
+    await this.#listener.request({ method: "GET", path: agentPaths.pulse(message) }, this.#peer(node));
   }
 
   #peer(node: string): AgentPeer {
