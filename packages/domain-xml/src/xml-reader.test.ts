@@ -41,7 +41,6 @@ const broken = {
   "a bare ampersand": "<a>a & b</a>",
   "a character beyond all": "<a>&#x110000;</a>",
   "a document type": "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>",
-  "too deep": "<a>".repeat(200) + "</a>".repeat(200),
 } as const;
 for (const [what, xml] of Object.entries(broken))
   test(`refused: ${what}`, () =>
