@@ -1,3 +1,5 @@
+export * from "./copy-store.ts";
+export * from "./etcd.ts";
 export * from "./faulty.ts";
 export * from "./memory.ts";
 export * from "./sqlite.ts";
