@@ -13,6 +13,8 @@ const { values } = parseArgs({
   options: {
     lab: { type: "string" },
     data: { type: "string", default: ".sheaf" },
+    store: { type: "string" },
+    "server-name": { type: "string" },
     port: { type: "string", default: "7443" },
     "agent-port": { type: "string", default: "7444" },
   },
@@ -27,13 +29,21 @@ const whole = (text: string | undefined, name: string, least: number, most: numb
 };
 const dataDirectory = resolve(values.data);
 const ports = { port: whole(values.port, "port", 1, 65_535), agentPort: whole(values["agent-port"], "agent-port", 1, 65_535) };
+const serverArguments = (["store", "server-name"] as const).flatMap((name) => (values[name] === undefined ? [] : [`--${name}`, values[name]]));
 const started = performance.now();
 const progress = (text: string): void => void process.stderr.write(`[${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s] ${text}\n`);
 
 const deployment =
   values.lab === undefined
-    ? new LocalDeployment({ dataDirectory, ...ports, progress })
-    : LabDeployment.describe({ dataDirectory, hosts: whole(values.lab, "lab", 1, 100), ...labIdentity(dataDirectory), ...ports, progress });
+    ? new LocalDeployment({ dataDirectory, ...ports, serverArguments, progress })
+    : LabDeployment.describe({
+        dataDirectory,
+        hosts: whole(values.lab, "lab", 1, 100),
+        ...labIdentity(dataDirectory),
+        ...ports,
+        serverArguments,
+        progress,
+      });
 
 let stopping = false;
 const stop = async (code: number): Promise<void> => {

@@ -114,7 +114,22 @@ export function systemCommands(program: Command, cli: Cli): void {
     .command("restore <file>")
     .description("on the server's own machine, with the server stopped: put a backup in the store's place")
     .option("--data <dir>", "the server's data folder", ".sheaf")
-    .action((file: string, options: { data: string }) => onServer(cli, "restore.ts", ["--data", options.data, file]));
+    .option("--store <place>", "where the store is, where the data folder does not know it yet")
+    .action((file: string, options: { data: string; store?: string }) =>
+      onServer(cli, "restore.ts", ["--data", options.data, ...(options.store === undefined ? [] : ["--store", options.store]), file]),
+    );
+
+  program
+    .command("store")
+    .description("where the server keeps everything")
+    .command("migrate")
+    .description("on the server's own machine, with every server stopped: move the store between SQLite and etcd")
+    .requiredOption("--from <place>", "where it is: sqlite, or etcd://HOST:PORT,…")
+    .requiredOption("--to <place>", "where it shall be; nothing may be there")
+    .option("--data <dir>", "the server's data folder", ".sheaf")
+    .action((options: { from: string; to: string; data: string }) =>
+      onServer(cli, "migrate-store.ts", ["--data", options.data, "--from", options.from, "--to", options.to]),
+    );
 
   program
     .command("admin")

@@ -5,6 +5,8 @@ import { NodeFiles, systemRandom } from "@sheaf/adapters";
 export interface DataFolder {
   readonly root: string;
   readonly store: string;
+  /** Where the store is when it is not that file. */
+  readonly storeAddress: string;
   readonly keys: string;
   readonly audit: string;
   readonly images: string;
@@ -21,6 +23,7 @@ export function dataFolder(root: string): DataFolder {
   return {
     root,
     store: at("store.sqlite"),
+    storeAddress: at("store-address"),
     keys: at("keys"),
     audit: at("audit"),
     images: at("images"),

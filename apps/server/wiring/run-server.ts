@@ -23,13 +23,17 @@ import {
   SiteAuthority,
   TaskLogs,
 } from "@sheaf/server";
-import type { openSqliteStore } from "@sheaf/store";
 import { dataFolder, openDataFolder } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
+import { rememberStore, storeAddress, type OpenStore } from "./open-store.ts";
 
 export interface RunOptions {
   readonly dataDirectory: string;
+  /** Where the store is, where it is not what the data folder remembers. */
+  readonly store?: string;
+  /** Tells this server from others that share its store; the same after a restart. By default the machine's name. */
+  readonly serverName?: string;
   /** Address to listen at; all by default. */
   readonly listen?: string;
   readonly port: number;
@@ -39,7 +43,7 @@ export interface RunOptions {
   /** Largest image, as it is fetched and after unpacking; absent: the library's own limits. */
   readonly imageBytes?: number;
   readonly logger: Logger;
-  readonly openStore: typeof openSqliteStore;
+  readonly openStore: OpenStore;
   /** The store can do no more. */
   readonly failed: (reason: string) => void;
 }
@@ -57,13 +61,12 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const folder = dataFolder(options.dataDirectory);
   const secrets = createSecrets(await openDataFolder(folder), random);
 
-  const store = await options.openStore({
-    path: folder.store,
-    clock,
-    random,
-    logger: logger.child({ part: "store" }),
-    failed: (error) => options.failed(error.message),
-  });
+  const place = await storeAddress(folder, options.store);
+  const store = await options.openStore(folder, place.address, { clock, random, logger: logger.child({ part: "store" }) }, (error) =>
+    options.failed(error.message),
+  );
+  await rememberStore(folder, place.text);
+  const serverName = options.serverName ?? (place.address.kind === "sqlite" ? "local" : hostname());
   const firstPassword = toHex(random.bytes(12));
   const { created } = await bootstrapAdmin({ store, clock, random }, { password: firstPassword });
   if (created) await files.writeAtomic(folder.adminPassword, `${firstPassword}\n`);
@@ -123,7 +126,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     fencing: createFencingDevices({ clock, secrets, programs: { run: runProgram }, callHttps: httpsCall }),
     tasks,
     settings: defaultControllerSettings,
-    identity: hostname(),
+    identity: serverName,
     heldBack: (record) => restored.heldBack(record),
   });
 
@@ -141,7 +144,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       tasks: tasks.reader,
       library,
       authority,
-      serverName: "local",
+      serverName,
       audit: { files, directory: folder.audit, limits: defaultAuditFileLimits },
       maintenance: {
         backup: async () => {

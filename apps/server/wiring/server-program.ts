@@ -6,12 +6,17 @@ import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import { createLogger, logLevels } from "@sheaf/adapters";
 import { parseBytes } from "@sheaf/base";
-import { runServer, type RunOptions } from "./run-server.ts";
+import type { OpenStore } from "./open-store.ts";
+import { runServer } from "./run-server.ts";
 
-export async function serverProgram(openStore: RunOptions["openStore"]): Promise<void> {
+export async function serverProgram(openStore: OpenStore): Promise<void> {
   const { values } = parseArgs({
     options: {
       data: { type: "string", default: ".sheaf" },
+      /** Where the store is: `sqlite`, or `etcd://HOST:PORT,…`. */
+      store: { type: "string" },
+      /** Tells servers on one store apart. */
+      "server-name": { type: "string" },
       listen: { type: "string" },
       port: { type: "string", default: "7443" },
       "agent-port": { type: "string", default: "7444" },
@@ -29,6 +34,8 @@ export async function serverProgram(openStore: RunOptions["openStore"]): Promise
   try {
     const server = await runServer({
       dataDirectory: resolve(values.data),
+      ...(values.store === undefined ? {} : { store: values.store }),
+      ...(values["server-name"] === undefined ? {} : { serverName: values["server-name"] }),
       ...(values.listen === undefined ? {} : { listen: values.listen }),
       port: Number(values.port),
       agentPort: Number(values["agent-port"]),

@@ -178,7 +178,7 @@ export async function startEtcd({ members = 1, tls = false, arguments: more = []
 }
 
 /** Ports that nobody had a moment ago, all held at once so that none comes twice. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from(
       { length: count },

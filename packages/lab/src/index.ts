@@ -16,5 +16,5 @@ export { waitFor } from "./wait.ts";
 export type { WaitOptions } from "./wait.ts";
 export { buildGuestImage, GUEST_IMAGE_CACHE } from "./guest-image.ts";
 export type { GuestImage } from "./guest-image.ts";
-export { EtcdCluster, EtcdMember, startEtcd } from "./etcd-cluster.ts";
+export { EtcdCluster, EtcdMember, freePorts, startEtcd } from "./etcd-cluster.ts";
 export type { EtcdClusterOptions, EtcdClusterTls } from "./etcd-cluster.ts";

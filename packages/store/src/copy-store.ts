@@ -1,6 +1,7 @@
 /**
  * Copies everything of one store into another that is empty, and tells what it copied, so that both sides can be compared. Keys keep
  * values and leases' times; revisions, versions and leases' names are the new store's own. Called by backups and moves.
+ * What short leases hold (who leads, who is there) is true of the moment only, and is not copied.
  */
 import { createHash } from "node:crypto";
 import type { DurableStore, Entry, Operation, Store } from "./store.ts";
@@ -9,21 +10,24 @@ import type { DurableStore, Entry, Operation, Store } from "./store.ts";
 const batchBytes = 512 * 1024;
 const batchOperations = 100;
 
-/** What a store holds, short enough to compare: digests are over keys, values and whether a lease holds the key, in order. */
+const shortLeaseMs = 60_000;
+
+/** What a store holds, short enough to compare. Only what no lease holds: that may run out between two looks. */
 export interface StoreDigest {
   readonly keys: number;
   readonly bytes: number;
+  /** Over keys and values, in order. */
   readonly sha256: string;
 }
 
-/** @returns what was read, and at which revision; keys of leases that ran out meanwhile are left out */
+/** @returns what was read, and at which revision */
 export async function copyStore(from: DurableStore, to: Store): Promise<StoreDigest & { readonly revision: number }> {
   const leases = new Map<string, string | null>();
   const newLease = async (lease: string): Promise<string | null> => {
     let known = leases.get(lease);
     if (known === undefined) {
       const ttlMs = await from.leaseTime(lease);
-      leases.set(lease, (known = ttlMs === null ? null : (await to.grantLease(ttlMs)).id));
+      leases.set(lease, (known = ttlMs === null || ttlMs < shortLeaseMs ? null : (await to.grantLease(ttlMs)).id));
     }
     return known;
   };
@@ -73,9 +77,10 @@ class RunningDigest {
   #bytes = 0;
 
   add({ key, value, lease }: Entry): void {
+    if (lease !== null) return;
     this.#keys += 1;
     this.#bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
-    this.#hash.update(JSON.stringify([key, value, lease !== null]));
+    this.#hash.update(JSON.stringify([key, value]));
   }
 
   result(): StoreDigest {

@@ -4,7 +4,7 @@
  */
 import type { Clock, Logger, Random } from "@sheaf/base";
 import type { EtcdTls } from "./etcd/connection.ts";
-import type { PlaceState } from "./etcd/identity.ts";
+import type { PlaceState, Purpose } from "./etcd/identity.ts";
 import type { DurableStore, StoreError } from "./store.ts";
 
 export type { EtcdTls } from "./etcd/connection.ts";
@@ -26,8 +26,8 @@ export interface EtcdStoreOptions {
   readonly answerTimeoutMs?: number;
   /** Called once when the store was restored or moved under this server: the process should end and be started again. */
   readonly failed?: (error: StoreError) => void;
-  /** `serve` by default; `fill` and `move` are for those who copy stores. */
-  readonly purpose?: "serve" | "fill" | "move";
+  /** `serve` by default; the others are for those who copy stores: see `claimPlace`. */
+  readonly purpose?: Purpose;
 }
 
 export interface EtcdStore extends DurableStore {

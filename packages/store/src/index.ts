@@ -5,3 +5,4 @@ export * from "./memory.ts";
 export * from "./sqlite.ts";
 export * from "./sqlite-restore.ts";
 export * from "./store.ts";
+export * from "./store-address.ts";

@@ -378,7 +378,7 @@ class ConnectedStore implements EtcdStore {
   ): boolean {
     const gone = events.some(({ kv }) => kv.key.equals(this.#space.incarnationKey) && Number(kv.mod_revision) > this.#identity.changedAt);
     // A change that this process itself is making is told by its own answer.
-    if (gone && this.#options.purpose !== "move") this.#lifeEnded();
+    if (gone && (this.#options.purpose ?? "serve") === "serve") this.#lifeEnded();
     return gone && this.#failure !== null;
   }
 
