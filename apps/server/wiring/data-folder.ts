@@ -35,6 +35,17 @@ export function dataFolder(root: string): DataFolder {
   };
 }
 
+/** What tells this data folder's server from every other, whatever it is called. */
+export async function serverId(folder: DataFolder, make: () => string): Promise<string> {
+  const files = new NodeFiles();
+  const path = join(folder.root, "server-id");
+  const kept = await files.readText(path);
+  if (kept !== null) return kept.trim();
+  const id = make();
+  await files.writeAtomic(path, `${id}\n`);
+  return id;
+}
+
 /** Makes what is missing. @returns the key of the sealed secrets */
 export async function openDataFolder(folder: DataFolder): Promise<Uint8Array> {
   const files = new NodeFiles();

@@ -1,8 +1,8 @@
 /** Puts the server together from its parts and their real ports, in the order they need each other; takes it apart in the reverse. */
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
-import { toHex, type Logger } from "@sheaf/base";
+import { dial, download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
+import { toHex, uuidv7, type Logger } from "@sheaf/base";
 import { agentPaths, parsePulsePath } from "@sheaf/contract";
 import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
 import { RecordCache } from "@sheaf/runtime";
@@ -17,13 +17,18 @@ import {
   defaultGatewaySettings,
   defaultLibraryLimits,
   defaultLimits,
+  peerPath,
+  PeerService,
   RestoredSite,
   Revocations,
   serveConsoles,
+  serverCommonName,
+  ServerDirectory,
+  SiteAgents,
   SiteAuthority,
   TaskLogs,
 } from "@sheaf/server";
-import { dataFolder, openDataFolder } from "./data-folder.ts";
+import { dataFolder, openDataFolder, serverId } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
 import { rememberStore, storeAddress, type OpenStore } from "./open-store.ts";
@@ -34,6 +39,8 @@ export interface RunOptions {
   readonly store?: string;
   /** Tells this server from others that share its store; the same after a restart. By default the machine's name. */
   readonly serverName?: string;
+  /** Name or address by which agents and other servers reach this one; by default the first of `names` that is not this machine itself. */
+  readonly agentName?: string;
   /** Address to listen at; all by default. */
   readonly listen?: string;
   readonly port: number;
@@ -50,6 +57,7 @@ export interface RunOptions {
 
 const version = "0.1.0";
 const agentMessageBytes = 8 * 2 ** 20;
+const leaderLeaseMs = 3000;
 
 export async function runServer(options: RunOptions): Promise<{ stop(): Promise<void> }> {
   const { agentPort, names, port } = options;
@@ -86,6 +94,17 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   authority.start();
   await files.writeAtomic(folder.authority, authority.certificate, { mode: 0o644 });
 
+  const at = (name: string, onPort: number): string => `https://${name.includes(":") ? `[${name}]` : name}:${onPort}`;
+  const url = at(names[0] ?? "localhost", port);
+  const agentName = options.agentName ?? names.find((name) => !["localhost", "127.0.0.1", "::1"].includes(name)) ?? names[0] ?? "localhost";
+  const directory = await ServerDirectory.open({
+    store,
+    clock,
+    logger: logger.child({ part: "servers" }),
+    self: { name: serverName, url, agentUrl: at(agentName, agentPort), version },
+    id: await serverId(folder, () => uuidv7(clock.now(), random)),
+  });
+
   const tasks = new TaskLogs(clock);
   const restored = await RestoredSite.open({ store, cache, clock, logger: logger.child({ part: "restored-site" }) });
   const gateway = new AgentsGateway({
@@ -99,7 +118,24 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     authority,
     revocations,
     settings: { ...defaultGatewaySettings, version },
+    servers: () => directory.agentUrls(),
     refused: (attempt) => api.services.refused.add(attempt),
+  });
+  const peers = new PeerService({ agents: gateway, tasks, held: restored, clock, logger: logger.child({ part: "servers" }) });
+  const agents = new SiteAgents({
+    own: gateway,
+    directory,
+    dial: ({ agentUrl }, signal) => {
+      const { certificate, privateKey, authority: ca } = authority.serverIdentity;
+      return dial({ url: `${agentUrl.replace(/^http/, "ws")}${peerPath}`, authority: ca, certificate, privateKey, timeoutMs: 4000, signal });
+    },
+    clock,
+    logger: logger.child({ part: "servers" }),
+    tasks,
+    held: (hostId, machines) =>
+      void restored
+        .learned(hostId, machines)
+        .catch((error: unknown) => logger.warn({ error: String(error) }, "what a host holds could not be recorded; its agent comes again")),
   });
   const library = createImageLibrary({
     store,
@@ -122,15 +158,16 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     clock,
     random,
     logger: logger.child({ part: "controllers" }),
-    agents: gateway,
+    agents,
     fencing: createFencingDevices({ clock, secrets, programs: { run: runProgram }, callHttps: httpsCall }),
     tasks,
     settings: defaultControllerSettings,
     identity: serverName,
+    // Alone there is nobody to take over; among several, control is back within this time and a moment.
+    ...(place.address.kind === "sqlite" ? {} : { leaseMs: leaderLeaseMs }),
     heldBack: (record) => restored.heldBack(record),
   });
 
-  const url = `https://${names[0]?.includes(":") ? `[${names[0]}]` : (names[0] ?? "localhost")}:${port}`;
   const { serverIdentity } = authority;
   const api = await createApi(
     {
@@ -140,7 +177,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       random,
       logger: logger.child({ part: "api" }),
       secrets,
-      agents: gateway,
+      agents,
       tasks: tasks.reader,
       library,
       authority,
@@ -161,7 +198,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const consoles = serveConsoles(api.server.server, {
     clock,
     logger,
-    streams: gateway,
+    streams: agents,
     door: {
       authorize: api.authorize,
       record: (fields) => api.services.trail.record(fields),
@@ -176,6 +213,11 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     maximumMessageBytes: agentMessageBytes,
     admit: (peer) => gateway.admit(peer),
     connected: (socket, peer) => gateway.accept(socket, peer),
+    others: {
+      socketPath: peerPath,
+      admit: ({ commonName }) => (commonName === serverCommonName ? null : "this is for servers of the site"),
+      connected: (socket) => peers.accept(socket),
+    },
     request: async ({ method, path, range }, { commonName }) => {
       const pulse = parsePulsePath(path);
       if (pulse) {
@@ -203,6 +245,9 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       await api.close();
       await controllers.stop();
       await library.stop();
+      await directory.close();
+      agents.close();
+      peers.close();
       gateway.close();
       await listener.close();
       authority.stop();

@@ -17,6 +17,8 @@ export async function serverProgram(openStore: OpenStore): Promise<void> {
       store: { type: "string" },
       /** Tells servers on one store apart. */
       "server-name": { type: "string" },
+      /** Name or address by which agents and other servers reach this one. */
+      "agent-name": { type: "string" },
       listen: { type: "string" },
       port: { type: "string", default: "7443" },
       "agent-port": { type: "string", default: "7444" },
@@ -36,6 +38,7 @@ export async function serverProgram(openStore: OpenStore): Promise<void> {
       dataDirectory: resolve(values.data),
       ...(values.store === undefined ? {} : { store: values.store }),
       ...(values["server-name"] === undefined ? {} : { serverName: values["server-name"] }),
+      ...(values["agent-name"] === undefined ? {} : { agentName: values["agent-name"] }),
       ...(values.listen === undefined ? {} : { listen: values.listen }),
       port: Number(values.port),
       agentPort: Number(values["agent-port"]),

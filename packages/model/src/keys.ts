@@ -43,6 +43,11 @@ export const availabilityPrefix = "av/vm/";
 export const projectAvailabilityPrefix = (projectId: string): string => `${availabilityPrefix}${projectId}/`;
 export const availabilityKey = (projectId: string, vmId: string): string => `${projectAvailabilityPrefix(projectId)}${vmId}`;
 export const goneAvailabilityKey = (projectId: string): string => `av/gone/${projectId}`;
+/** Servers on this store: what each says of itself, and, held by its lease, that it is there. */
+export const serverMembersPrefix = "m/server/";
+export const serverMemberKey = (name: string): string => `m/server/${name}`;
+export const serverPresencePrefix = "m/presence/";
+export const serverPresenceKey = (name: string): string => `m/presence/${name}`;
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;

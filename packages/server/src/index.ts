@@ -15,3 +15,8 @@ export { RestoredSite } from "./gateway/restored-site.ts";
 export { TaskLogs } from "./gateway/task-logs.ts";
 export { createImageLibrary, type RunningImageLibrary } from "./library/image-library.ts";
 export { defaultLibraryLimits } from "./library/library-ports.ts";
+export { peerPath } from "./servers/peer-messages.ts";
+export { PeerService } from "./servers/peer-service.ts";
+export { ServerDirectory } from "./servers/server-directory.ts";
+export { SiteAgents } from "./servers/site-agents.ts";
+export { serverCommonName } from "./authority/certificates.ts";

@@ -131,6 +131,16 @@ export class AgentsGateway implements Agents, SessionOwner {
       );
   }
 
+  /** Of every host whose pulse was heard here. */
+  *pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage }> {
+    for (const [hostId, pulse] of this.#pulses) yield { hostId, ...pulse };
+  }
+
+  /** Every connected host: when it was heard, monotonic ms, and how uneven its heartbeats come. */
+  *heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number }> {
+    for (const [hostId, { lastHeardAt, jitterMs }] of this.#sessions) yield { hostId, at: lastHeardAt, jitterMs };
+  }
+
   async call<M extends AgentMethod>(hostId: string, method: M, parameters: CallTable[M]["in"], options: CallOptions): Promise<CallTable[M]["out"]> {
     // The agent's answer is of its own making: callers check what they rely on.
     return this.#session(hostId).calls.call(method, parameters, options) as Promise<CallTable[M]["out"]>;
