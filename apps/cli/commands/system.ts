@@ -13,7 +13,7 @@ import type { Cli } from "../cli.ts";
 import { httpsTransport, readText } from "../https-transport.ts";
 import { show, showOne, text } from "../output.ts";
 import { follow } from "../wait.ts";
-import { countArgument } from "./arguments.ts";
+import { countArgument, durationArgument } from "./arguments.ts";
 
 export function systemCommands(program: Command, cli: Cli): void {
   program
@@ -103,6 +103,38 @@ export function systemCommands(program: Command, cli: Cli): void {
     .action(async (file: string) => {
       await writeFile(file, JSON.stringify(await (await cli.client()).system.supportBundle(), null, 2), { mode: 0o600 });
       cli.terminal.note(`Written to ${file}.`);
+    });
+
+  const server = program.command("server").description("servers that share one store");
+  server
+    .command("list")
+    .description("which are there, and which leads")
+    .action(async () => {
+      const { servers } = await (await cli.client()).server.list();
+      show(cli, servers, [
+        { title: "NAME", value: (row) => row.name },
+        { title: "ADDRESS", value: (row) => row.url },
+        { title: "AGENTS", value: (row) => row.agentUrl },
+        { title: "VERSION", value: (row) => row.version },
+        { title: "STATE", value: (row) => (row.leads ? "leads" : row.present ? "there" : "gone") },
+      ]);
+    });
+  server
+    .command("join")
+    .description("print the line that starts one more server on this store")
+    .option("--valid-for <time>", "how long the line works", durationArgument, 900_000)
+    .action(async (options: { validFor: number }) => {
+      const invitation = await (await cli.client()).server.invite({ body: { validForMs: options.validFor } });
+      if (cli.options().output !== "table") return showOne(cli, invitation);
+      cli.terminal.note("Run this on the new server's machine, in Sheaf's folder, with a NAME for it and --name with its address:");
+      cli.terminal.out(invitation.command);
+    });
+  server
+    .command("leave <name>")
+    .description("forget a server that was stopped and will not come back")
+    .action(async (name: string) => {
+      await (await cli.client()).server.delete({ params: { name } });
+      cli.terminal.note(`${name} has left.`);
     });
 
   const backup = program.command("backup").description("copies of the server's store");

@@ -9,8 +9,28 @@ export type LocalClient = Client & { readonly sessionToken: string; readonly aut
 
 /** @throws SheafError `unauthenticated` where the first password was changed since */
 export async function localClient(dataDirectory: string, server: ServerFacts): Promise<LocalClient> {
-  const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
   const password = (await readFile(join(dataDirectory, "admin-password"), "utf8")).trim();
+  const { transport, close, authority } = await reach(dataDirectory, server);
+  const { token } = await createClient({ transport }).session.signIn({ body: { user: "admin", password } });
+  return client(transport, close, authority, server, token);
+}
+
+/** With a session that was begun at another server of the site. */
+export async function clientWith(dataDirectory: string, server: ServerFacts, sessionToken: string): Promise<LocalClient> {
+  const { transport, close, authority } = await reach(dataDirectory, server);
+  return client(transport, close, authority, server, sessionToken);
+}
+
+const client = (transport: Transport, close: () => void, authority: string, server: ServerFacts, token: string): LocalClient => ({
+  ...createClient({ transport, token }),
+  sessionToken: token,
+  authority,
+  url: `https://127.0.0.1:${server.port}`,
+  close,
+});
+
+async function reach(dataDirectory: string, server: ServerFacts): Promise<{ transport: Transport; close: () => void; authority: string }> {
+  const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
   const { Agent } = await import("node:https");
   const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: authority });
   const transport: Transport = ({ method, path, headers, body, signal }) =>
@@ -41,12 +61,5 @@ export async function localClient(dataDirectory: string, server: ServerFacts): P
       sent.on("error", reject);
       sent.end(body);
     });
-  const { token } = await createClient({ transport }).session.signIn({ body: { user: "admin", password } });
-  return {
-    ...createClient({ transport, token }),
-    sessionToken: token,
-    authority,
-    url: `https://127.0.0.1:${server.port}`,
-    close: () => agent.destroy(),
-  };
+  return { transport, close: () => agent.destroy(), authority };
 }

@@ -31,7 +31,7 @@ export async function moveStore(folder: DataFolder, from: StoreAddress, to: Stor
     await rename(folder.store, aside);
     return { ...done, aside };
   }
-  const source = await openEtcd(from, ports, { purpose: "move" });
+  const source = await openEtcd(folder, from, ports, { purpose: "move" });
   return closing(source, async () => {
     await assertNobodyServes(source);
     const done = await fill(source, folder, to, "fill", ports);
@@ -69,7 +69,7 @@ export async function restoreToEtcd(
 async function keepAside(folder: DataFolder, from: Extract<StoreAddress, { kind: "etcd" }>, ports: StorePorts): Promise<string | null> {
   let present: EtcdStore;
   try {
-    present = await openEtcd(from, ports, { purpose: "move" });
+    present = await openEtcd(folder, from, ports, { purpose: "move" });
   } catch (error) {
     // Nothing there, half filled, or moved away: nothing that is used would be lost.
     if (error instanceof StoreError && error.code === "invalid") return null;
@@ -93,7 +93,7 @@ async function fill(
   ports: StorePorts,
 ): Promise<StoreDigest & { readonly incarnation: string }> {
   if (to.kind === "etcd") {
-    const target = await openEtcd(to, ports, { purpose });
+    const target = await openEtcd(folder, to, ports, { purpose });
     return closing(target, async () => {
       const digest = await copyAndCompare(source, target);
       await target.setState("ready");

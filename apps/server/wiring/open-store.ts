@@ -1,6 +1,7 @@
 /** Which store a data folder's server has, and how it is opened: said on the command line once, remembered in the folder. */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { NodeFiles } from "@sheaf/adapters";
 import type { Clock, Logger, Random } from "@sheaf/base";
 import { openEtcdStore, openSqliteStore, parseStoreAddress } from "@sheaf/store";
@@ -45,9 +46,11 @@ export type OpenStore = (
 ) => Promise<DurableStore>;
 
 export const openStore: OpenStore = (folder, address, ports, failed = () => {}) =>
-  address.kind === "sqlite" ? openSqliteStore({ path: folder.store, ...ports, failed }) : openEtcd(address, ports, { failed });
+  address.kind === "sqlite" ? openSqliteStore({ path: folder.store, ...ports, failed }) : openEtcd(folder, address, ports, { failed });
 
+/** Paths of certificates are the data folder's where they are not absolute. */
 export function openEtcd(
+  folder: DataFolder,
   { endpoints, prefix, tls }: Extract<StoreAddress, { kind: "etcd" }>,
   ports: StorePorts,
   more: Pick<EtcdStoreOptions, "failed" | "purpose">,
@@ -59,10 +62,10 @@ export function openEtcd(
       ? {}
       : {
           tls: async () => ({
-            authority: await readFile(tls.authority),
+            authority: await readFile(resolve(folder.root, tls.authority)),
             ...(tls.certificate === undefined || tls.key === undefined
               ? {}
-              : { certificate: await readFile(tls.certificate), key: await readFile(tls.key) }),
+              : { certificate: await readFile(resolve(folder.root, tls.certificate)), key: await readFile(resolve(folder.root, tls.key)) }),
           }),
         }),
     ...ports,

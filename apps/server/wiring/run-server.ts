@@ -5,6 +5,7 @@ import { dial, download, httpsCall, listenForAgents, NodeFiles, runProgram, stre
 import { toHex, uuidv7, type Logger } from "@sheaf/base";
 import { agentPaths, parsePulsePath } from "@sheaf/contract";
 import { defaultControllerSettings, startControllers } from "@sheaf/controllers";
+import { leaderKey } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import {
   AgentsGateway,
@@ -31,6 +32,7 @@ import {
 import { dataFolder, openDataFolder, serverId } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
+import { readMaterial } from "./server-material.ts";
 import { rememberStore, storeAddress, type OpenStore } from "./open-store.ts";
 
 export interface RunOptions {
@@ -189,6 +191,14 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
           return { file, ...(await store.backup(file)) };
         },
         logs: (lines) => ring.newest(lines),
+      },
+      servers: {
+        list: async () => {
+          const held = await store.get(leaderKey("controllers"));
+          const leader = held === null ? null : (JSON.parse(held.value) as { identity: string }).identity; // written by Leadership alone
+          return directory.servers().map((server) => ({ ...server, leads: server.name === leader }));
+        },
+        material: () => readMaterial(folder, place.address),
       },
       joinFiles: await openJoinFiles({ root: join(import.meta.dirname, "../../.."), directory: folder.agents, logger }),
       settings: { version, publicAddress: url, agentPort, limits: defaultLimits },

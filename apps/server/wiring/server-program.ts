@@ -6,7 +6,9 @@ import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import { createLogger, logLevels } from "@sheaf/adapters";
 import { parseBytes } from "@sheaf/base";
+import { dataFolder } from "./data-folder.ts";
 import type { OpenStore } from "./open-store.ts";
+import { joinSite } from "./server-material.ts";
 import { runServer } from "./run-server.ts";
 
 export async function serverProgram(openStore: OpenStore): Promise<void> {
@@ -19,6 +21,10 @@ export async function serverProgram(openStore: OpenStore): Promise<void> {
       "server-name": { type: "string" },
       /** Name or address by which agents and other servers reach this one. */
       "agent-name": { type: "string" },
+      /** Address of a server that runs, with `--token` and `--fingerprint`: this one joins it, once. `sheaf server join` prints the line. */
+      join: { type: "string" },
+      token: { type: "string" },
+      fingerprint: { type: "string" },
       listen: { type: "string" },
       port: { type: "string", default: "7443" },
       "agent-port": { type: "string", default: "7444" },
@@ -34,6 +40,12 @@ export async function serverProgram(openStore: OpenStore): Promise<void> {
   const logger = createLogger({ level: logLevels.find((level) => level === values["log-level"]) ?? "info", fields: { program: "server" } });
 
   try {
+    const { join, token, fingerprint, "server-name": ownName } = values;
+    if (join !== undefined) {
+      if (token === undefined || fingerprint === undefined || ownName === undefined)
+        throw new Error("--join needs --token, --fingerprint and --server-name: run the line that `sheaf server join` prints");
+      await joinSite(dataFolder(resolve(values.data)), { server: join, token, fingerprint, name: ownName });
+    }
     const server = await runServer({
       dataDirectory: resolve(values.data),
       ...(values.store === undefined ? {} : { store: values.store }),

@@ -20,3 +20,4 @@ export { PeerService } from "./servers/peer-service.ts";
 export { ServerDirectory } from "./servers/server-directory.ts";
 export { SiteAgents } from "./servers/site-agents.ts";
 export { serverCommonName } from "./authority/certificates.ts";
+export type { ServerMaterial } from "./servers/server-joining.ts";

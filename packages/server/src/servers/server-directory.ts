@@ -106,16 +106,6 @@ export class ServerDirectory {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** A server that will not come back: agents are no longer told of it. @throws SheafError `not-found`, `state-refused` */
-  async remove(name: string): Promise<void> {
-    if (!this.#members.has(name)) throw new SheafError("not-found", `There is no server called ${name}.`);
-    const gone = await this.#options.store.transact({
-      compare: [{ key: serverPresenceKey(name), createRevision: 0 }],
-      then: [{ delete: serverMemberKey(name) }],
-    });
-    if (!gone.succeeded) throw new SheafError("state-refused", `The server ${name} is running.`, { next: "Stop it first." });
-  }
-
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
