@@ -18,6 +18,7 @@ import {
   defaultGatewaySettings,
   defaultLibraryLimits,
   defaultLimits,
+  LeadingLibrary,
   peerPath,
   PeerService,
   RestoredSite,
@@ -28,6 +29,7 @@ import {
   SiteAgents,
   SiteAuthority,
   TaskLogs,
+  type LibraryContext,
 } from "@sheaf/server";
 import { dataFolder, openDataFolder, serverId } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
@@ -43,6 +45,8 @@ export interface RunOptions {
   readonly serverName?: string;
   /** Name or address by which agents and other servers reach this one; by default the first of `names` that is not this machine itself. */
   readonly agentName?: string;
+  /** Folder of image files; one that all servers on a store share. By default in the data folder. */
+  readonly images?: string;
   /** Address to listen at; all by default. */
   readonly listen?: string;
   readonly port: number;
@@ -107,6 +111,12 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     id: await serverId(folder, () => uuidv7(clock.now(), random)),
   });
 
+  const servers = async () => {
+    const held = await store.get(leaderKey("controllers"));
+    const leader = held === null ? null : (JSON.parse(held.value) as { identity: string }).identity; // written by Leadership alone
+    return directory.servers().map((server) => ({ ...server, leads: server.name === leader }));
+  };
+
   const tasks = new TaskLogs(clock);
   const restored = await RestoredSite.open({ store, cache, clock, logger: logger.child({ part: "restored-site" }) });
   const gateway = new AgentsGateway({
@@ -139,7 +149,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
         .learned(hostId, machines)
         .catch((error: unknown) => logger.warn({ error: String(error) }, "what a host holds could not be recorded; its agent comes again")),
   });
-  const library = createImageLibrary({
+  const libraryContext: LibraryContext = {
     store,
     cache,
     clock,
@@ -148,11 +158,18 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     files,
     programs: { run: runProgram, stream: streamProgram },
     downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
-    directory: folder.images,
+    directory: options.images ?? folder.images,
     limits:
       options.imageBytes === undefined
         ? defaultLibraryLimits
         : { ...defaultLibraryLimits, fetchedBytes: options.imageBytes, unpackedBytes: options.imageBytes },
+  };
+  const library = new LeadingLibrary({
+    context: libraryContext,
+    random,
+    shared: place.address.kind !== "sqlite",
+    make: () => createImageLibrary(libraryContext),
+    leaderUrl: async () => (await servers()).find(({ leads }) => leads)?.url,
   });
   const controllers = startControllers({
     store,
@@ -165,6 +182,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     tasks,
     settings: defaultControllerSettings,
     identity: serverName,
+    leading: library,
     // Alone there is nobody to take over; among several, control is back within this time and a moment.
     ...(place.address.kind === "sqlite" ? {} : { leaseMs: leaderLeaseMs }),
     heldBack: (record) => restored.heldBack(record),
@@ -193,11 +211,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
         logs: (lines) => ring.newest(lines),
       },
       servers: {
-        list: async () => {
-          const held = await store.get(leaderKey("controllers"));
-          const leader = held === null ? null : (JSON.parse(held.value) as { identity: string }).identity; // written by Leadership alone
-          return directory.servers().map((server) => ({ ...server, leads: server.name === leader }));
-        },
+        list: servers,
         material: () => readMaterial(folder, place.address),
       },
       joinFiles: await openJoinFiles({ root: join(import.meta.dirname, "../../.."), directory: folder.agents, logger }),
@@ -243,7 +257,6 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     listener.renew(identity);
     secureServer(api.server.server)?.setSecureContext({ cert: identity.certificate, key: identity.privateKey });
   });
-  library.start();
   await api.server.listen({ port, host: options.listen ?? "::" });
   const facts = { pid: process.pid, url, port, agentPort: listener.port, caFingerprint: authority.fingerprint.replace(/^sha256:/, "") };
   await files.writeAtomic(folder.facts, `${JSON.stringify(facts)}\n`);
@@ -254,7 +267,6 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       consoles.close();
       await api.close();
       await controllers.stop();
-      await library.stop();
       await directory.close();
       agents.close();
       peers.close();

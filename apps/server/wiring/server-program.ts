@@ -21,6 +21,8 @@ export async function serverProgram(openStore: OpenStore): Promise<void> {
       "server-name": { type: "string" },
       /** Name or address by which agents and other servers reach this one. */
       "agent-name": { type: "string" },
+      /** Folder of image files, shared by all servers on a store. */
+      images: { type: "string" },
       /** Address of a server that runs, with `--token` and `--fingerprint`: this one joins it, once. `sheaf server join` prints the line. */
       join: { type: "string" },
       token: { type: "string" },
@@ -50,6 +52,7 @@ export async function serverProgram(openStore: OpenStore): Promise<void> {
       dataDirectory: resolve(values.data),
       ...(values.store === undefined ? {} : { store: values.store }),
       ...(values["server-name"] === undefined ? {} : { serverName: values["server-name"] }),
+      ...(values.images === undefined ? {} : { images: resolve(values.images) }),
       ...(values["agent-name"] === undefined ? {} : { agentName: values["agent-name"] }),
       ...(values.listen === undefined ? {} : { listen: values.listen }),
       port: Number(values.port),

@@ -38,6 +38,8 @@ export const auditFilesPrefix = "af/";
 export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
 /** The life of the store (its incarnation) in which every host has been heard. */
 export const restoredSiteKey = "o/settled";
+/** Names the folder of image files that all servers share. */
+export const libraryFolderKey = "o/library";
 /** Accounts of availability: one a machine, and one a project for its machines that are gone. */
 export const availabilityPrefix = "av/vm/";
 export const projectAvailabilityPrefix = (projectId: string): string => `${availabilityPrefix}${projectId}/`;

@@ -21,3 +21,5 @@ export { ServerDirectory } from "./servers/server-directory.ts";
 export { SiteAgents } from "./servers/site-agents.ts";
 export { serverCommonName } from "./authority/certificates.ts";
 export type { ServerMaterial } from "./servers/server-joining.ts";
+export type { LibraryContext } from "./library/library-ports.ts";
+export { LeadingLibrary } from "./library/leading-library.ts";
