@@ -115,7 +115,7 @@ test(`every acknowledged write is there after each of ${cycles} kills`, { timeou
   let total = 0;
   let incarnation: string | null = null;
   for (let cycle = 0; cycle < cycles; cycle += 1) {
-    const life = await liveAndDie(path, cycle, 1 + randomInt(random, cycle % 3 === 0 ? 4000 : 300), randomInt(random, 12));
+    const life = await liveAndDie(path, cycle, 1 + randomInt(random, cycle % 10 === 0 ? 4000 : 120), randomInt(random, 12));
     const store = await openSqliteStore({ path, clock: new SimulatedClock(), random: seededRandom(1) });
     try {
       incarnation ??= store.incarnation;
