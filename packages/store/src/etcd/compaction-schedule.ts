@@ -1,4 +1,4 @@
-/** Which revision may be forgotten, and when: history by age and by number. Pure but for what it remembers. Called once a second. */
+/** Which revision may be forgotten, and when: history by age and by number. Pure but for what it remembers. Called at each beat. */
 const sampleMs = 60_000;
 
 export class CompactionSchedule {

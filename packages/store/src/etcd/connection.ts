@@ -1,5 +1,5 @@
 /**
- * One way to a cluster of etcd members: talks to one of them, notices within two seconds that it is dead, frozen, cut off or without a
+ * One way to a cluster of etcd members: talks to one of them, notices within a second and a half that it is dead, frozen, cut off or without a
  * leader, and goes on with the first that answers. Called by the etcd store; knows calls and members, nothing of keys.
  *
  * What it must never do: send a write twice. Reads and calls that may be repeated are; a write goes out once, over a connection that
@@ -32,7 +32,7 @@ export interface EtcdConnectionOptions {
   /** A read that only a member with a leader can answer. */
   readonly probe: RangeRequest;
   readonly answerTimeoutMs: number;
-  /** Called at each beat, once a second. */
+  /** Called at each beat, twice a second. */
   readonly beat: () => void;
 }
 
@@ -42,7 +42,7 @@ export interface StreamHandlers<Output> {
   ended(error: EtcdCallError): void;
 }
 
-const beatMs = 1000;
+const beatMs = 500;
 const probeMs = 1000;
 /** A member that has to be found: connecting and a handshake are in it. */
 const searchMs = 2000;

@@ -33,7 +33,7 @@ import { methods } from "./methods.ts";
 /** The first of a page's requests; the next ones follow from the values' size. */
 const firstRequestEntries = 64;
 /** So many beats may go by without the watch having come to where it should be, before a mark is put. */
-const patientBeats = 2;
+const patientBeats = 3;
 const defaultAnswerTimeoutMs = 5000;
 
 export async function connectEtcdStore(options: EtcdStoreOptions): Promise<EtcdStore> {
@@ -221,7 +221,7 @@ class ConnectedStore implements EtcdStore {
     return this.#closed;
   }
 
-  /** Once a second: is the watch where it should be, and what may be forgotten? */
+  /** Twice a second: is the watch where it should be, and what may be forgotten? */
   beat(): void {
     if (this.#closed !== null || this.#failure !== null) return;
     const late = this.#told < this.#seen || this.#replays.size > 0;
