@@ -15,21 +15,34 @@ export async function localClient(dataDirectory: string, server: ServerFacts): P
   return client(transport, close, authority, server, token);
 }
 
-/** With a session that was begun at another server of the site. */
-export async function clientWith(dataDirectory: string, server: ServerFacts, sessionToken: string): Promise<LocalClient> {
-  const { transport, close, authority } = await reach(dataDirectory, server);
-  return client(transport, close, authority, server, sessionToken);
+/** With a session that was begun at another server of the site. @param address where it is, if not on this machine itself */
+export async function clientWith(dataDirectory: string, server: ServerFacts, sessionToken: string, address = ownAddress): Promise<LocalClient> {
+  const { transport, close, authority } = await reach(dataDirectory, server, address);
+  return client(transport, close, authority, server, sessionToken, address);
 }
 
-const client = (transport: Transport, close: () => void, authority: string, server: ServerFacts, token: string): LocalClient => ({
+const ownAddress = "127.0.0.1";
+
+const client = (
+  transport: Transport,
+  close: () => void,
+  authority: string,
+  server: ServerFacts,
+  token: string,
+  address = ownAddress,
+): LocalClient => ({
   ...createClient({ transport, token }),
   sessionToken: token,
   authority,
-  url: `https://127.0.0.1:${server.port}`,
+  url: `https://${address}:${server.port}`,
   close,
 });
 
-async function reach(dataDirectory: string, server: ServerFacts): Promise<{ transport: Transport; close: () => void; authority: string }> {
+async function reach(
+  dataDirectory: string,
+  server: ServerFacts,
+  address = ownAddress,
+): Promise<{ transport: Transport; close: () => void; authority: string }> {
   const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
   const { Agent } = await import("node:https");
   const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: authority });
@@ -38,7 +51,7 @@ async function reach(dataDirectory: string, server: ServerFacts): Promise<{ tran
       const sent = request(
         {
           agent,
-          host: "127.0.0.1",
+          host: address,
           port: server.port,
           method,
           path,

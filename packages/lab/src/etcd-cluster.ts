@@ -1,6 +1,6 @@
 /**
- * A real etcd cluster on loopback, for tests and benchmarks: random free ports, data in a temporary folder, members that can be killed,
- * frozen and started again. Its processes end with the process that started them, whatever happens to that.
+ * A real etcd cluster, for tests and benchmarks: on loopback with random free ports, or each member at a place of its own on a lab's
+ * network; data in a temporary folder, members that can be killed, frozen, cut off and started again. Its processes end with the process that started them, whatever happens to that.
  */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -10,6 +10,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { collect, SYSTEM_PATH } from "./command.ts";
+import { LabPlace, type LabPlaceOptions } from "./lab-place.ts";
 import { LabError } from "./lab-error.ts";
 import { waitFor } from "./wait.ts";
 
@@ -20,6 +21,13 @@ export interface EtcdClusterOptions {
   readonly tls?: boolean;
   /** Further words of each member's command line. */
   readonly arguments?: readonly string[];
+  /** Where members get places: from `.201` on. Absent: on loopback. */
+  readonly network?: EtcdNetwork;
+}
+
+export interface EtcdNetwork extends Pick<LabPlaceOptions, "labId"> {
+  /** `10.A.B`, as the lab's. */
+  readonly subnet: string;
 }
 
 /** PEM files. */
@@ -31,18 +39,26 @@ export interface EtcdClusterTls {
 
 export class EtcdMember {
   readonly name: string;
-  /** `127.0.0.1:port`. */
+  /** `address:port`. */
   readonly endpoint: string;
   readonly logFile: string;
   readonly #words: readonly string[];
+  readonly #place: LabPlace | null;
   #child: ChildProcess | null = null;
   #gone: Promise<void> = Promise.resolve();
 
-  constructor(name: string, endpoint: string, logFile: string, words: readonly string[]) {
+  constructor(name: string, endpoint: string, logFile: string, words: readonly string[], place: LabPlace | null) {
     this.name = name;
     this.endpoint = endpoint;
     this.logFile = logFile;
     this.#words = words;
+    this.#place = place;
+  }
+
+  /** @throws LabError where it has none: on loopback */
+  get place(): LabPlace {
+    if (this.#place === null) throw new LabError(`the member ${this.name} of etcd is on loopback: it has no network of its own`);
+    return this.#place;
   }
 
   get pid(): number | null {
@@ -52,7 +68,8 @@ export class EtcdMember {
   start(): void {
     if (this.#child !== null) return;
     const log = openSync(this.logFile, "a", 0o600);
-    const child = spawn("setpriv", ["--pdeathsig", "KILL", "etcd", ...this.#words], {
+    const [command = "", ...words] = [...(this.#place?.enter ?? []), "setpriv", "--pdeathsig", "KILL", "etcd", ...this.#words];
+    const child = spawn(command, words, {
       stdio: ["ignore", log, log],
       env: { PATH: SYSTEM_PATH, ETCD_UNSUPPORTED_ARCH: process.arch },
     });
@@ -72,6 +89,11 @@ export class EtcdMember {
   async kill(): Promise<void> {
     this.#child?.kill("SIGKILL");
     await this.#gone;
+  }
+
+  async dispose(): Promise<void> {
+    await this.kill();
+    await this.#place?.remove();
   }
 
   freeze(): void {
@@ -134,19 +156,21 @@ export class EtcdCluster {
 
   /** Ends all members and removes their data. */
   async dispose(): Promise<void> {
-    await Promise.all(this.members.map((member) => member.kill()));
+    await Promise.all(this.members.map((member) => member.dispose()));
     await rm(this.directory, { recursive: true, force: true });
   }
 }
 
 /** @returns once a majority answers. @throws LabError with the end of a log where none does */
-export async function startEtcd({ members = 1, tls = false, arguments: more = [] }: EtcdClusterOptions = {}): Promise<EtcdCluster> {
+export async function startEtcd(options: EtcdClusterOptions = {}): Promise<EtcdCluster> {
+  const { members = 1, tls = false, arguments: more = [], network } = options;
   const directory = await mkdtemp(join(tmpdir(), "sheaf-etcd-"));
   const files = tls ? await makeCertificates(directory) : null;
-  const ports = await freePorts(2 * members);
+  const places = await placesOn(network, members);
+  const ports = places.length > 0 ? places.map(() => 2379).concat(places.map(() => 2380)) : await freePorts(2 * members);
   const scheme = tls ? "https" : "http";
   const names = Array.from({ length: members }, (_, index) => `m${index + 1}`);
-  const address = (index: number): string => `127.0.0.1:${ports[index]}`;
+  const address = (index: number): string => `${places[index % members]?.address ?? "127.0.0.1"}:${ports[index]}`;
   const initial = names.map((name, index) => `${name}=http://${address(members + index)}`).join(",");
   const cluster = new EtcdCluster(
     names.map((name, index) => {
@@ -154,14 +178,15 @@ export async function startEtcd({ members = 1, tls = false, arguments: more = []
       const peer = `http://${address(members + index)}`;
       const secure =
         files === null ? [] : ["--cert-file", files.certificate, "--key-file", files.key, "--client-cert-auth", "--trusted-ca-file", files.authority];
-      return new EtcdMember(name, address(index), join(directory, `${name}.log`), [
+      const words = [
         ...["--name", name, "--data-dir", join(directory, name), "--initial-cluster", initial, "--initial-cluster-state", "new"],
         ...["--listen-client-urls", client, "--advertise-client-urls", client],
         ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
         ...["--initial-cluster-token", `lab-${process.pid}`, "--logger", "zap", "--log-level", "warn"],
         ...secure,
         ...more,
-      ]);
+      ];
+      return new EtcdMember(name, address(index), join(directory, `${name}.log`), words, places[index] ?? null);
     }),
     directory,
     files,
@@ -175,6 +200,16 @@ export async function startEtcd({ members = 1, tls = false, arguments: more = []
     await cluster.dispose();
     throw new LabError(`etcd did not start: ${log.slice(-2000)}`, { cause: error });
   }
+}
+
+/** One after the other: the first makes the bridge. */
+async function placesOn(network: EtcdNetwork | undefined, count: number): Promise<LabPlace[]> {
+  const places: LabPlace[] = [];
+  if (network === undefined) return places;
+  const { labId, subnet } = network;
+  for (let index = 0; index < count; index += 1)
+    places.push(await LabPlace.make({ labId, gateway: `${subnet}.1/24`, name: `etcd${index + 1}`, address: `${subnet}.${201 + index}` }));
+  return places;
 }
 
 /** Ports that nobody had a moment ago, all held at once so that none comes twice. */

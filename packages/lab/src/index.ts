@@ -11,6 +11,7 @@ export { bmcPassword, bmcUser, IpmiBmc } from "./bmc/ipmi-bmc.ts";
 export { PowerControl } from "./bmc/power-control.ts";
 export type { LabPower, PowerFault } from "./bmc/power-control.ts";
 export { RedfishBmc } from "./bmc/redfish-bmc.ts";
+export { LabPlace } from "./lab-place.ts";
 export { LabError } from "./lab-error.ts";
 export { waitFor } from "./wait.ts";
 export type { WaitOptions } from "./wait.ts";
