@@ -38,12 +38,7 @@ export async function rememberStore(folder: DataFolder, text: string): Promise<v
 }
 
 /** @throws StoreError */
-export type OpenStore = (
-  folder: DataFolder,
-  address: StoreAddress,
-  ports: StorePorts,
-  failed?: (error: StoreError) => void,
-) => Promise<DurableStore>;
+export type OpenStore = (folder: DataFolder, address: StoreAddress, ports: StorePorts, failed?: (error: StoreError) => void) => Promise<DurableStore>;
 
 export const openStore: OpenStore = (folder, address, ports, failed = () => {}) =>
   address.kind === "sqlite" ? openSqliteStore({ path: folder.store, ...ports, failed }) : openEtcd(folder, address, ports, { failed });

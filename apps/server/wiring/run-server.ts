@@ -19,6 +19,7 @@ import {
   defaultLibraryLimits,
   defaultLimits,
   LeadingLibrary,
+  HandOver,
   peerPath,
   PeerService,
   RestoredSite,
@@ -133,7 +134,14 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     servers: () => directory.agentUrls(),
     refused: (attempt) => api.services.refused.add(attempt),
   });
-  const peers = new PeerService({ agents: gateway, tasks, held: restored, clock, logger: logger.child({ part: "servers" }) });
+  const peers = new PeerService({
+    agents: gateway,
+    tasks,
+    held: restored,
+    storeSilentMs: () => directory.storeSilentMs,
+    clock,
+    logger: logger.child({ part: "servers" }),
+  });
   const agents = new SiteAgents({
     own: gateway,
     directory,
@@ -148,6 +156,13 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       void restored
         .learned(hostId, machines)
         .catch((error: unknown) => logger.warn({ error: String(error) }, "what a host holds could not be recorded; its agent comes again")),
+  });
+  const handOver = new HandOver({
+    own: directory,
+    others: agents,
+    release: () => gateway.release(),
+    clock,
+    logger: logger.child({ part: "servers" }),
   });
   const libraryContext: LibraryContext = {
     store,
@@ -267,6 +282,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       consoles.close();
       await api.close();
       await controllers.stop();
+      handOver.close();
       await directory.close();
       agents.close();
       peers.close();

@@ -199,6 +199,13 @@ export class AgentsGateway implements Agents, SessionOwner {
     return { connected: this.#sessions.size, waitingDocuments, streams, waitingReports: this.#reports.backlog, ...this.#reports.statistics };
   }
 
+  /** Ends every connection: agents go to another server. @returns how many there were */
+  release(): number {
+    const { size } = this.#open;
+    for (const session of this.#open) session.end(closeCodes.goingAway, "this server does not reach the store, another one does");
+    return size;
+  }
+
   /** Ends every connection; agents dial again when the server is back. */
   close(): void {
     this.#sweep?.cancel();

@@ -48,6 +48,8 @@ export class PeerLink {
   #streams: AgentStreams | null = null;
   #socket: AgentSocket | null = null;
   #lastHeardAt = 0;
+  /** Monotonic ms at which the store last answered that server, as far as is known. */
+  #storeAnsweredAt = Number.NEGATIVE_INFINITY;
   #watching: Timer | null = null;
   /** Monotonic ms at which the link was lost; `null`: it stands, or never did. */
   #lostAt: number | null = null;
@@ -59,6 +61,11 @@ export class PeerLink {
 
   get up(): boolean {
     return this.#socket !== null;
+  }
+
+  /** For how long the store has not answered that server; infinite while it is not reached. */
+  get storeSilentMs(): number {
+    return this.up ? this.#options.clock.monotonic() - this.#storeAnsweredAt : Number.POSITIVE_INFINITY;
   }
 
   get lostAt(): number | null {
@@ -208,6 +215,7 @@ export class PeerLink {
     switch (message.type) {
       case "digest": {
         const now = clock.monotonic();
+        this.#storeAnsweredAt = now - message.storeSilentMs;
         for (const [hostId, silentMs, jitterMs] of message.heard) {
           const before = this.#hosts.get(hostId);
           this.#hosts.set(hostId, { at: now - silentMs, jitterMs, connected: true });

@@ -21,8 +21,11 @@ export interface HeldMachine {
 
 /** From the server that was dialled. */
 export type ToldMessage =
-  /** Hosts that were heard since the last digest, at first all that are connected. Comes once a second, empty too. */
-  | { readonly type: "digest"; readonly heard: readonly HeardHost[]; readonly pulses: readonly HeardPulse[] }
+  /**
+   * Hosts that were heard since the last digest, at first all that are connected, and for how long the store has not answered that server.
+   * Comes once a second, empty too.
+   */
+  | { readonly type: "digest"; readonly heard: readonly HeardHost[]; readonly pulses: readonly HeardPulse[]; readonly storeSilentMs: number }
   | { readonly type: "host"; readonly hostId: string; readonly connected: boolean }
   /** After a restore: what an agent said that it holds. */
   | { readonly type: "held"; readonly hostId: string; readonly machines: readonly HeldMachine[] }

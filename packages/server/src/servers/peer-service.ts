@@ -32,6 +32,7 @@ export interface PeerServiceOptions {
     all(): Iterable<readonly [string, readonly HeldMachine[]]>;
     onHeld(listener: (hostId: string, machines: readonly HeldMachine[]) => void): () => void;
   };
+  readonly storeSilentMs: () => number;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -106,7 +107,7 @@ class ServedPeer {
   }
 
   #digest(): void {
-    const { agents, clock } = this.#options;
+    const { agents, clock, storeSilentMs } = this.#options;
     const now = clock.monotonic();
     if (now - this.#heardAt > silenceMs) return this.#socket.cut();
     const heard: HeardHost[] = [];
@@ -114,7 +115,7 @@ class ServedPeer {
     const pulses: HeardPulse[] = [];
     for (const { hostId, heardAt, message } of agents.pulses()) if (heardAt > this.#toldAt) pulses.push([hostId, Math.round(now - heardAt), message]);
     this.#toldAt = now;
-    this.#send({ type: "digest", heard, pulses });
+    this.#send({ type: "digest", heard, pulses, storeSilentMs: Math.round(storeSilentMs()) });
     this.#socket.ping();
     this.#timer = clock.setTimer(digestMs, () => this.#digest());
   }

@@ -43,6 +43,8 @@ export class ServerDirectory {
   readonly #listeners = new Set<() => void>();
   readonly #watches = new Set<Watch>();
   #lease: string | undefined;
+  /** Monotonic ms of the last question that the store answered. */
+  #confirmedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #turn: Promise<void> = Promise.resolve();
   #closed = false;
@@ -78,6 +80,7 @@ export class ServerDirectory {
       (key) => directory.#present.delete(key),
       (key) => directory.#present.add(key),
     );
+    directory.#confirmedAt = clock.monotonic();
     directory.#renewLater();
     return directory;
   }
@@ -98,6 +101,11 @@ export class ServerDirectory {
     return this.servers()
       .toSorted((left, right) => Number(right.present) - Number(left.present))
       .map(({ agentUrl }) => agentUrl);
+  }
+
+  /** For how long the store has not answered this server. */
+  get storeSilentMs(): number {
+    return this.#options.clock.monotonic() - this.#confirmedAt;
   }
 
   /** @returns the function that ends the subscription */
@@ -129,15 +137,17 @@ export class ServerDirectory {
 
   #renewLater(): void {
     if (this.#closed) return;
-    this.#timer = this.#options.clock.setTimer(this.#leaseMs / 3, () => {
+    this.#timer = this.#options.clock.setTimer(this.#leaseMs / 5, () => {
       this.#turn = this.#renew().finally(() => this.#renewLater());
     });
   }
 
   async #renew(): Promise<void> {
+    const asked = this.#options.clock.monotonic();
     try {
       if (this.#lease === undefined) await this.#claim();
       else await this.#options.store.keepAlive(this.#lease);
+      this.#confirmedAt = asked;
     } catch (error) {
       if (error instanceof StoreError && error.code === "lease-expired") this.#lease = undefined;
       this.#options.logger.debug({ error: String(error) }, "this server's presence was not renewed; trying again");

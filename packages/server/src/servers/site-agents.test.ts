@@ -113,6 +113,7 @@ describe("the agents of two servers", () => {
   let servers: SiteServer[];
   let sockets: AgentSocket[];
   let reachable: boolean;
+  let storeSilentThereMs: number;
   let directoryChanged: () => void;
   let tasksHere: TaskLogs;
   let tasksThere: TaskLogs;
@@ -128,12 +129,14 @@ describe("the agents of two servers", () => {
     sockets = [];
     held = [];
     reachable = true;
+    storeSilentThereMs = 0;
     servers = [{ name: "b", url: "https://b", agentUrl: "https://b:7444", version: "1", present: true }];
     const machines = [{ id: "m", epoch: 3, incarnation: "i" }];
     const service = new PeerService({
       agents: there,
       tasks: tasksThere,
       held: { all: () => [["early", machines]], onHeld: () => () => {} },
+      storeSilentMs: () => storeSilentThereMs,
       clock,
       logger: silentLogger,
     });
@@ -278,6 +281,15 @@ describe("the agents of two servers", () => {
     assert.ok((site.lastHeardAt(host) ?? 0) > clock.monotonic());
     await clock.advance(moveAllowanceMs + 1000);
     assert.ok((site.lastHeardAt(host) ?? 0) < clock.monotonic());
+  });
+
+  it("knows for how long the store has not answered the other server, and nothing of one that it does not reach", async () => {
+    assert.ok(site.othersStoreSilentMs <= 1000);
+    storeSilentThereMs = 7000;
+    await clock.advance(1500);
+    assert.ok(site.othersStoreSilentMs >= 7000 && site.othersStoreSilentMs < 9000);
+    await lose();
+    assert.equal(site.othersStoreSilentMs, Number.POSITIVE_INFINITY);
   });
 
   it("a link that was cut is made again", async () => {

@@ -113,6 +113,11 @@ export class SiteAgents implements Agents {
     return [...this.#links].filter(([, { link }]) => link.up).map(([name]) => name);
   }
 
+  /** For how long the store has answered none of the other servers that are linked. */
+  get othersStoreSilentMs(): number {
+    return Math.min(Number.POSITIVE_INFINITY, ...[...this.#links.values()].map(({ link }) => link.storeSilentMs));
+  }
+
   close(): void {
     for (const end of this.#ends) end();
     for (const { link } of this.#links.values()) link.close();
