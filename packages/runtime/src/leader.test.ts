@@ -76,6 +76,28 @@ test("a store that is away for a moment costs no lead; one away for the lease's 
   assert.throws(() => a.leadership.conditions());
 });
 
+test("a lead that was given up while the store was silent is back with the store's first answer", async () => {
+  const { clock, shared, a } = await twoServers();
+  a.leadership.start();
+  await clock.advance(1);
+  const silence = Promise.withResolvers<void>();
+  const asked = new Set<string>();
+  a.store.keepAlive = (lease) => {
+    asked.add(lease);
+    return silence.promise.then(() => shared.keepAlive(lease));
+  };
+  for (let second = 0; second < 11; second += 1) {
+    await clock.advance(1000);
+    // As etcd's next leader does when it has been elected: leases begin anew.
+    for (const lease of asked) await shared.keepAlive(lease);
+  }
+  assert.deepEqual(a.story, ["began", "ended"]);
+  silence.resolve();
+  await clock.advance(10);
+  assert.deepEqual(a.story, ["began", "ended", "began"]);
+  await a.leadership.stop();
+});
+
 test("a server that was killed and started again leads at once, and its earlier life can write nothing", async () => {
   const { clock, shared, a, b } = await twoServers();
   a.leadership.start();

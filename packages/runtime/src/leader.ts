@@ -96,7 +96,8 @@ export class Leadership {
     const asked = clock.monotonic();
     try {
       if (this.#condition && this.#lease !== undefined) await store.keepAlive(this.#lease);
-      else await this.#campaign();
+      // At first, and at once where the lead was given up while the store did not answer.
+      if (!this.#condition) await this.#campaign();
       if (this.#condition) this.#leadUntil(asked + this.#leaseMs);
     } catch (error) {
       // A store that is away for a moment costs nothing yet: the lease lasts, and nobody else can lead while it does.

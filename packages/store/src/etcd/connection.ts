@@ -46,7 +46,7 @@ const beatMs = 500;
 const probeMs = 1000;
 /** A member that has to be found: connecting and a handshake are in it. */
 const searchMs = 2000;
-const searchPauseMs = 250;
+const searchPauseMs = 100;
 const retryPauseMs = 50;
 /** One try of a call that may be repeated. */
 const attemptMs = 2000;
@@ -74,6 +74,7 @@ class Member {
   readonly #client: Client;
   readonly #clock: Clock;
   readonly #metadata = new Metadata();
+  #closed = false;
   readonly #calls = new Set<Cancellable>();
   readonly #streams = new Set<Cancellable>();
 
@@ -92,6 +93,10 @@ class Member {
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 1000,
     });
+  }
+
+  get closed(): boolean {
+    return this.#closed;
   }
 
   get connected(): boolean {
@@ -147,6 +152,7 @@ class Member {
   }
 
   close(): void {
+    this.#closed = true;
     for (const call of [...this.#streams, ...this.#calls]) call.cancel();
     this.#client.close();
   }
@@ -324,13 +330,13 @@ export class EtcdConnection {
 
   /** Asks all members at once, over new connections; the first that answers is taken. */
   async #search(left?: Member): Promise<void> {
-    const { endpoints, clock, probe, logger } = this.#options;
+    const { endpoints, clock, logger } = this.#options;
     while (!this.#closed) {
       const members: Member[] = [];
       try {
         const channel = await this.#credentials();
         members.push(...endpoints.map((address) => new Member(address, channel, clock)));
-        const winner = await Promise.any(members.map((member) => member.unary(methods.range, probe, searchMs).then(() => member)));
+        const winner = await Promise.any(members.map((member) => this.#answer(member)));
         for (const member of members) if (member !== winner) member.close();
         left?.leave();
         if (this.#closed) return winner.close();
@@ -347,6 +353,21 @@ export class EtcdConnection {
       }
     }
     left?.close();
+  }
+
+  /** Asks again and again: a member that has no leader now may have one in a moment, and another one's silence is not waited for. */
+  async #answer(member: Member): Promise<Member> {
+    const { clock, probe } = this.#options;
+    const until = clock.monotonic() + searchMs;
+    for (;;) {
+      try {
+        await member.unary(methods.range, probe, Math.max(1, until - clock.monotonic()));
+        return member;
+      } catch (error) {
+        if (member.closed || clock.monotonic() + searchPauseMs >= until) throw error;
+      }
+      await sleep(clock, searchPauseMs);
+    }
   }
 
   async #credentials(): Promise<ChannelCredentials> {
