@@ -2,6 +2,8 @@
 import { creationKills } from "./creation-kills.ts";
 import { cutOff } from "./cut-off.ts";
 import { migrationKills } from "./migration-kills.ts";
+import { severalServers } from "./several-servers.ts";
+import { etcdKills, sqliteKills } from "./store-kills.ts";
 import type { Story } from "./story.ts";
 
-export const stories: readonly Story[] = [creationKills, migrationKills, cutOff];
+export const stories: readonly Story[] = [creationKills, migrationKills, cutOff, severalServers, sqliteKills, etcdKills];
