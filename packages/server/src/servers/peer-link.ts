@@ -215,7 +215,7 @@ export class PeerLink {
     switch (message.type) {
       case "digest": {
         const now = clock.monotonic();
-        this.#storeAnsweredAt = now - message.storeSilentMs;
+        if (message.storeSilentMs !== undefined) this.#storeAnsweredAt = now - message.storeSilentMs;
         for (const [hostId, silentMs, jitterMs] of message.heard) {
           const before = this.#hosts.get(hostId);
           this.#hosts.set(hostId, { at: now - silentMs, jitterMs, connected: true });

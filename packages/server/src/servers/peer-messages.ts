@@ -22,10 +22,10 @@ export interface HeldMachine {
 /** From the server that was dialled. */
 export type ToldMessage =
   /**
-   * Hosts that were heard since the last digest, at first all that are connected, and for how long the store has not answered that server.
-   * Comes once a second, empty too.
+   * Hosts that were heard since the last digest, at first all that are connected, and for how long the store has not answered that server
+   * (absent: it does not tell). Comes once a second, empty too.
    */
-  | { readonly type: "digest"; readonly heard: readonly HeardHost[]; readonly pulses: readonly HeardPulse[]; readonly storeSilentMs: number }
+  | { readonly type: "digest"; readonly heard: readonly HeardHost[]; readonly pulses: readonly HeardPulse[]; readonly storeSilentMs?: number }
   | { readonly type: "host"; readonly hostId: string; readonly connected: boolean }
   /** After a restore: what an agent said that it holds. */
   | { readonly type: "held"; readonly hostId: string; readonly machines: readonly HeldMachine[] }
