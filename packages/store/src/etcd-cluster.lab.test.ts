@@ -1,22 +1,34 @@
 /** A real etcd of three members that die, freeze and change leaders under load; encrypted, restored and shared. */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { sleep } from "@sheaf/base";
-import { SystemClock } from "@sheaf/adapters";
+import { SystemClock, systemRandom } from "@sheaf/adapters";
 import { startEtcd } from "@sheaf/lab";
 import type { EtcdMember } from "@sheaf/lab";
 import { hasCode, put, recorder, until, untilAsync } from "./testing/conformance-kit.ts";
 import { openPlace } from "./testing/etcd-place.ts";
+import { openSqliteStore } from "./sqlite.ts";
 import { StoreError } from "./store.ts";
 import type { Store } from "./store.ts";
 
 const clock = new SystemClock();
 const cluster = await startEtcd({ members: 3 });
-after(() => cluster.dispose());
+const directory = await mkdtemp(join(tmpdir(), "sheaf-etcd-test-"));
+after(async () => {
+  await cluster.dispose();
+  await rm(directory, { recursive: true, force: true });
+});
 
-/** Writers that count under keys of their own and remember what was acknowledged. */
-function startWriters(store: Store, writers: number) {
+const writers = 8;
+
+/**
+ * Writers that count under keys of their own and remember what was acknowledged. Each writes on top of what it last saw: one of their own
+ * writes whose answer was lost may still come late, and must not undo a newer one.
+ */
+function startWriters(store: Store) {
   const acknowledged = new Map<string, number>();
   const logged = new Set<string>();
   const errors = new Map<string, number>();
@@ -24,22 +36,28 @@ function startWriters(store: Store, writers: number) {
   let last = clock.monotonic();
   const state = { stopped: false };
   const run = async (writer: number): Promise<void> => {
+    const key = `w/${writer}`;
+    /** Revision of its key; `null`: to be looked up. */
+    let seen: number | null = 0;
     for (let number = 1; !state.stopped; number += 1) {
-      const key = `w/${writer}`;
       try {
-        await store.transact({
-          compare: [],
+        seen ??= (await store.get(key))?.modRevision ?? 0;
+        const { succeeded, revision } = await store.transact({
+          compare: [seen === 0 ? { key, createRevision: 0 } : { key, modRevision: seen }],
           then: [
             { put: key, value: String(number) },
             { put: `log/${writer}/${number}`, value: "" },
           ],
         });
+        seen = succeeded ? revision : null;
+        if (!succeeded) continue;
         acknowledged.set(key, number);
         logged.add(`log/${writer}/${number}`);
         const now = clock.monotonic();
         longestGapMs = Math.max(longestGapMs, now - last);
         last = now;
       } catch (error) {
+        seen = null;
         const code = error instanceof StoreError ? error.code : String(error);
         errors.set(code, (errors.get(code) ?? 0) + 1);
       }
@@ -74,7 +92,7 @@ const injure: readonly {
 const rounds = Number(process.env["SHEAF_ETCD_KILLS"] ?? 6);
 
 test(
-  `members and leaders are killed and frozen ${rounds} times under load: nothing acknowledged is lost, events come once`,
+  `members and leaders are killed and frozen ${rounds} times under load: nothing acknowledged is lost, events come once, backups are of one moment`,
   {
     timeout: 60_000 + rounds * 30_000,
   },
@@ -83,23 +101,27 @@ test(
     try {
       const seen = recorder();
       store.watch({ prefix: "log/", fromRevision: 1 }, seen);
-      const writers = startWriters(store, 8);
+      const load = startWriters(store);
+      const backups: string[] = [];
       for (let round = 0; round < rounds; round += 1) {
         const { what, hurt, heal } = injure[round % injure.length] ?? assert.fail();
         const leader = await cluster.leader();
         const member = round % 3 === 2 ? (cluster.members.find((each) => each !== leader) ?? leader) : leader;
-        writers.gap();
-        const before = writers.acknowledged.get("w/0") ?? 0;
+        load.gap();
+        const before = load.acknowledged.get("w/0") ?? 0;
         await hurt(member);
-        await untilAsync(async () => (writers.acknowledged.get("w/0") ?? 0) > before + 20);
+        await untilAsync(async () => (load.acknowledged.get("w/0") ?? 0) > before + 20);
         await sleep(clock, 1500);
-        const gapMs = Math.round(writers.gap());
+        const gapMs = Math.round(load.gap());
+        const backup = join(directory, `round-${round}.backup`);
+        await store.backup(backup);
+        backups.push(backup);
         heal(member);
         await cluster.leader();
         t.diagnostic(`${member === leader ? "leader" : "follower"} ${what}: no write was acknowledged for ${gapMs} ms`);
       }
-      await writers.stop();
-      for (const [key, number] of writers.acknowledged) {
+      await load.stop();
+      for (const [key, number] of load.acknowledged) {
         const found = Number((await store.get(key))?.value);
         assert.ok(found >= number, `${key}: acknowledged ${number}, found ${found}`);
       }
@@ -108,17 +130,32 @@ test(
       assert.equal(new Set(told).size, told.length, "an event came twice");
       const there = await keysUnder(store, "log/");
       assert.deepEqual(
-        [...writers.logged].filter((key) => !there.has(key)),
+        [...load.logged].filter((key) => !there.has(key)),
         [],
         "acknowledged, and lost",
       );
       assert.deepEqual(new Set(told), there);
-      t.diagnostic(`${writers.logged.size} writes, errors: ${JSON.stringify([...writers.errors])}`);
+      t.diagnostic(`${load.logged.size} writes, errors: ${JSON.stringify([...load.errors])}`);
+      for (const backup of backups) await assertOneMoment(backup);
     } finally {
       await dispose();
     }
   },
 );
+
+/** A writer's number and its entry of the log are written together: a backup that has one without the other mixes two moments. */
+async function assertOneMoment(path: string): Promise<void> {
+  const copy = await openSqliteStore({ path, clock, random: systemRandom });
+  try {
+    const log = await keysUnder(copy, "log/");
+    for (let writer = 0; writer < writers; writer += 1) {
+      const newest = Math.max(...[...log].filter((key) => key.startsWith(`log/${writer}/`)).map((key) => Number(key.split("/")[2])));
+      assert.equal((await copy.get(`w/${writer}`))?.value, String(newest), `writer ${writer} in ${path}`);
+    }
+  } finally {
+    await copy.close();
+  }
+}
 
 async function keysUnder(store: Store, prefix: string): Promise<Set<string>> {
   const found = new Set<string>();
