@@ -131,7 +131,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     authority,
     revocations,
     settings: { ...defaultGatewaySettings, version },
-    servers: () => directory.agentUrls(),
+    servers: directory,
     refused: (attempt) => api.services.refused.add(attempt),
   });
   const peers = new PeerService({

@@ -308,6 +308,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         if (message.servers !== undefined) await kept.putNote(serversNote, message.servers);
         touchAll();
       },
+      servers: (servers) => kept.putNote(serversNote, servers),
       sync: ({ documents }) => intake.sync(documents),
       upsert: ({ document }) => intake.upsert(document),
       remove: (message) => intake.remove(message),

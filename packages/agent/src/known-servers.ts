@@ -1,4 +1,4 @@
-/** The agents' ports of all servers, as the last welcome told them: kept on the disk, read by the agent and by the pulse beside it. */
+/** The agents' ports of all servers, as the server told them last: kept on the disk, read by the agent and by the pulse beside it. */
 import type { Files } from "./ports.ts";
 
 /** Its name among the agent's notes. */

@@ -14,6 +14,8 @@ type From<T extends ServerMessage["type"]> = Extract<ServerMessage, { type: T }>
 export interface LinkHandlers {
   hello(): Promise<Hello>;
   welcome(message: From<"welcome">): Promise<void>;
+  /** A server has joined or left. */
+  servers(servers: readonly string[]): Promise<void>;
   sync(message: From<"sync">): Promise<void>;
   upsert(message: From<"upsert">): Promise<void>;
   remove(message: From<"remove">): Promise<void>;
@@ -228,14 +230,18 @@ export class ServerLink {
         this.#leaseMs = message.leaseMs;
         this.#lastBeatAt = clock.monotonic();
         this.#welcomed = true;
-        const patience = message.heartbeatMs * ((message.servers?.length ?? 0) > 1 ? silentBeatsOfSeveral : silentBeats);
-        session.watch(clock, message.heartbeatMs / 2, () => this.#silentFor(patience));
+        // Whether there are several may change while the connection stands.
+        session.watch(clock, message.heartbeatMs / 2, () =>
+          this.#silentFor(message.heartbeatMs * (this.#options.servers().length > 1 ? silentBeatsOfSeveral : silentBeats)),
+        );
         session.beat(clock, message.heartbeatMs, (sequence) => this.#beat(sequence));
         return reports.restart();
       }
       case "beat":
         this.#lastBeatAt = clock.monotonic();
         return;
+      case "servers":
+        return handlers.servers(message.servers);
       case "sync":
         return handlers.sync(message);
       case "upsert":

@@ -65,6 +65,8 @@ export type ServerMessage =
       /** Agents' ports of the site's servers, `https://name:7444`: where to go when this one is gone. */
       readonly servers?: readonly string[];
     }
+  /** Other ones than the welcome told: a server has joined or left. */
+  | { readonly type: "servers"; readonly servers: readonly string[] }
   | { readonly type: "beat"; readonly sequence: number; readonly now: number }
   | { readonly type: "sync"; readonly revision: number; readonly documents: readonly AgentDocument[] }
   | { readonly type: "upsert"; readonly revision: number; readonly document: AgentDocument }

@@ -61,6 +61,8 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
   readonly #touched = new Set<AgentSession>();
   readonly #ends: (() => void)[];
+  /** Servers that agents know of, in one order. */
+  #servers: string;
   #sweep: Timer | null = null;
 
   /** The cache must be filled. */
@@ -74,7 +76,12 @@ export class AgentsGateway implements Agents, SessionOwner {
         for (const session of this.#sessions.values()) this.#enqueue(session, key);
       },
     });
-    this.#ends = [context.cache.subscribe((_revision, changes) => this.#changed(changes)), context.revocations.onChange(() => this.#cutRevoked())];
+    this.#servers = this.#knownServers();
+    this.#ends = [
+      context.cache.subscribe((_revision, changes) => this.#changed(changes)),
+      context.revocations.onChange(() => this.#cutRevoked()),
+      context.servers?.subscribe(() => this.#tellServers()) ?? (() => {}),
+    ];
     this.#sweepLater();
   }
 
@@ -393,6 +400,19 @@ export class AgentsGateway implements Agents, SessionOwner {
       if (session.heartbeatMs !== this.heartbeatMs(session.hostId))
         session.end(closeCodes.goingAway, "the cluster's detection changed: connect again");
     }
+  }
+
+  #knownServers(): string {
+    return JSON.stringify(this.#context.servers?.agentUrls().toSorted() ?? []);
+  }
+
+  /** Who is connected must know of a server that joins now: this one may be gone next. */
+  #tellServers(): void {
+    const known = this.#knownServers();
+    if (known === this.#servers) return;
+    this.#servers = known;
+    const servers = this.#context.servers?.agentUrls() ?? [];
+    for (const session of this.#sessions.values()) session.send({ type: "servers", servers });
   }
 
   #cutRevoked(): void {

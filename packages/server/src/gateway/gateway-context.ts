@@ -40,6 +40,6 @@ export interface GatewayContext {
   /** Absent: the store is taken to know where everything is. */
   readonly restored?: { heard(hostId: string, machines: readonly { id: string; epoch: number; incarnation: string }[]): Promise<void> };
   /** Agents' ports of all servers, told to agents; absent: there is this one only. */
-  readonly servers?: () => readonly string[];
+  readonly servers?: { agentUrls(): readonly string[]; subscribe(listener: () => void): () => void };
   readonly refused: (attempt: RefusedAgentAttempt) => void;
 }
