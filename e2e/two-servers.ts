@@ -13,7 +13,8 @@ import { openSite, type Site } from "./site.ts";
 export const serverNames = ["a", "b"] as const;
 export type ServerName = (typeof serverNames)[number];
 
-const askForMs = 1500;
+/** From a server that hangs; then the other one is asked. */
+const answerTimeoutMs = 1500;
 const placeName = "srvb";
 
 export class TwoServers {
@@ -31,7 +32,6 @@ export class TwoServers {
     this.cluster = cluster;
     this.place = place;
     this.#shared = shared;
-    this.#clients.set("a", site.deployment.client);
   }
 
   static async open(port: number): Promise<TwoServers> {
@@ -51,6 +51,7 @@ export class TwoServers {
       const { labId, subnet } = site.deployment.options;
       const place = await LabPlace.make({ labId, gateway: `${subnet}.1/24`, name: placeName, address: `${subnet}.210` });
       const servers = new TwoServers(site, cluster, place, images);
+      await servers.#reachFirst();
       const line = (await site.deployment.client.server.invite({ body: {} })).command.split(" ");
       await servers.#startSecond(line.slice(line.indexOf("--join"), line.indexOf("--server-name")));
       return servers;
@@ -87,7 +88,7 @@ export class TwoServers {
         const client = this.#clients.get(serverNames[(this.#turn += 1) % serverNames.length] ?? "a");
         if (client === undefined) continue;
         try {
-          return await within(askForMs, work(client));
+          return await work(client);
         } catch (error) {
           last = error;
         }
@@ -120,11 +121,15 @@ export class TwoServers {
     await this.cluster.ready();
     for (const name of serverNames) {
       await until(`both servers, as ${name} sees them`, 90_000, async () => {
-        const { servers } = await within(askForMs, this.client(name).server.list()).catch(() => ({ servers: [] }));
+        const { servers } = await this.client(name)
+          .server.list()
+          .catch(() => ({ servers: [] }));
         return (servers.length === serverNames.length && servers.every(({ present }) => present) && servers.some(({ leads }) => leads)) || undefined;
       });
       await until(`every host, as ${name} sees them`, 90_000, async () => {
-        const { items } = await within(askForMs, this.client(name).host.list()).catch(() => ({ items: [] }));
+        const { items } = await this.client(name)
+          .host.list()
+          .catch(() => ({ items: [] }));
         const ready = items.filter(({ status }) => (status as { liveness?: { state: string } }).liveness?.state === "ready"); // a host's record
         return ready.length === this.site.deployment.hosts.size || undefined;
       });
@@ -140,7 +145,12 @@ export class TwoServers {
   async start(name: ServerName): Promise<void> {
     if (name === "b") return this.#startSecond([]);
     await this.site.deployment.startServer();
-    this.#clients.set("a", this.site.deployment.client);
+    await this.#reachFirst();
+  }
+
+  async #reachFirst(): Promise<void> {
+    const { options, server, client } = this.site.deployment;
+    this.#clients.set("a", await clientWith(options.dataDirectory, server, client.sessionToken, { answerTimeoutMs }));
   }
 
   freeze(name: ServerName): void {
@@ -169,18 +179,6 @@ export class TwoServers {
       enter: this.place.enter,
       arguments: ["--server-name", "b", ...words, ...this.#shared],
     });
-    this.#clients.set("b", await clientWith(dataDirectory, this.#second, token, this.place.address));
-  }
-}
-
-async function within<Value>(ms: number, work: Promise<Value>): Promise<Value> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
+    this.#clients.set("b", await clientWith(dataDirectory, this.#second, token, { address: this.place.address, answerTimeoutMs }));
   }
 }

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import type { Random } from "@sheaf/base";
 import { SheafError, taskState, type TaskStatus, type VmStatus } from "@sheaf/model";
+import type { LocalClient } from "../apps/server/deployment/local-client.ts";
 import { until } from "../apps/server/deployment/processes.ts";
 import { copies } from "../e2e/copies.ts";
 import type { TwoServers } from "../e2e/two-servers.ts";
@@ -43,6 +44,7 @@ export class ServedLoad {
   readonly #failures: unknown[] = [];
   readonly #lost = new Set<string>();
   #kept = 0;
+  #unanswered = 0;
   #stopped = false;
 
   constructor(servers: TwoServers, random: Random) {
@@ -79,6 +81,23 @@ export class ServedLoad {
   async end(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#work);
+  }
+
+  /** What is under way, for looking at a round that fails. */
+  get open(): string {
+    const now = performance.now();
+    const lines = this.#creations
+      .filter(({ acted, deleted }) => acted === undefined || deleted !== true)
+      .map(
+        ({ name, host, began, placed, acted }) =>
+          `${name} on ${host} for ${Math.round((now - began) / 1000)} s: ${acted ? "there" : placed ? "placed" : "acknowledged"}`,
+      );
+    return `${this.#unanswered} are not acknowledged; ${lines.join(", ")}`;
+  }
+
+  /** What went wrong with the load itself, in words. */
+  get failures(): readonly string[] {
+    return this.#failures.map((error) => `${String(error)} ${error instanceof Error ? String(error.cause ?? "") : ""}`.trim());
   }
 
   get summary(): string {
@@ -140,17 +159,20 @@ export class ServedLoad {
     for (let number = 1; !this.#stopped; number += 1) {
       if (open.size < mostAtOnce) {
         const one = this.#createOne(`m${number}`, hosts[number % hosts.length] ?? "").finally(() => open.delete(one));
-        one.catch(() => {}); // told when all are waited for
+        one.catch((error: unknown) => this.#failures.push(error));
         open.add(one);
       }
       await pause(everyMs);
     }
-    await Promise.all(open);
+    await Promise.allSettled(open);
   }
 
   async #createOne(name: string, host: string): Promise<void> {
     const creation: Creation = { name, host, began: performance.now() };
-    const { record } = await this.#create(name, { memory: { bytes: 16 * 2 ** 20 }, power: "stopped", placement: { host } });
+    this.#unanswered += 1;
+    const { record } = await this.#create(name, { memory: { bytes: 16 * 2 ** 20 }, power: "stopped", placement: { host } }).finally(() => {
+      this.#unanswered -= 1;
+    });
     creation.id = record.id;
     this.#creations.push(creation);
     await until(`${name} on ${host}`, 120_000, async () => {
@@ -163,12 +185,7 @@ export class ServedLoad {
       this.#kept += 1;
       return;
     }
-    await this.#servers.anywhere(`deleting ${name}`, (client) =>
-      client.vm.delete({ params: { id: record.id } }).catch((error: unknown) => {
-        // Done by an attempt that was not answered.
-        if (!(error instanceof SheafError && error.code === "not-found")) throw error;
-      }),
-    );
+    await this.#servers.anywhere(`deleting ${name}`, (client) => remove(client, record.id, record.revision));
     creation.deleted = true;
   }
 
@@ -207,6 +224,22 @@ export class ServedLoad {
     }
   }
 }
+
+/** @param revision at which the machine was there */
+async function remove(client: LocalClient, id: string, revision: number): Promise<void> {
+  try {
+    await client.vm.delete({ params: { id } });
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    // By an attempt that was not answered; or this server does not know of the machine yet: then it does not answer this one either.
+    await client.vm.get({ params: { id }, query: { revision } }).then(
+      () => Promise.reject(error),
+      (again: unknown) => (isGone(again) ? undefined : Promise.reject(again)),
+    );
+  }
+}
+
+const isGone = (error: unknown): boolean => error instanceof SheafError && error.code === "not-found";
 
 function after(creations: readonly Creation[], at: number, what: "placed" | "acted"): number | undefined {
   const done = creations.flatMap((creation) => (creation.began >= at ? (creation[what] ?? []) : []));

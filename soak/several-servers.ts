@@ -128,7 +128,7 @@ export async function playServerFaults(servers: TwoServers, { random, log, holdM
         const at = performance.now();
         const { mend, which } = await fault.strike();
         try {
-          const backMs = await load.placedAfter(at, Math.max(60_000, controlBackMs));
+          const backMs = await load.placedAfter(at, Math.max(30_000, controlBackMs));
           log(`${fault.what} (${which}): control is back after ${backMs} ms`);
           if (backMs > controlBackMs) late.push(`${fault.what} (${which}): ${backMs} ms`);
           if (fault.leader !== undefined) assert.notEqual(await servers.leader(), fault.leader, `${fault.what}: the other one leads`);
@@ -140,8 +140,12 @@ export async function playServerFaults(servers: TwoServers, { random, log, holdM
         }
         await servers.whole();
       }
+    } catch (error) {
+      log(`when it failed: ${load.open}`);
+      throw error;
     } finally {
       await load.end();
+      for (const failure of load.failures) log(failure);
     }
     log(load.summary);
     await load.verify();

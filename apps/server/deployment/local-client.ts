@@ -15,10 +15,17 @@ export async function localClient(dataDirectory: string, server: ServerFacts): P
   return client(transport, close, authority, server, token);
 }
 
-/** With a session that was begun at another server of the site. @param address where it is, if not on this machine itself */
-export async function clientWith(dataDirectory: string, server: ServerFacts, sessionToken: string, address = ownAddress): Promise<LocalClient> {
-  const { transport, close, authority } = await reach(dataDirectory, server, address);
-  return client(transport, close, authority, server, sessionToken, address);
+export interface ReachOptions {
+  /** Where the server is, if not on this machine itself. */
+  readonly address?: string;
+  /** After this a request is given up: for servers that may hang. */
+  readonly answerTimeoutMs?: number;
+}
+
+/** With a session that was begun at another server of the site. */
+export async function clientWith(dataDirectory: string, server: ServerFacts, sessionToken: string, options: ReachOptions = {}): Promise<LocalClient> {
+  const { transport, close, authority } = await reach(dataDirectory, server, options);
+  return client(transport, close, authority, server, sessionToken, options.address);
 }
 
 const ownAddress = "127.0.0.1";
@@ -41,7 +48,7 @@ const client = (
 async function reach(
   dataDirectory: string,
   server: ServerFacts,
-  address = ownAddress,
+  { address = ownAddress, answerTimeoutMs }: ReachOptions = {},
 ): Promise<{ transport: Transport; close: () => void; authority: string }> {
   const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
   const { Agent } = await import("node:https");
@@ -72,6 +79,10 @@ async function reach(
         },
       );
       sent.on("error", reject);
+      if (answerTimeoutMs !== undefined) {
+        const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${answerTimeoutMs} ms`)), answerTimeoutMs);
+        sent.on("close", () => clearTimeout(timer));
+      }
       sent.end(body);
     });
   return { transport, close: () => agent.destroy(), authority };

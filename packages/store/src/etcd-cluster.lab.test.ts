@@ -89,7 +89,7 @@ const injure: readonly {
   { what: "frozen", hurt: async (member) => member.freeze(), heal: (member) => member.thaw() },
 ];
 
-const rounds = Number(process.env["SHEAF_ETCD_KILLS"] ?? 6);
+const rounds = Number(process.env["SHEAF_ETCD_KILLS"] ?? 4);
 
 test(
   `members and leaders are killed and frozen ${rounds} times under load: nothing acknowledged is lost, events come once, backups are of one moment`,
