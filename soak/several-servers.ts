@@ -125,8 +125,8 @@ export async function playServerFaults(servers: TwoServers, { random, log, holdM
       for (const fault of faultsOf(servers)) {
         if (fault.leader !== undefined) await servers.makeLead(fault.leader);
         await pause(randomInt(random, 1000));
-        const at = performance.now();
         const { mend, which } = await fault.strike();
+        const at = performance.now();
         try {
           const backMs = await load.placedAfter(at, Math.max(30_000, controlBackMs));
           log(`${fault.what} (${which}): control is back after ${backMs} ms`);
