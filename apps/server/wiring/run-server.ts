@@ -8,6 +8,7 @@ import { defaultControllerSettings, startControllers } from "@sheaf/controllers"
 import { leaderKey } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import {
+  admitServer,
   AgentsGateway,
   bootstrapAdmin,
   createApi,
@@ -25,7 +26,6 @@ import {
   RestoredSite,
   Revocations,
   serveConsoles,
-  serverCommonName,
   ServerDirectory,
   SiteAgents,
   SiteAuthority,
@@ -254,7 +254,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     connected: (socket, peer) => gateway.accept(socket, peer),
     others: {
       socketPath: peerPath,
-      admit: ({ commonName }) => (commonName === serverCommonName ? null : "this is for servers of the site"),
+      admit: admitServer,
       connected: (socket) => peers.accept(socket),
     },
     request: async ({ method, path, range }, { commonName }) => {

@@ -17,10 +17,9 @@ export { createImageLibrary, type RunningImageLibrary } from "./library/image-li
 export { defaultLibraryLimits } from "./library/library-ports.ts";
 export { HandOver } from "./servers/hand-over.ts";
 export { peerPath } from "./servers/peer-messages.ts";
-export { PeerService } from "./servers/peer-service.ts";
+export { admitServer, PeerService } from "./servers/peer-service.ts";
 export { ServerDirectory } from "./servers/server-directory.ts";
 export { SiteAgents } from "./servers/site-agents.ts";
-export { serverCommonName } from "./authority/certificates.ts";
 export type { ServerMaterial } from "./servers/server-joining.ts";
 export type { LibraryContext } from "./library/library-ports.ts";
 export { LeadingLibrary } from "./library/leading-library.ts";

@@ -6,6 +6,7 @@ import type { Clock, Logger, Timer } from "@sheaf/base";
 import { streamHeaderBytes, type PulseMessage } from "@sheaf/contract";
 import type { Agents } from "@sheaf/controllers";
 import { SheafError } from "@sheaf/model";
+import { serverCommonName } from "../authority/certificates.ts";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { AgentStream, StreamHandlers } from "../gateway/agent-streams.ts";
 import type { TaskLogs } from "../gateway/task-logs.ts";
@@ -36,6 +37,10 @@ export interface PeerServiceOptions {
   readonly clock: Clock;
   readonly logger: Logger;
 }
+
+/** For the listener: the servers' door is for certificates of servers alone, whoever else the authority has signed. */
+export const admitServer = ({ commonName }: { readonly commonName: string }): string | null =>
+  commonName === serverCommonName ? null : "this is for servers of the site";
 
 const digestMs = 1000;
 const silenceMs = 10_000;
