@@ -4,7 +4,8 @@
  * is the real server.
  */
 import { kindPrefix, parsePartKey } from "@sheaf/model";
-import { openSqliteStore, type Operation, type TransactionInput } from "@sheaf/store";
+import type { Operation, TransactionInput } from "@sheaf/store";
+import { openStore } from "../apps/server/wiring/open-store.ts";
 import { serverProgram } from "../apps/server/wiring/server-program.ts";
 
 export interface Halt {
@@ -61,8 +62,8 @@ function partOf(operation: Operation): { kind?: string; id: string; part?: strin
 
 const phaseIn = (json: string): string => (JSON.parse(json) as { phase: string }).phase; // a migration's record
 
-await serverProgram(async (options) => {
-  const store = await openSqliteStore(options);
+await serverProgram(async (...where) => {
+  const store = await openStore(...where);
   const phases = new Map<string, string>();
   for (const { key, value } of (await store.range({ prefix: kindPrefix("vm") })).entries) {
     const part = parsePartKey(key);

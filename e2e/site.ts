@@ -28,13 +28,24 @@ export interface Site {
 
 const root = join(import.meta.dirname, "..");
 
-export async function openSite(options: Pick<LabDeploymentOptions, "hosts" | "port" | "serverArguments" | "serverProgram">): Promise<Site> {
+export interface SitePlace extends Pick<LabDeploymentOptions, "labId" | "subnet"> {
+  readonly folder: string;
+}
+
+export interface SiteOptions extends Pick<LabDeploymentOptions, "hosts" | "port" | "serverProgram"> {
+  /** Or who makes, on the lab's network, what the server needs before it starts, and tells them then. */
+  readonly serverArguments?: readonly string[] | ((place: SitePlace) => Promise<readonly string[]>);
+}
+
+export async function openSite({ serverArguments = [], ...options }: SiteOptions): Promise<Site> {
   const folder = await mkdtemp(join(tmpdir(), "se-"));
   const configuration = join(folder, "cli.json");
+  const lab = labIdentity(folder);
   const deployment = LabDeployment.describe({
     dataDirectory: join(folder, "d"),
     ...options,
-    ...labIdentity(folder),
+    ...lab,
+    serverArguments: typeof serverArguments === "function" ? await serverArguments({ ...lab, folder }) : serverArguments,
     agentPort: options.port + 1,
   });
   const signIn = async (): Promise<void> => {

@@ -2,7 +2,9 @@
 import { creationKills } from "./creation-kills.ts";
 import { cutOff } from "./cut-off.ts";
 import { migrationKills } from "./migration-kills.ts";
+import { severalServers } from "./several-servers.ts";
 import { simulate, simulateLong } from "./simulate.ts";
+import { etcdKills, sqliteKills } from "./store-kills.ts";
 import type { Story } from "./story.ts";
 
-export const stories: readonly Story[] = [creationKills, migrationKills, cutOff, simulate, simulateLong];
+export const stories: readonly Story[] = [creationKills, migrationKills, cutOff, severalServers, sqliteKills, etcdKills, simulate, simulateLong];

@@ -6,7 +6,7 @@
  */
 import { statSync, writeFileSync } from "node:fs";
 import { createLogger, NodeFiles, secureGet, SystemClock } from "@sheaf/adapters";
-import { readBootId, readIdentity, startPulse } from "@sheaf/agent";
+import { readBootId, readIdentity, readServers, startPulse } from "@sheaf/agent";
 import { agentPaths } from "@sheaf/contract";
 import { agentAliveFile, pulsePidFile } from "./pulse-process.ts";
 
@@ -14,6 +14,8 @@ const [, , dataDirectory = ""] = process.argv;
 const logger = createLogger({ level: "info", fields: { program: "pulse" } });
 const files = new NodeFiles();
 const agentLookMs = 500;
+const oneServerMs = 1500;
+let lastServer = "";
 
 const identity = await readIdentity(files, dataDirectory);
 if (!identity) throw new Error("this host has not joined a site yet");
@@ -26,8 +28,28 @@ const pulse = startPulse(
     async tell(message, signal) {
       // Asked each time: certificates are renewed.
       const now = (await readIdentity(files, dataDirectory)) ?? identity;
-      const { body } = await secureGet({ ...now, url: `${now.serverUrl}${agentPaths.pulse(message)}`, offset: 0, idleTimeoutMs: 5000, signal });
-      for await (const _chunk of body) continue;
+      const servers = [...new Set([...(await readServers(files, dataDirectory)), now.serverUrl])];
+      // From the one that answered last; the next is asked only where it does not.
+      const first = Math.max(0, servers.indexOf(lastServer));
+      let failure: unknown;
+      for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
+        try {
+          const limit = AbortSignal.any([signal, AbortSignal.timeout(oneServerMs)]);
+          const { body } = await secureGet({
+            ...now,
+            url: `${server}${agentPaths.pulse(message)}`,
+            offset: 0,
+            idleTimeoutMs: oneServerMs,
+            signal: limit,
+          });
+          for await (const _chunk of body) continue;
+          lastServer = server;
+          return;
+        } catch (error) {
+          failure = error;
+        }
+      }
+      throw failure;
     },
   },
   { dataDirectory, hostId: identity.hostId, bootId: await readBootId(files) },

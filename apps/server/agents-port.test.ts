@@ -22,7 +22,7 @@ import {
 import { agentPaths, type AgentMessage, type ReportedPart, type ServerMessage } from "@sheaf/contract";
 import { HostSpec, partKey, VmSpec, type VmObservation } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
-import { AgentsGateway, createSecrets, defaultGatewaySettings, Revocations, SiteAuthority, TaskLogs } from "@sheaf/server";
+import { admitServer, AgentsGateway, createSecrets, defaultGatewaySettings, peerPath, Revocations, SiteAuthority, TaskLogs } from "@sheaf/server";
 import { openMemoryStore, type Store } from "@sheaf/store";
 
 const clock = new SystemClock();
@@ -82,6 +82,7 @@ describe("the agents' port", () => {
   let listener: AgentListener;
   let url = "";
   const rejected: string[] = [];
+  const servers: MessageSocket[] = [];
 
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), "sheaf-agents-port-"));
@@ -108,6 +109,7 @@ describe("the agents' port", () => {
       maximumMessageBytes: 2 ** 20,
       admit: (peer) => gateway.admit(peer),
       connected: (socket, peer) => gateway.accept(socket, peer),
+      others: { socketPath: peerPath, admit: admitServer, connected: (socket) => servers.push(socket) },
       request: async ({ path, range }, peer) =>
         path === agentPaths.image("i")
           ? {
@@ -149,8 +151,8 @@ describe("the agents' port", () => {
     const certificate = await authority.signAgent({ certificateRequest, hostId, hostname: "node", addresses: ["127.0.0.1"] });
     return { hostId, certificate, privateKey: await readFile(key, "utf8") };
   }
-  const open = (identity: Identity): Promise<MessageSocket> =>
-    dial({ url, authority: authority.certificate, certificate: identity.certificate, privateKey: identity.privateKey, timeoutMs: 5000 });
+  const open = (identity: Identity, to = url): Promise<MessageSocket> =>
+    dial({ url: to, authority: authority.certificate, certificate: identity.certificate, privateKey: identity.privateKey, timeoutMs: 5000 });
   const talk = async (identity: Identity): Promise<Talker> => {
     const talker = new Talker(await open(identity), identity);
     await until("the sync", () => talker.of("sync").length === 1);
@@ -234,7 +236,7 @@ describe("the agents' port", () => {
     assert.match(await attempt({ key: await readFile(key), cert: await readFile(`${key}.pem`) }), /refused/);
     // The server's own certificate is no agent's.
     const own = authority.serverIdentity;
-    assert.match(await attempt({ key: own.privateKey, cert: own.certificate }), /refused/);
+    assert.match(await attempt({ key: own.privateKey, cert: own.certificate }), /^HTTP\/1.1 403/);
     assert.ok(rejected.length > 0);
   });
 
@@ -256,6 +258,17 @@ describe("the agents' port", () => {
       }),
       /403/,
     );
+  });
+
+  it("lets servers of the site in by their own door, and nobody else; they are no agents", async () => {
+    const server = { hostId: "", ...authority.serverIdentity };
+    const there = url.replace(agentPaths.socket, peerPath);
+    const socket = await open(server, there);
+    await until("the connection", () => servers.length === 1);
+    socket.close(1000, "");
+    await assert.rejects(open(await joinHost(), there), (error) => error instanceof DialError && error.status === 403);
+    await assert.rejects(open(server), (error) => error instanceof DialError && error.status === 403);
+    assert.equal(servers.length, 1);
   });
 
   it("lets the newer of two connections stay", async () => {

@@ -1,5 +1,5 @@
 /** The server. Wiring only. */
-import { openSqliteStore } from "@sheaf/store";
+import { openStore } from "./wiring/open-store.ts";
 import { serverProgram } from "./wiring/server-program.ts";
 
-await serverProgram(openSqliteStore);
+await serverProgram(openStore);

@@ -4,14 +4,15 @@ import { parseArgs } from "node:util";
 import { SystemClock, systemRandom } from "@sheaf/adapters";
 import { toHex } from "@sheaf/base";
 import { resetPassword } from "@sheaf/server";
-import { openSqliteStore } from "@sheaf/store";
 import { dataFolder } from "./wiring/data-folder.ts";
+import { openStore, storeAddress } from "./wiring/open-store.ts";
 
 const { values, positionals } = parseArgs({ options: { data: { type: "string", default: ".sheaf" } }, allowPositionals: true });
 const [user = "admin"] = positionals;
 const clock = new SystemClock();
 try {
-  const store = await openSqliteStore({ path: dataFolder(resolve(values.data)).store, clock, random: systemRandom });
+  const folder = dataFolder(resolve(values.data));
+  const store = await openStore(folder, (await storeAddress(folder, undefined)).address, { clock, random: systemRandom });
   try {
     const password = toHex(systemRandom.bytes(12));
     await resetPassword({ store, clock, random: systemRandom }, user, password);

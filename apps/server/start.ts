@@ -17,6 +17,8 @@ const { values } = parseArgs({
     /** How many times as fast as usual failures and people's deeds come in a simulated data centre; hosts and machines keep their pace. */
     pace: { type: "string", default: "1" },
     data: { type: "string" },
+    store: { type: "string" },
+    "server-name": { type: "string" },
     port: { type: "string", default: "7443" },
     "agent-port": { type: "string", default: "7444" },
   },
@@ -36,6 +38,7 @@ if (values.lab !== undefined && values.demo !== undefined) {
 const simulated = values.demo !== undefined;
 const dataDirectory = resolve(values.data ?? (simulated ? demoFolder : ".sheaf"));
 const ports = { port: whole(values.port, "port", 1, 65_535), agentPort: whole(values["agent-port"], "agent-port", 1, 65_535) };
+const serverArguments = (["store", "server-name"] as const).flatMap((name) => (values[name] === undefined ? [] : [`--${name}`, values[name]]));
 const started = performance.now();
 const progress = (text: string): void => void process.stderr.write(`[${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s] ${text}\n`);
 
@@ -44,8 +47,8 @@ function describe(): LocalDeployment | LabDeployment | DemoDeployment {
   const common = { dataDirectory, ...ports, progress };
   if (values.demo !== undefined)
     return new DemoDeployment({ ...common, hosts: whole(values.demo, "demo", 1, 5000), pace: whole(values.pace, "pace", 1, 100) });
-  if (values.lab === undefined) return new LocalDeployment(common);
-  return LabDeployment.describe({ ...common, hosts: whole(values.lab, "lab", 1, 100), ...labIdentity(dataDirectory) });
+  if (values.lab === undefined) return new LocalDeployment({ ...common, serverArguments });
+  return LabDeployment.describe({ ...common, hosts: whole(values.lab, "lab", 1, 100), ...labIdentity(dataDirectory), serverArguments });
 }
 
 let stopping = false;

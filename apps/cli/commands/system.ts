@@ -13,7 +13,7 @@ import type { Cli } from "../cli.ts";
 import { httpsTransport, readText } from "../https-transport.ts";
 import { show, showOne, text } from "../output.ts";
 import { follow } from "../wait.ts";
-import { countArgument } from "./arguments.ts";
+import { countArgument, durationArgument } from "./arguments.ts";
 
 export function systemCommands(program: Command, cli: Cli): void {
   program
@@ -105,6 +105,38 @@ export function systemCommands(program: Command, cli: Cli): void {
       cli.terminal.note(`Written to ${file}.`);
     });
 
+  const server = program.command("server").description("servers that share one store");
+  server
+    .command("list")
+    .description("which are there, and which leads")
+    .action(async () => {
+      const { servers } = await (await cli.client()).server.list();
+      show(cli, servers, [
+        { title: "NAME", value: (row) => row.name },
+        { title: "ADDRESS", value: (row) => row.url },
+        { title: "AGENTS", value: (row) => row.agentUrl },
+        { title: "VERSION", value: (row) => row.version },
+        { title: "STATE", value: (row) => (row.leads ? "leads" : row.present ? "there" : "gone") },
+      ]);
+    });
+  server
+    .command("join")
+    .description("print the line that starts one more server on this store")
+    .option("--valid-for <time>", "how long the line works", durationArgument, 900_000)
+    .action(async (options: { validFor: number }) => {
+      const invitation = await (await cli.client()).server.invite({ body: { validForMs: options.validFor } });
+      if (cli.options().output !== "table") return showOne(cli, invitation);
+      cli.terminal.note("Run this on the new server's machine, in Sheaf's folder, with a NAME for it and --name with its address:");
+      cli.terminal.out(invitation.command);
+    });
+  server
+    .command("leave <name>")
+    .description("forget a server that was stopped and will not come back")
+    .action(async (name: string) => {
+      await (await cli.client()).server.delete({ params: { name } });
+      cli.terminal.note(`${name} has left.`);
+    });
+
   const backup = program.command("backup").description("copies of the server's store");
   backup
     .command("create")
@@ -114,7 +146,22 @@ export function systemCommands(program: Command, cli: Cli): void {
     .command("restore <file>")
     .description("on the server's own machine, with the server stopped: put a backup in the store's place")
     .option("--data <dir>", "the server's data folder", ".sheaf")
-    .action((file: string, options: { data: string }) => onServer(cli, "restore.ts", ["--data", options.data, file]));
+    .option("--store <place>", "where the store is, where the data folder does not know it yet")
+    .action((file: string, options: { data: string; store?: string }) =>
+      onServer(cli, "restore.ts", ["--data", options.data, ...(options.store === undefined ? [] : ["--store", options.store]), file]),
+    );
+
+  program
+    .command("store")
+    .description("where the server keeps everything")
+    .command("migrate")
+    .description("on the server's own machine, with every server stopped: move the store between SQLite and etcd")
+    .requiredOption("--from <place>", "where it is: sqlite, or etcd://HOST:PORT,…")
+    .requiredOption("--to <place>", "where it shall be; nothing may be there")
+    .option("--data <dir>", "the server's data folder", ".sheaf")
+    .action((options: { from: string; to: string; data: string }) =>
+      onServer(cli, "migrate-store.ts", ["--data", options.data, "--from", options.from, "--to", options.to]),
+    );
 
   program
     .command("admin")

@@ -6,10 +6,11 @@ import { readFile } from "node:fs/promises";
 import { SystemClock, systemRandom } from "@sheaf/adapters";
 import type { Logger } from "@sheaf/base";
 import { DataCentre, Failures, playedLibrary } from "@sheaf/simulation";
-import { openSqliteStore } from "@sheaf/store";
+
 import { until } from "../deployment/processes.ts";
 import type { ServerFacts } from "../deployment/server-process.ts";
 import { dataFolder } from "../wiring/data-folder.ts";
+import { openStore } from "../wiring/open-store.ts";
 import type { Simulation } from "../wiring/run-server.ts";
 import { serverProgram } from "../wiring/server-program.ts";
 import { People } from "./people.ts";
@@ -32,7 +33,7 @@ let failures: Failures | undefined;
 let people: People | undefined;
 
 await serverProgram(
-  openSqliteStore,
+  openStore,
   {
     simulation: ({ logger }): Simulation => {
       const made = new DataCentre({ hosts, machinesPerHost, machines: "mixed", seed, clock, logger: logger.child({ part: "data-centre" }) });

@@ -13,8 +13,48 @@ export async function localClient(
   server: ServerFacts,
   as?: { readonly user: string; readonly password: string },
 ): Promise<LocalClient> {
-  const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
   const account = as ?? { user: "admin", password: (await readFile(join(dataDirectory, "admin-password"), "utf8")).trim() };
+  const { transport, close, authority } = await reach(dataDirectory, server);
+  const { token } = await createClient({ transport }).session.signIn({ body: account });
+  return client(transport, close, authority, server, token);
+}
+
+export interface ReachOptions {
+  /** Where the server is, if not on this machine itself. */
+  readonly address?: string;
+  /** After this a request is given up: for servers that may hang. */
+  readonly answerTimeoutMs?: number;
+}
+
+/** With a session that was begun at another server of the site. */
+export async function clientWith(dataDirectory: string, server: ServerFacts, sessionToken: string, options: ReachOptions = {}): Promise<LocalClient> {
+  const { transport, close, authority } = await reach(dataDirectory, server, options);
+  return client(transport, close, authority, server, sessionToken, options.address);
+}
+
+const ownAddress = "127.0.0.1";
+
+const client = (
+  transport: Transport,
+  close: () => void,
+  authority: string,
+  server: ServerFacts,
+  token: string,
+  address = ownAddress,
+): LocalClient => ({
+  ...createClient({ transport, token }),
+  sessionToken: token,
+  authority,
+  url: `https://${address}:${server.port}`,
+  close,
+});
+
+async function reach(
+  dataDirectory: string,
+  server: ServerFacts,
+  { address = ownAddress, answerTimeoutMs }: ReachOptions = {},
+): Promise<{ transport: Transport; close: () => void; authority: string }> {
+  const authority = await readFile(join(dataDirectory, "authority.pem"), "utf8");
   const { Agent } = await import("node:https");
   const agent = new Agent({ keepAlive: true, maxSockets: 64, ca: authority });
   const transport: Transport = ({ method, path, headers, body, signal }) =>
@@ -22,7 +62,7 @@ export async function localClient(
       const sent = request(
         {
           agent,
-          host: "127.0.0.1",
+          host: address,
           port: server.port,
           method,
           path,
@@ -43,14 +83,11 @@ export async function localClient(
         },
       );
       sent.on("error", reject);
+      if (answerTimeoutMs !== undefined) {
+        const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${answerTimeoutMs} ms`)), answerTimeoutMs);
+        sent.on("close", () => clearTimeout(timer));
+      }
       sent.end(body);
     });
-  const { token } = await createClient({ transport }).session.signIn({ body: account });
-  return {
-    ...createClient({ transport, token }),
-    sessionToken: token,
-    authority,
-    url: `https://127.0.0.1:${server.port}`,
-    close: () => agent.destroy(),
-  };
+  return { transport, close: () => agent.destroy(), authority };
 }

@@ -18,6 +18,8 @@ export interface LocalDeploymentOptions {
   readonly dataDirectory: string;
   readonly port: number;
   readonly agentPort: number;
+  /** Further words of the server's command line. */
+  readonly serverArguments?: readonly string[];
   readonly progress?: (text: string) => void;
 }
 
@@ -59,6 +61,7 @@ export class LocalDeployment {
       port,
       agentPort,
       names: [address, "127.0.0.1", "localhost"],
+      arguments: this.#options.serverArguments ?? [],
     });
     this.#client = await localClient(dataDirectory, this.#server);
     await ensureFirstRecords(this.#client, { localPool, bridge, subnet });

@@ -16,6 +16,8 @@ export interface ServerOptions {
   /** Further words of its command line. */
   readonly arguments?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
+  /** Words before its command line: where it is to run, if not on this machine itself. */
+  readonly enter?: readonly string[];
   /** Another program than the server's own: one that puts the same parts together and speaks with its starter. */
   readonly program?: ServerProgram;
   /** Default: a minute. */
@@ -70,7 +72,15 @@ export async function startServerProcess(options: ServerOptions): Promise<Server
   ];
   // A group of its own: Ctrl-C on the terminal is told to it by its starter, in the right order.
   const other = options.program;
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", other?.path ?? program, ...(other?.words ?? []), ...words], {
+  const argv = [
+    ...(options.enter ?? []),
+    process.execPath,
+    "--disable-warning=ExperimentalWarning",
+    other?.path ?? program,
+    ...(other?.words ?? []),
+    ...words,
+  ];
+  const child = spawn(argv[0] ?? "", argv.slice(1), {
     stdio: ["ignore", log, log, ...(other ? (["ipc"] as const) : [])],
     detached: true,
     env: { ...process.env, ...options.environment },

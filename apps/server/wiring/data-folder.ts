@@ -5,6 +5,8 @@ import { NodeFiles, systemRandom } from "@sheaf/adapters";
 export interface DataFolder {
   readonly root: string;
   readonly store: string;
+  /** Where the store is when it is not that file. */
+  readonly storeAddress: string;
   readonly keys: string;
   readonly audit: string;
   readonly images: string;
@@ -21,6 +23,7 @@ export function dataFolder(root: string): DataFolder {
   return {
     root,
     store: at("store.sqlite"),
+    storeAddress: at("store-address"),
     keys: at("keys"),
     audit: at("audit"),
     images: at("images"),
@@ -30,6 +33,17 @@ export function dataFolder(root: string): DataFolder {
     authority: at("authority.pem"),
     adminPassword: at("admin-password"),
   };
+}
+
+/** What tells this data folder's server from every other, whatever it is called. */
+export async function serverId(folder: DataFolder, make: () => string): Promise<string> {
+  const files = new NodeFiles();
+  const path = join(folder.root, "server-id");
+  const kept = await files.readText(path);
+  if (kept !== null) return kept.trim();
+  const id = make();
+  await files.writeAtomic(path, `${id}\n`);
+  return id;
 }
 
 /** Stands in the folder of a simulated data centre. */

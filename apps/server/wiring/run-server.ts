@@ -1,12 +1,14 @@
 /** Puts the server together from its parts and their real ports, in the order they need each other; takes it apart in the reverse. */
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
-import { toHex, type Logger } from "@sheaf/base";
+import { dial, download, httpsCall, listenForAgents, NodeFiles, runProgram, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
+import { toHex, uuidv7, type Logger } from "@sheaf/base";
 import { agentPaths, parsePulsePath } from "@sheaf/contract";
 import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
+import { leaderKey } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import {
+  admitServer,
   AgentsGateway,
   bootstrapAdmin,
   createApi,
@@ -17,21 +19,38 @@ import {
   defaultGatewaySettings,
   defaultLibraryLimits,
   defaultLimits,
+  LeadingLibrary,
+  HandOver,
+  peerPath,
+  PeerService,
   RestoredSite,
   Revocations,
   type RunningImageLibrary,
   serveConsoles,
   type ServerContext,
+  ServerDirectory,
+  SiteAgents,
   SiteAuthority,
   TaskLogs,
+  type LibraryContext,
 } from "@sheaf/server";
-import type { openSqliteStore, Store } from "@sheaf/store";
-import { dataFolder, openDataFolder } from "./data-folder.ts";
+import type { Store } from "@sheaf/store";
+import { dataFolder, openDataFolder, serverId } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
+import { readMaterial } from "./server-material.ts";
+import { rememberStore, storeAddress, type OpenStore } from "./open-store.ts";
 
 export interface RunOptions {
   readonly dataDirectory: string;
+  /** Where the store is, where it is not what the data folder remembers. */
+  readonly store?: string;
+  /** Tells this server from others that share its store; the same after a restart. By default the machine's name. */
+  readonly serverName?: string;
+  /** Name or address by which agents and other servers reach this one; by default the first of `names` that is not this machine itself. */
+  readonly agentName?: string;
+  /** Folder of image files; one that all servers on a store share. By default in the data folder. */
+  readonly images?: string;
   /** Address to listen at; all by default. */
   readonly listen?: string;
   readonly port: number;
@@ -41,7 +60,7 @@ export interface RunOptions {
   /** Largest image, as it is fetched and after unpacking; absent: the library's own limits. */
   readonly imageBytes?: number;
   readonly logger: Logger;
-  readonly openStore: typeof openSqliteStore;
+  readonly openStore: OpenStore;
   /** The store can do no more. */
   readonly failed: (reason: string) => void;
   /** A simulated data centre in place of the real one. */
@@ -59,6 +78,7 @@ export interface Simulation {
 
 const version = "0.1.0";
 const agentMessageBytes = 8 * 2 ** 20;
+const leaderLeaseMs = 3000;
 
 export async function runServer(options: RunOptions): Promise<{ stop(): Promise<void> }> {
   const { agentPort, names, port, simulation } = options;
@@ -70,13 +90,12 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const folder = dataFolder(options.dataDirectory);
   const secrets = createSecrets(await openDataFolder(folder, simulation !== undefined), random);
 
-  const store = await options.openStore({
-    path: folder.store,
-    clock,
-    random,
-    logger: logger.child({ part: "store" }),
-    failed: (error) => options.failed(error.message),
-  });
+  const place = await storeAddress(folder, options.store);
+  const store = await options.openStore(folder, place.address, { clock, random, logger: logger.child({ part: "store" }) }, (error) =>
+    options.failed(error.message),
+  );
+  await rememberStore(folder, place.text);
+  const serverName = options.serverName ?? (place.address.kind === "sqlite" ? "local" : hostname());
   const firstPassword = toHex(random.bytes(12));
   const { created } = await bootstrapAdmin({ store, clock, random }, { password: firstPassword });
   if (created) await files.writeAtomic(folder.adminPassword, `${firstPassword}\n`);
@@ -97,6 +116,23 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   authority.start();
   await files.writeAtomic(folder.authority, authority.certificate, { mode: 0o644 });
 
+  const at = (name: string, onPort: number): string => `https://${name.includes(":") ? `[${name}]` : name}:${onPort}`;
+  const url = at(names[0] ?? "localhost", port);
+  const agentName = options.agentName ?? names.find((name) => !["localhost", "127.0.0.1", "::1"].includes(name)) ?? names[0] ?? "localhost";
+  const directory = await ServerDirectory.open({
+    store,
+    clock,
+    logger: logger.child({ part: "servers" }),
+    self: { name: serverName, url, agentUrl: at(agentName, agentPort), version },
+    id: await serverId(folder, () => uuidv7(clock.now(), random)),
+  });
+
+  const servers = async () => {
+    const held = await store.get(leaderKey("controllers"));
+    const leader = held === null ? null : (JSON.parse(held.value) as { identity: string }).identity; // written by Leadership alone
+    return directory.servers().map((server) => ({ ...server, leads: server.name === leader }));
+  };
+
   const tasks = new TaskLogs(clock);
   const restored = await RestoredSite.open({ store, cache, clock, logger: logger.child({ part: "restored-site" }) });
   const gateway = new AgentsGateway({
@@ -110,40 +146,78 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     authority,
     revocations,
     settings: { ...defaultGatewaySettings, version },
+    servers: directory,
     refused: (attempt) => api.services.refused.add(attempt),
   });
-  const library =
-    simulation?.createLibrary({ store, cache, clock }) ??
-    createImageLibrary({
-      store,
-      cache,
-      clock,
-      logger: logger.child({ part: "library" }),
-      tasks,
-      files,
-      programs: { run: runProgram, stream: streamProgram },
-      downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
-      directory: folder.images,
-      limits:
-        options.imageBytes === undefined
-          ? defaultLibraryLimits
-          : { ...defaultLibraryLimits, fetchedBytes: options.imageBytes, unpackedBytes: options.imageBytes },
-    });
+  const peers = new PeerService({
+    agents: gateway,
+    tasks,
+    held: restored,
+    storeSilentMs: () => directory.storeSilentMs,
+    clock,
+    logger: logger.child({ part: "servers" }),
+  });
+  const agents = new SiteAgents({
+    own: gateway,
+    directory,
+    dial: ({ agentUrl }, signal) => {
+      const { certificate, privateKey, authority: ca } = authority.serverIdentity;
+      return dial({ url: `${agentUrl.replace(/^http/, "ws")}${peerPath}`, authority: ca, certificate, privateKey, timeoutMs: 4000, signal });
+    },
+    clock,
+    logger: logger.child({ part: "servers" }),
+    tasks,
+    held: (hostId, machines) =>
+      void restored
+        .learned(hostId, machines)
+        .catch((error: unknown) => logger.warn({ error: String(error) }, "what a host holds could not be recorded; its agent comes again")),
+  });
+  const handOver = new HandOver({
+    own: directory,
+    others: agents,
+    release: () => gateway.release(),
+    clock,
+    logger: logger.child({ part: "servers" }),
+  });
+  const libraryContext: LibraryContext = {
+    store,
+    cache,
+    clock,
+    logger: logger.child({ part: "library" }),
+    tasks,
+    files,
+    programs: { run: runProgram, stream: streamProgram },
+    downloads: { download: (url, request) => download(url, { ...request, allowLoopback: options.importFromLoopback }) },
+    directory: options.images ?? folder.images,
+    limits:
+      options.imageBytes === undefined
+        ? defaultLibraryLimits
+        : { ...defaultLibraryLimits, fetchedBytes: options.imageBytes, unpackedBytes: options.imageBytes },
+  };
+  const library = new LeadingLibrary({
+    context: libraryContext,
+    random,
+    shared: place.address.kind !== "sqlite",
+    make: () => simulation?.createLibrary(libraryContext) ?? createImageLibrary(libraryContext),
+    leaderUrl: async () => (await servers()).find(({ leads }) => leads)?.url,
+  });
   const controllers = startControllers({
     store,
     cache,
     clock,
     random,
     logger: logger.child({ part: "controllers" }),
-    agents: gateway,
+    agents,
     fencing: simulation?.fencing ?? createFencingDevices({ clock, secrets, programs: { run: runProgram }, callHttps: httpsCall }),
     tasks,
     settings: defaultControllerSettings,
-    identity: hostname(),
+    identity: serverName,
+    leading: library,
+    // Alone there is nobody to take over; among several, control is back within this time and a moment.
+    ...(place.address.kind === "sqlite" ? {} : { leaseMs: leaderLeaseMs }),
     heldBack: (record) => restored.heldBack(record),
   });
 
-  const url = `https://${names[0]?.includes(":") ? `[${names[0]}]` : (names[0] ?? "localhost")}:${port}`;
   const { serverIdentity } = authority;
   const api = await createApi(
     {
@@ -154,11 +228,11 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       random,
       logger: logger.child({ part: "api" }),
       secrets,
-      agents: gateway,
+      agents,
       tasks: tasks.reader,
       library,
       authority,
-      serverName: "local",
+      serverName,
       audit: { files, directory: folder.audit, limits: defaultAuditFileLimits },
       maintenance: {
         backup: async () => {
@@ -166,6 +240,10 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
           return { file, ...(await store.backup(file)) };
         },
         logs: (lines) => ring.newest(lines),
+      },
+      servers: {
+        list: servers,
+        material: () => readMaterial(folder, place.address),
       },
       joinFiles: await openJoinFiles({ root: join(import.meta.dirname, "../../.."), directory: folder.agents, logger }),
       settings: { version, publicAddress: url, agentPort, limits: defaultLimits, simulated: simulation !== undefined },
@@ -175,7 +253,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const consoles = serveConsoles(api.server.server, {
     clock,
     logger,
-    streams: gateway,
+    streams: agents,
     door: {
       authorize: api.authorize,
       record: (fields) => api.services.trail.record(fields),
@@ -190,6 +268,11 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     maximumMessageBytes: agentMessageBytes,
     admit: (peer) => gateway.admit(peer),
     connected: (socket, peer) => gateway.accept(socket, peer),
+    others: {
+      socketPath: peerPath,
+      admit: admitServer,
+      connected: (socket) => peers.accept(socket),
+    },
     request: async ({ method, path, range }, { commonName }) => {
       const pulse = parsePulsePath(path);
       if (pulse) {
@@ -205,7 +288,6 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     listener.renew(identity);
     secureServer(api.server.server)?.setSecureContext({ cert: identity.certificate, key: identity.privateKey });
   });
-  library.start();
   await api.server.listen({ port, host: options.listen ?? "::" });
   const facts = { pid: process.pid, url, port, agentPort: listener.port, caFingerprint: authority.fingerprint.replace(/^sha256:/, "") };
   await files.writeAtomic(folder.facts, `${JSON.stringify(facts)}\n`);
@@ -216,7 +298,10 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       consoles.close();
       await api.close();
       await controllers.stop();
-      await library.stop();
+      handOver.close();
+      await directory.close();
+      agents.close();
+      peers.close();
       gateway.close();
       await listener.close();
       authority.stop();

@@ -6,7 +6,10 @@ import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import { createLogger, logLevels } from "@sheaf/adapters";
 import { type Logger, parseBytes } from "@sheaf/base";
-import { runServer, type RunOptions, type Simulation } from "./run-server.ts";
+import { dataFolder } from "./data-folder.ts";
+import type { OpenStore } from "./open-store.ts";
+import { runServer, type Simulation } from "./run-server.ts";
+import { joinSite } from "./server-material.ts";
 
 /** What a program does around its server. */
 export interface Around {
@@ -18,11 +21,23 @@ export interface Around {
 }
 
 /** @param words of the command line; absent: this process's */
-export async function serverProgram(openStore: RunOptions["openStore"], around: Around = {}, words?: readonly string[]): Promise<void> {
+export async function serverProgram(openStore: OpenStore, around: Around = {}, words?: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...(words ?? process.argv.slice(2))],
     options: {
       data: { type: "string", default: ".sheaf" },
+      /** Where the store is: `sqlite`, or `etcd://HOST:PORT,…`. */
+      store: { type: "string" },
+      /** Tells servers on one store apart. */
+      "server-name": { type: "string" },
+      /** Name or address by which agents and other servers reach this one. */
+      "agent-name": { type: "string" },
+      /** Folder of image files, shared by all servers on a store. */
+      images: { type: "string" },
+      /** Address of a server that runs, with `--token` and `--fingerprint`: this one joins it, once. `sheaf server join` prints the line. */
+      join: { type: "string" },
+      token: { type: "string" },
+      fingerprint: { type: "string" },
       listen: { type: "string" },
       port: { type: "string", default: "7443" },
       "agent-port": { type: "string", default: "7444" },
@@ -41,8 +56,18 @@ export async function serverProgram(openStore: RunOptions["openStore"], around: 
   });
 
   try {
+    const { join, token, fingerprint, "server-name": ownName } = values;
+    if (join !== undefined) {
+      if (token === undefined || fingerprint === undefined || ownName === undefined)
+        throw new Error("--join needs --token, --fingerprint and --server-name: run the line that `sheaf server join` prints");
+      await joinSite(dataFolder(resolve(values.data)), { server: join, token, fingerprint, name: ownName });
+    }
     const server = await runServer({
       dataDirectory: resolve(values.data),
+      ...(values.store === undefined ? {} : { store: values.store }),
+      ...(values["server-name"] === undefined ? {} : { serverName: values["server-name"] }),
+      ...(values.images === undefined ? {} : { images: resolve(values.images) }),
+      ...(values["agent-name"] === undefined ? {} : { agentName: values["agent-name"] }),
       ...(values.listen === undefined ? {} : { listen: values.listen }),
       port: Number(values.port),
       agentPort: Number(values["agent-port"]),

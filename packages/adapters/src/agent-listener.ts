@@ -50,6 +50,12 @@ export interface AgentListenerOptions {
   /** @returns `null` to let the peer in, else why not. */
   admit(peer: PeerCertificate): string | null;
   connected(socket: MessageSocket, peer: PeerCertificate): void;
+  /** WebSockets of other peers than agents, with a path and a door of their own. */
+  readonly others?: {
+    readonly socketPath: string;
+    admit(peer: PeerCertificate): string | null;
+    connected(socket: MessageSocket, peer: PeerCertificate): void;
+  };
   /** `GET` and `HEAD` of other paths. */
   request(request: { readonly method: "GET" | "HEAD"; readonly path: string; readonly range?: string }, peer: PeerCertificate): Promise<PlainAnswer>;
   /** A connection that failed before it was admitted: a foreign certificate, no TLS. */
@@ -79,10 +85,11 @@ export async function listenForAgents(options: AgentListenerOptions): Promise<Ag
   server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on("error", () => socket.destroy());
     const peer = peerOf(request);
-    const refusal = peer ? options.admit(peer) : "no certificate came with the connection";
+    const door = options.others !== undefined && request.url === options.others.socketPath ? options.others : options;
+    const refusal = peer ? door.admit(peer) : "no certificate came with the connection";
     if (!peer || refusal !== null) return refuseUpgrade(socket, 403, refusal ?? "");
-    if (request.url !== options.socketPath) return refuseUpgrade(socket, 404, "there is no such path");
-    sockets.handleUpgrade(request, socket, head, (webSocket) => options.connected(messageSocket(webSocket, socket), peer));
+    if (request.url !== door.socketPath) return refuseUpgrade(socket, 404, "there is no such path");
+    sockets.handleUpgrade(request, socket, head, (webSocket) => door.connected(messageSocket(webSocket, socket), peer));
   });
   server.on("request", (request, response) => {
     void answer(options, request, response).catch(() => response.destroy());

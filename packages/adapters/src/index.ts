@@ -10,3 +10,4 @@ export * from "./secure-get.ts";
 export * from "./system-clock.ts";
 export * from "./system-random.ts";
 export * from "./unix-socket.ts";
+export { OtherAuthorityError, pinnedPost } from "./pinned-post.ts";

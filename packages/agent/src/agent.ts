@@ -25,6 +25,7 @@ import { MachineEquipment } from "./machine-equipment.ts";
 import { MachineReconciler } from "./machine-reconciler.ts";
 import { MachineSnapshots } from "./machine-snapshots.ts";
 import { Migrations } from "./migration.ts";
+import { serversNote, serversOf } from "./known-servers.ts";
 import { NetworkReconciler } from "./network-reconciler.ts";
 import { PerKey } from "./per-key.ts";
 import { PoolReconciler } from "./pool-reconciler.ts";
@@ -110,7 +111,9 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       for (const { id, status } of kept.documents("image")) if (status.library?.digest === `sha256:${digest}`) reports.put("image", id, onHost, null);
     },
   });
-  const images = new ImageCache({ files, dialer, logger, identity, shelf, report: (id, value) => reports.put("image", id, onHost, value) });
+  // From the server that is talked to.
+  const current = (): Identity => ({ ...identity(), serverUrl: link.serverUrl });
+  const images = new ImageCache({ files, dialer, logger, identity: current, shelf, report: (id, value) => reports.put("image", id, onHost, value) });
   const pools = new PoolReconciler({
     ...{ hostId, kept, files, within, dataDirectory: options.dataDirectory },
     trimImages: (path) =>
@@ -298,14 +301,17 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     dialer,
     identity,
     reports,
+    servers: () => [...new Set([...serversOf(kept.note(serversNote)), identity().serverUrl])],
     handlers: {
       hello: async () => ({ agentVersion: options.version, hostId, bootId, machines: await managedMachines() }),
-      welcome: async ({ incarnation }) => {
+      welcome: async ({ incarnation, servers }) => {
         intake.expectSync();
         // That this boot was heard of stands on the disk only when what came with it does: the next agent would start what was moved away.
         await kept.setWelcome({ incarnation, bootId: kept.welcome?.bootId === bootId ? bootId : "" });
+        if (servers !== undefined) await kept.putNote(serversNote, servers);
         touchAll();
       },
+      servers: (servers) => kept.putNote(serversNote, servers),
       sync: ({ documents }) =>
         intake.sync(documents, async () => {
           if (kept.welcome && kept.welcome.bootId !== bootId) await kept.setWelcome({ ...kept.welcome, bootId });

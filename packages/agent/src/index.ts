@@ -4,6 +4,7 @@ export { fits, makeCertificateRequest, readIdentity, writeIdentity, writeMigrati
 export { libvirtHypervisor } from "./libvirt-hypervisor.ts";
 export type { LibvirtHypervisorOptions } from "./libvirt-hypervisor.ts";
 export { readBootId } from "./host-inventory.ts";
+export { readServers } from "./known-servers.ts";
 export { startPulse } from "./pulse.ts";
 export type { Pulse, PulseOptions, PulsePorts } from "./pulse.ts";
 export { planMachine } from "./plan-machine.ts";

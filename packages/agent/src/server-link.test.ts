@@ -16,7 +16,9 @@ class Connection implements ServerSocket {
   close(): void {
     this.end();
   }
+  wasCut = false;
   cut(): void {
+    this.wasCut = true;
     this.end();
   }
   listen(handlers: SocketHandlers): void {
@@ -40,6 +42,48 @@ const welcome: ServerMessage = {
   now: 0,
 };
 
+test("a server that joins while the agent is connected is where it goes when its own is gone", async () => {
+  const clock = new SimulatedClock();
+  const dialled: string[] = [];
+  const connections: Connection[] = [];
+  const dialer = {
+    dial: async ({ serverUrl }: Identity) => {
+      dialled.push(serverUrl);
+      const connection = new Connection();
+      connections.push(connection);
+      return connection;
+    },
+  } as unknown as Dialer; // images are not fetched here
+  let known: readonly string[] = ["https://a"];
+  const handlers = {
+    hello: async () => ({ agentVersion: "test", hostId: "h", bootId: "b", machines: [] }),
+    welcome: async () => {},
+    servers: async (servers) => {
+      known = servers;
+    },
+    disconnected: () => {},
+    load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
+  } as Partial<LinkHandlers> as LinkHandlers; // nothing else comes here
+  const link = new ServerLink({
+    ...{ clock, random: seededRandom(1), logger: silentLogger, dialer, handlers, reports: new ReportQueue(() => {}) },
+    identity: () => ({ hostId: "h", serverUrl: "https://a" }) as Identity, // nobody looks at the rest
+    servers: () => known,
+  });
+  link.start();
+  await clock.advance(1);
+  connections[0]?.say({ ...welcome, servers: known });
+  await clock.advance(1);
+  connections[0]?.say({ type: "servers", servers: ["https://a", "https://b"] });
+  await clock.advance(8000);
+  assert.equal(connections[0]?.wasCut, false, "one beat may be missed");
+  // As one of several it is not waited for so long.
+  await clock.advance(5000);
+  assert.equal(connections[0]?.wasCut, true);
+  await clock.advance(2000);
+  assert.deepEqual(dialled, ["https://a", "https://b"]);
+  await link.stop();
+});
+
 test("the answer to a call of a connection that ended is not given to the next one, which counts its calls anew", async () => {
   const clock = new SimulatedClock();
   const connections: Connection[] = [];
@@ -54,6 +98,7 @@ test("the answer to a call of a connection that ended is not given to the next o
   const handlers = {
     hello: async () => ({ agentVersion: "test", hostId: "h", bootId: "b", machines: [] }),
     welcome: async () => {},
+    servers: async () => {},
     disconnected: () => {},
     load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
     call: (message) =>

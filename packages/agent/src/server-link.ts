@@ -14,6 +14,8 @@ type From<T extends ServerMessage["type"]> = Extract<ServerMessage, { type: T }>
 export interface LinkHandlers {
   hello(): Promise<Hello>;
   welcome(message: From<"welcome">): Promise<void>;
+  /** A server has joined or left. */
+  servers(servers: readonly string[]): Promise<void>;
   sync(message: From<"sync">): Promise<void>;
   upsert(message: From<"upsert">): Promise<void>;
   remove(message: From<"remove">): Promise<void>;
@@ -38,13 +40,18 @@ export interface LinkOptions {
   readonly identity: () => Identity;
   readonly handlers: LinkHandlers;
   readonly reports: ReportQueue;
+  /** Agents' ports of all servers as last told; the one of joining is among them, or the only one known. */
+  readonly servers?: () => readonly string[];
   readonly firstRetryMs?: number;
   readonly longestRetryMs?: number;
 }
 
 const dialTimeoutMs = 20_000;
+/** Where another server may answer, one that hangs is not waited for so long. */
+const dialOneOfSeveralMs = 4000;
 /** Heartbeats of the server that may be missed before the connection counts as dead. */
 const silentBeats = 4;
+const silentBeatsOfSeveral = 2;
 /** More than this unsent means that nobody reads: the connection is given up. */
 const maximumUnsentBytes = 64 * 2 ** 20;
 
@@ -56,10 +63,14 @@ export class ServerLink {
   #lastHeardAt = 0;
   #lastBeatAt: number | null = null;
   #leaseMs = 0;
+  /** Which server is dialled: the one that welcomed last, until it fails. */
+  #server: string | null = null;
+  /** The connection ends by the agent's own wish, and is made again with the same server. */
+  #staying = false;
   #loop: Promise<void> | null = null;
 
   constructor(options: LinkOptions) {
-    this.#options = { firstRetryMs: 250, longestRetryMs: 10_000, ...options };
+    this.#options = { firstRetryMs: 250, longestRetryMs: 10_000, servers: () => [], ...options };
   }
 
   start(): void {
@@ -81,8 +92,14 @@ export class ServerLink {
     return this.#lastBeatAt !== null && this.#options.clock.monotonic() - this.#lastBeatAt < this.#leaseMs;
   }
 
+  /** The agents' port of the server that is, or was last, talked to. */
+  get serverUrl(): string {
+    return this.#server ?? this.#options.identity().serverUrl;
+  }
+
   /** Ends the connection and makes it again: after the certificate was renewed. */
   redial(): void {
+    this.#staying = true;
     this.#socket?.close(1000, "the certificate was renewed");
   }
 
@@ -123,6 +140,9 @@ export class ServerLink {
         if (!signal.aborted) logger.warn({ reason: String(error), attempt: failures }, "the server cannot be reached; this host works on by itself");
       }
       if (signal.aborted) return;
+      const others = this.#nextServer();
+      // Each of several servers is tried once before there is a longer pause.
+      if (failures < others) failures = Math.min(failures, 1);
       // Full jitter: thousands of agents whose server restarted come back spread out.
       const ceilingMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures, 16));
       await sleep(clock, 50 + randomInt(random, ceilingMs), signal).catch(() => {});
@@ -134,10 +154,12 @@ export class ServerLink {
     const { dialer, identity, handlers, clock, logger } = this.#options;
     const hello = await handlers.hello();
     const timeout = new AbortController();
-    const timer = clock.setTimer(dialTimeoutMs, () => timeout.abort(new Error(`no connection within ${dialTimeoutMs} ms`)));
+    const limitMs = this.#options.servers().length > 1 ? dialOneOfSeveralMs : dialTimeoutMs;
+    const timer = clock.setTimer(limitMs, () => timeout.abort(new Error(`no connection within ${limitMs} ms`)));
+    const who = { ...identity(), serverUrl: this.serverUrl };
     let socket: ServerSocket;
     try {
-      socket = await dialer.dial(identity(), AbortSignal.any([signal, timeout.signal]));
+      socket = await dialer.dial(who, AbortSignal.any([signal, timeout.signal]));
     } finally {
       timer.cancel();
     }
@@ -161,8 +183,16 @@ export class ServerLink {
       });
       socket.send(JSON.stringify({ type: "hello", wireVersion, now: clock.now(), ...hello } satisfies AgentMessage));
       // Until the welcome says how often beats come.
-      session.watch(clock, dialTimeoutMs, () => this.#silentFor(dialTimeoutMs));
+      session.watch(clock, limitMs, () => this.#silentFor(limitMs));
     });
+  }
+
+  /** Goes on to the next server in the list. @returns how many there are */
+  #nextServer(): number {
+    const servers = this.#options.servers();
+    if (servers.length > 0 && !this.#staying) this.#server = servers[(servers.indexOf(this.serverUrl) + 1) % servers.length] ?? null;
+    this.#staying = false;
+    return servers.length;
   }
 
   #silentFor(limitMs: number): void {
@@ -200,13 +230,18 @@ export class ServerLink {
         this.#leaseMs = message.leaseMs;
         this.#lastBeatAt = clock.monotonic();
         this.#welcomed = true;
-        session.watch(clock, message.heartbeatMs, () => this.#silentFor(message.heartbeatMs * silentBeats));
+        // Whether there are several may change while the connection stands.
+        session.watch(clock, message.heartbeatMs / 2, () =>
+          this.#silentFor(message.heartbeatMs * (this.#options.servers().length > 1 ? silentBeatsOfSeveral : silentBeats)),
+        );
         session.beat(clock, message.heartbeatMs, (sequence) => this.#beat(sequence));
         return reports.restart();
       }
       case "beat":
         this.#lastBeatAt = clock.monotonic();
         return;
+      case "servers":
+        return handlers.servers(message.servers);
       case "sync":
         return handlers.sync(message);
       case "upsert":

@@ -16,6 +16,7 @@ import {
   volumeRoutes,
 } from "./other-routes.ts";
 import type { Route } from "./route.ts";
+import { serverRoutes } from "./server-routes.ts";
 import { adoptVm, vmRoutes } from "./vm-routes.ts";
 
 export const routes = {
@@ -34,6 +35,7 @@ export const routes = {
   session: sessionRoutes,
   audit: auditRoutes,
   system: systemRoutes,
+  server: serverRoutes,
 } as const;
 
 export const allRoutes: readonly Route[] = Object.values(routes).flatMap((group) => Object.values(group) as Route[]); // each member is a Route of its own types

@@ -62,7 +62,11 @@ export type ServerMessage =
       readonly heartbeatMs: number;
       /** HA machines may run this long after the last `beat`. */ readonly leaseMs: number;
       readonly now: number;
+      /** Agents' ports of the site's servers, `https://name:7444`: where to go when this one is gone. */
+      readonly servers?: readonly string[];
     }
+  /** Other ones than the welcome told: a server has joined or left. */
+  | { readonly type: "servers"; readonly servers: readonly string[] }
   | { readonly type: "beat"; readonly sequence: number; readonly now: number }
   | { readonly type: "sync"; readonly revision: number; readonly documents: readonly AgentDocument[] }
   | { readonly type: "upsert"; readonly revision: number; readonly document: AgentDocument }

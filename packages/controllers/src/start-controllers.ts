@@ -15,6 +15,8 @@ export interface StartOptions extends Omit<ControllerContext, "leadership"> {
   /** This server, for people. */
   readonly identity: string;
   readonly leaseMs?: number;
+  /** Further work that only the leader does. `ended` resolves when no more of it is done. */
+  readonly leading?: { began(): void; ended(): Promise<void> };
 }
 
 export interface RunningControllers {
@@ -47,13 +49,15 @@ export function startControllers(options: StartOptions): RunningControllers {
     ...(leaseMs === undefined ? {} : { leaseMs }),
     began: () => {
       turns = turns.then(() => {
-        if (leadership.leads && term === null) term = begin();
+        if (!leadership.leads || term !== null) return;
+        term = begin();
+        options.leading?.began();
       });
     },
     ended: () => {
       const ending = term;
       term = null;
-      if (ending) turns = Promise.all([turns, end(ending)]);
+      if (ending) turns = Promise.all([turns, end(ending), options.leading?.ended()]);
     },
   });
   const set = createControllers({ ...options, leadership: () => leadership.conditions() });

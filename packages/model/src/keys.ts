@@ -38,11 +38,18 @@ export const auditFilesPrefix = "af/";
 export const auditFileKey = (chain: string, to: number): string => `af/${chain}/${String(to).padStart(12, "0")}`;
 /** The life of the store (its incarnation) in which every host has been heard. */
 export const restoredSiteKey = "o/settled";
+/** Names the folder of image files that all servers share. */
+export const libraryFolderKey = "o/library";
 /** Accounts of availability: one a machine, and one a project for its machines that are gone. */
 export const availabilityPrefix = "av/vm/";
 export const projectAvailabilityPrefix = (projectId: string): string => `${availabilityPrefix}${projectId}/`;
 export const availabilityKey = (projectId: string, vmId: string): string => `${projectAvailabilityPrefix(projectId)}${vmId}`;
 export const goneAvailabilityKey = (projectId: string): string => `av/gone/${projectId}`;
+/** Servers on this store: what each says of itself, and, held by its lease, that it is there. */
+export const serverMembersPrefix = "m/server/";
+export const serverMemberKey = (name: string): string => `m/server/${name}`;
+export const serverPresencePrefix = "m/presence/";
+export const serverPresenceKey = (name: string): string => `m/presence/${name}`;
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;

@@ -4,7 +4,7 @@
  */
 import type { Clock, Logger, Timer } from "@sheaf/base";
 import { leaderKey } from "@sheaf/model";
-import { StoreError, type Compare, type Operation, type Store } from "@sheaf/store";
+import { StoreError, type Compare, type Operation, type Store, type Watch } from "@sheaf/store";
 
 export interface LeadershipOptions {
   readonly store: Store;
@@ -26,6 +26,7 @@ export class Leadership {
   #lease: string | undefined;
   #condition: Compare | undefined;
   #timer: Timer | undefined;
+  #watch: Watch | undefined;
   #expiry: Timer | undefined;
   /** Only a server that has just started may take the lead over from its own earlier life. */
   #first = true;
@@ -49,11 +50,13 @@ export class Leadership {
 
   start(): void {
     this.#turn = this.#step();
+    void this.#follow();
   }
 
   /** Gives the lead up, so that another server need not wait for the lease to end. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#watch?.close();
     this.#timer?.cancel();
     await this.#turn;
     this.#timer?.cancel();
@@ -61,12 +64,40 @@ export class Leadership {
     if (this.#lease !== undefined) await this.#options.store.revokeLease(this.#lease).catch(() => {});
   }
 
+  /** When the leader is gone, its key goes: whoever sees that stands for election at once. */
+  async #follow(): Promise<void> {
+    const { store, clock, name } = this.#options;
+    const again = (): void => void clock.setTimer(this.#leaseMs / 3, () => void this.#follow());
+    if (this.#stopped) return;
+    try {
+      const prefix = leaderKey(name);
+      this.#watch = store.watch(
+        { prefix, fromRevision: (await store.revision()) + 1 },
+        {
+          events: ({ events }) => {
+            if (this.#condition !== undefined || !events.some(({ type, entry }) => type === "delete" && entry.key === prefix)) return;
+            this.#turn = this.#turn.then(() => this.#step());
+          },
+          ended: (error) => {
+            if (error.code !== "closed") again();
+          },
+        },
+      );
+      if (this.#stopped) this.#watch.close();
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === "closed")) again();
+    }
+  }
+
   async #step(): Promise<void> {
+    if (this.#stopped) return;
     const { store, clock, logger } = this.#options;
+    this.#timer?.cancel();
     const asked = clock.monotonic();
     try {
       if (this.#condition && this.#lease !== undefined) await store.keepAlive(this.#lease);
-      else await this.#campaign();
+      // At first, and at once where the lead was given up while the store did not answer.
+      if (!this.#condition) await this.#campaign();
       if (this.#condition) this.#leadUntil(asked + this.#leaseMs);
     } catch (error) {
       // A store that is away for a moment costs nothing yet: the lease lasts, and nobody else can lead while it does.

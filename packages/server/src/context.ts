@@ -9,6 +9,7 @@ import type { Kind, RecordOf } from "@sheaf/model";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Store } from "@sheaf/store";
 import type { AuditFileLimits } from "./audit/audit-archive.ts";
+import type { ServerMaterial } from "./servers/server-joining.ts";
 import type { AuditFolder } from "./audit/audit-source.ts";
 
 /** One record that changed. `record` is absent when it is gone for good, `previous` when it is new. Records are never changed in place. */
@@ -142,6 +143,22 @@ export interface Settings {
   readonly simulated?: boolean;
 }
 
+/** The servers on this store. */
+export interface SiteServers {
+  list(): Promise<
+    readonly {
+      readonly name: string;
+      readonly url: string;
+      readonly agentUrl: string;
+      readonly version: string;
+      readonly present: boolean;
+      readonly leads: boolean;
+    }[]
+  >;
+  /** What a server that joins must have; `null`: this store is for one server. */
+  material(): Promise<ServerMaterial | null>;
+}
+
 export interface ServerContext {
   readonly store: Store;
   /** This server among those on one store; it keeps it from one run to the next. An embedded store has one server, `local`. */
@@ -161,6 +178,7 @@ export interface ServerContext {
   readonly authority: Authority;
   readonly maintenance: Maintenance;
   readonly joinFiles: JoinFiles;
+  readonly servers: SiteServers;
   readonly settings: Settings;
 }
 

@@ -156,6 +156,7 @@ export class SimulatedServer {
       audit: { files: life.port(this.#auditFiles), directory: "/audit", limits: defaultAuditFileLimits },
       joinFiles: { script: "", agents: async () => [], open: async () => undefined },
       maintenance: { backup: () => Promise.reject(new Error("a simulated server makes no backup files")), logs: () => [] },
+      servers: { list: async () => [], material: async () => null },
       settings: {
         version,
         publicAddress: "https://server:7443",

@@ -34,6 +34,11 @@ export class LeaseClock {
     return state !== undefined && this.#clock.monotonic() < state.expiresAt;
   }
 
+  /** The whole time of a lease that lives, in ms. */
+  time(lease: string): number | null {
+    return this.alive(lease) ? (this.#leases.get(lease)?.ttlMs ?? null) : null;
+  }
+
   /** @throws StoreError `lease-expired` */
   keepAlive(lease: string): void {
     const state = this.#leases.get(lease);

@@ -6,6 +6,7 @@ import { rename, rm, stat } from "node:fs/promises";
 import { silentLogger, uuidv7 } from "@sheaf/base";
 import type { Clock, Logger, Random, Timer } from "@sheaf/base";
 import { LeaseClock } from "./lease-clock.ts";
+import { assertAbsent } from "./sqlite-absent.ts";
 import type { DatabaseStatistics, HistoryRow } from "./sqlite-database.ts";
 import { decodeChanges } from "./sqlite-history.ts";
 import { decodeEntries } from "./sqlite-protocol.ts";
@@ -13,7 +14,7 @@ import type { Item } from "./sqlite-protocol.ts";
 import { WorkerLink } from "./sqlite-worker-link.ts";
 import { deletedEntry } from "./plan-transaction.ts";
 import { StoreError } from "./store.ts";
-import type { Entry, Lease, RangeInput, RangeResult, Store, TransactionInput, TransactionResult, Watch, WatchHandlers } from "./store.ts";
+import type { DurableStore, Entry, Lease, RangeInput, RangeResult, TransactionInput, TransactionResult, Watch, WatchHandlers } from "./store.ts";
 import { checkFromRevision, checkLeaseTime, checkRange, checkReadRevision, checkTransaction, closedError } from "./validation.ts";
 import { eventsUnder, WatchHub } from "./watch-hub.ts";
 import type { Replay } from "./watch-hub.ts";
@@ -43,12 +44,7 @@ export interface SqliteStatistics extends DatabaseStatistics {
   readonly watches: number;
 }
 
-export interface SqliteStore extends Store {
-  /**
-   * Writes a consistent copy while the store goes on working; `path` appears only when it is whole.
-   * @throws StoreError `invalid` where something is there already, `unavailable` where it cannot be written
-   */
-  backup(path: string): Promise<{ readonly revision: number; readonly bytes: number }>;
+export interface SqliteStore extends DurableStore {
   statistics(): Promise<SqliteStatistics>;
 }
 
@@ -160,6 +156,11 @@ class WorkerStore implements SqliteStore {
     this.#leases.stop(lease);
   }
 
+  async leaseTime(lease: string): Promise<number | null> {
+    this.#assertOpen();
+    return this.#leases.time(lease);
+  }
+
   async compact(revision: number): Promise<void> {
     this.#assertOpen();
     checkReadRevision(revision);
@@ -173,11 +174,7 @@ class WorkerStore implements SqliteStore {
 
   async backup(path: string): Promise<{ revision: number; bytes: number }> {
     this.#assertOpen();
-    const exists = await stat(path).then(
-      () => true,
-      () => false,
-    );
-    if (exists) throw new StoreError("invalid", `${path} exists already; give the backup a new name`);
+    await assertAbsent(path);
     const unfinished = `${path}.unfinished`;
     try {
       await rm(unfinished, { force: true });

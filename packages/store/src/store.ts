@@ -142,6 +142,17 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** A store that outlives the process, and can be copied. */
+export interface DurableStore extends Store {
+  /**
+   * Writes a consistent copy while the store goes on working; `path` appears only when it is whole.
+   * @throws StoreError `invalid` where something is there already, `unavailable` where it cannot be written
+   */
+  backup(path: string): Promise<{ readonly revision: number; readonly bytes: number }>;
+  /** The lease's whole time in ms, not what is left of it; `null`: it is gone. */
+  leaseTime(lease: string): Promise<number | null>;
+}
+
 export const storeLimits = {
   /** Conditions, and operations in each branch. */
   operations: 100,

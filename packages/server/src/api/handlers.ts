@@ -4,6 +4,7 @@ import { kinds } from "@sheaf/model";
 import type { AnyHandler } from "./call.ts";
 import { identityHandlers } from "./identity-handlers.ts";
 import { recordHandlers } from "./record-handlers.ts";
+import { serverHandlers } from "./server-handlers.ts";
 import { siteHandlers } from "./site-handlers.ts";
 import { vmHandlers } from "./vm-handlers.ts";
 
@@ -11,7 +12,7 @@ import { vmHandlers } from "./vm-handlers.ts";
 export function handlerTable(): ReadonlyMap<string, AnyHandler> {
   const table = new Map<string, AnyHandler>();
   // Special ones first: a kind's own way of creating is not the common one.
-  for (const [name, handler] of [...vmHandlers, ...identityHandlers, ...siteHandlers, ...kinds.flatMap(recordHandlers)])
+  for (const [name, handler] of [...vmHandlers, ...identityHandlers, ...siteHandlers, ...serverHandlers, ...kinds.flatMap(recordHandlers)])
     if (!table.has(name)) table.set(name, handler);
   const names = new Set(allRoutes.map((route) => route.name));
   const missing = [...names].filter((name) => !table.has(name));

@@ -104,11 +104,12 @@ describe("SiteAuthority", () => {
       ["sslclient", "agent.pem"],
       ["sslserver", "agent.pem"],
       ["sslserver", "server.pem"],
+      // Servers of one site dial each other.
+      ["sslclient", "server.pem"],
     ] as const) {
       const { stdout } = await run("openssl", ["verify", "-x509_strict", "-purpose", purpose, "-CAfile", path("ca.pem"), path(file)]);
       assert.match(stdout, /: OK/);
     }
-    await assert.rejects(run("openssl", ["verify", "-purpose", "sslclient", "-CAfile", path("ca.pem"), path("server.pem")]));
   });
 
   it("stands in a handshake of both sides, and only for its names", async () => {

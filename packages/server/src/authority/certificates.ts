@@ -55,6 +55,9 @@ export async function loadSigner({ certificate, privateKey }: KeyAndCertificate)
 }
 
 /** @param names addresses and DNS names under which it is reached */
+/** Hosts are named by their ids, which are UUIDs: none can be called so. */
+export const serverCommonName = "sheaf-server";
+
 export async function makeServerCertificate(
   signer: Signer,
   names: readonly string[],
@@ -62,7 +65,8 @@ export async function makeServerCertificate(
   random: Random,
 ): Promise<KeyAndCertificate> {
   const keys = await generateKeys();
-  const certificate = await sign(signer, { commonName: "sheaf-server", names, publicKey: keys.publicKey, validity, random, client: false });
+  // Both purposes: servers of one site dial each other.
+  const certificate = await sign(signer, { commonName: serverCommonName, names, publicKey: keys.publicKey, validity, random });
   return { certificate, privateKey: await exportKey(keys.privateKey) };
 }
 
@@ -93,7 +97,13 @@ export async function signAgentRequest(
     throw broken("its key is not ECDSA P-256");
   }
   const publicKey = await parsed.publicKey.export();
-  return sign(signer, { commonName: request.hostId, names: request.names, publicKey, validity, random, client: true });
+  return sign(signer, { commonName: request.hostId, names: request.names, publicKey, validity, random });
+}
+
+/** Whether it may be shown by the side that dials, too: those of servers made before there were several could not. */
+export function isForClients(pem: string): boolean {
+  const usages = new x509.X509Certificate(pem).getExtension(x509.ExtendedKeyUsageExtension)?.usages ?? [];
+  return usages.includes(x509.ExtendedKeyUsage.clientAuth);
 }
 
 /** Names and addresses in a certificate. */
@@ -127,10 +137,10 @@ const isAddress = (name: string): boolean => IpAddress.safeParse(name).success;
 
 async function sign(
   signer: Signer,
-  wanted: { commonName: string; names: readonly string[]; publicKey: webcrypto.CryptoKey; validity: Validity; random: Random; client: boolean },
+  wanted: { commonName: string; names: readonly string[]; publicKey: webcrypto.CryptoKey; validity: Validity; random: Random },
 ): Promise<string> {
   const names = [...new Set(wanted.names)].map((value) => ({ type: isAddress(value) ? ("ip" as const) : ("dns" as const), value }));
-  const usages: string[] = [x509.ExtendedKeyUsage.serverAuth, ...(wanted.client ? [x509.ExtendedKeyUsage.clientAuth] : [])];
+  const usages: string[] = [x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth];
   const { notBefore, notAfter } = period(wanted.validity);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(wanted.random),

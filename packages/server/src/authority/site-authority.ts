@@ -10,6 +10,7 @@ import {
   dayMs,
   fingerprintOf,
   isCertificateName,
+  isForClients,
   isSignedBy,
   loadSigner,
   makeRoot,
@@ -174,7 +175,7 @@ async function renewServer(options: SiteAuthorityOptions, signer: Signer, names:
 async function isUsable(server: KeyAndCertificate, signer: Signer, names: readonly string[], clock: Clock): Promise<boolean> {
   const has = new Set(namesOf(server.certificate).map(plain));
   if (!names.every((name) => has.has(plain(name)))) return false;
-  if (!(await isSignedBy(server.certificate, signer))) return false;
+  if (!isForClients(server.certificate) || !(await isSignedBy(server.certificate, signer))) return false;
   return periodOf(server.certificate).notAfter - clock.now() > (leafDays * dayMs) / 3;
 }
 

@@ -237,6 +237,7 @@ export class AgentSession {
       heartbeatMs: this.heartbeatMs,
       leaseMs: settings.leaseMs,
       now: clock.now(),
+      ...(this.#context.servers === undefined ? {} : { servers: this.#context.servers.agentUrls() }),
     });
     this.#sync();
     this.#answerMachines(hello);

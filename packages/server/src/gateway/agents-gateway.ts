@@ -61,6 +61,8 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
   readonly #touched = new Set<AgentSession>();
   readonly #ends: (() => void)[];
+  /** Servers that agents know of, in one order. */
+  #servers: string;
   #sweep: Timer | null = null;
 
   /** The cache must be filled. */
@@ -74,7 +76,12 @@ export class AgentsGateway implements Agents, SessionOwner {
         for (const session of this.#sessions.values()) this.#enqueue(session, key);
       },
     });
-    this.#ends = [context.cache.subscribe((_revision, changes) => this.#changed(changes)), context.revocations.onChange(() => this.#cutRevoked())];
+    this.#servers = this.#knownServers();
+    this.#ends = [
+      context.cache.subscribe((_revision, changes) => this.#changed(changes)),
+      context.revocations.onChange(() => this.#cutRevoked()),
+      context.servers?.subscribe(() => this.#tellServers()) ?? (() => {}),
+    ];
     this.#sweepLater();
   }
 
@@ -129,6 +136,16 @@ export class AgentsGateway implements Agents, SessionOwner {
         { host: hostId, attempts: fencing.attempts.map(({ method }) => method) },
         "a host that was said to be off lives: do not trust that device",
       );
+  }
+
+  /** Of every host whose pulse was heard here. */
+  *pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage }> {
+    for (const [hostId, pulse] of this.#pulses) yield { hostId, ...pulse };
+  }
+
+  /** Every connected host: when it was heard, monotonic ms, and how uneven its heartbeats come. */
+  *heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number }> {
+    for (const [hostId, { lastHeardAt, jitterMs }] of this.#sessions) yield { hostId, at: lastHeardAt, jitterMs };
   }
 
   async call<M extends AgentMethod>(hostId: string, method: M, parameters: CallTable[M]["in"], options: CallOptions): Promise<CallTable[M]["out"]> {
@@ -187,6 +204,13 @@ export class AgentsGateway implements Agents, SessionOwner {
       streams += session.streams.count;
     }
     return { connected: this.#sessions.size, waitingDocuments, streams, waitingReports: this.#reports.backlog, ...this.#reports.statistics };
+  }
+
+  /** Ends every connection: agents go to another server. @returns how many there were */
+  release(): number {
+    const { size } = this.#open;
+    for (const session of this.#open) session.end(closeCodes.goingAway, "this server does not reach the store, another one does");
+    return size;
   }
 
   /** Ends every connection; agents dial again when the server is back. */
@@ -376,6 +400,19 @@ export class AgentsGateway implements Agents, SessionOwner {
       if (session.heartbeatMs !== this.heartbeatMs(session.hostId))
         session.end(closeCodes.goingAway, "the cluster's detection changed: connect again");
     }
+  }
+
+  #knownServers(): string {
+    return JSON.stringify(this.#context.servers?.agentUrls().toSorted() ?? []);
+  }
+
+  /** Who is connected must know of a server that joins now: this one may be gone next. */
+  #tellServers(): void {
+    const known = this.#knownServers();
+    if (known === this.#servers) return;
+    this.#servers = known;
+    const servers = this.#context.servers?.agentUrls() ?? [];
+    for (const session of this.#sessions.values()) session.send({ type: "servers", servers });
   }
 
   #cutRevoked(): void {

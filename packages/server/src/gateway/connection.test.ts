@@ -55,6 +55,27 @@ describe("agents' connections", () => {
     assert.deepEqual(world.heard.at(-1), { hostId: host, machines: [machine] });
   });
 
+  it("tells agents of all servers: at the welcome, and when one joins or leaves", async () => {
+    const agent = await world.agent(host);
+    assert.deepEqual(agent.of("welcome")[0]?.servers, ["https://a"]);
+    world.setServers(["https://b", "https://a"]);
+    // One that is only away for a moment changes their order.
+    world.setServers(["https://a", "https://b"]);
+    assert.deepEqual(
+      agent.of("servers").map(({ servers }) => servers),
+      [["https://b", "https://a"]],
+    );
+    world.setServers(["https://b"]);
+    assert.deepEqual(agent.of("servers").at(-1)?.servers, ["https://b"]);
+  });
+
+  it("ends all connections, for another server to have them", async () => {
+    const agent = await world.agent(host);
+    assert.equal(world.gateway.release(), 1);
+    assert.equal(agent.closed?.code, 1001);
+    assert.equal(world.gateway.connected(host), false);
+  });
+
   it("replaces a host's connection by its newer one, without calling it gone", async () => {
     const first = await world.agent(host);
     const events: unknown[] = [];

@@ -132,6 +132,9 @@ export class World {
   readonly revoked = new Set<string>();
   readonly renewals: { present: string; addresses: readonly string[] }[] = [];
   readonly #revocationListeners = new Set<() => void>();
+  /** Agents' ports of all servers. */
+  servers: readonly string[] = ["https://a"];
+  readonly #serversListeners = new Set<() => void>();
 
   private constructor(clock: SimulatedClock, store: Store, cache: RecordCache, wrap: (store: Store) => Store) {
     this.clock = clock;
@@ -159,6 +162,13 @@ export class World {
           return () => this.#revocationListeners.delete(listener);
         },
       },
+      servers: {
+        agentUrls: () => this.servers,
+        subscribe: (listener) => {
+          this.#serversListeners.add(listener);
+          return () => this.#serversListeners.delete(listener);
+        },
+      },
       restored: {
         heard: async (hostId, machines) => {
           await Promise.resolve();
@@ -181,6 +191,11 @@ export class World {
     this.gateway.close();
     this.cache.close();
     await this.store.close();
+  }
+
+  setServers(servers: readonly string[]): void {
+    this.servers = servers;
+    for (const listener of this.#serversListeners) listener();
   }
 
   revoke(hostIdOrSerial: string): void {

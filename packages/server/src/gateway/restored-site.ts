@@ -9,6 +9,13 @@ import { partKey, restoredSiteKey, type Placement, type RecordOf } from "@sheaf/
 import type { Operation, Store } from "@sheaf/store";
 import type { RecordCache } from "../context.ts";
 
+/** What an agent says of a machine that it holds. */
+interface HeldMachine {
+  readonly id: string;
+  readonly epoch: number;
+  readonly incarnation: string;
+}
+
 interface Claim {
   readonly host: string;
   readonly epoch: number;
@@ -28,6 +35,8 @@ export class RestoredSite {
   readonly #beganAt: number;
   #settled: boolean;
   readonly #heard = new Set<string>();
+  readonly #hellos = new Map<string, readonly HeldMachine[]>();
+  readonly #listeners = new Set<(hostId: string, machines: readonly HeldMachine[]) => void>();
   /** Of machines that the store gives no host: decided when all hosts were heard, because an old memory may claim what moved on. */
   readonly #claims = new Map<string, Claim>();
   #turn: Promise<void> = Promise.resolve();
@@ -71,7 +80,27 @@ export class RestoredSite {
    * A host's agent says what it holds. Resolves when the cache has seen what follows from it.
    * @throws StoreError where the store does not answer: the agent comes again
    */
-  heard(hostId: string, machines: readonly { readonly id: string; readonly epoch: number; readonly incarnation: string }[]): Promise<void> {
+  heard(hostId: string, machines: readonly HeldMachine[]): Promise<void> {
+    if (!this.#settled) {
+      this.#hellos.set(hostId, machines);
+      for (const listener of this.#listeners) listener(hostId, machines);
+    }
+    return this.learned(hostId, machines);
+  }
+
+  /** What agents said here since this server began, while it matters: for the other servers, which hear other hosts. */
+  all(): Iterable<readonly [string, readonly HeldMachine[]]> {
+    return this.#settled ? [] : this.#hellos;
+  }
+
+  /** @returns the function that ends it */
+  onHeld(listener: (hostId: string, machines: readonly HeldMachine[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** As `heard`, from a host that another server has heard. */
+  learned(hostId: string, machines: readonly HeldMachine[]): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#settled) return;
       for (const { id, epoch, incarnation } of machines) {

@@ -17,9 +17,15 @@ interface Kept {
   figures: Record<string, unknown>;
 }
 
+export interface TaskListener {
+  line(taskId: string, text: string, at: number): void;
+  progress(taskId: string, fields: Record<string, unknown>): void;
+}
+
 export class TaskLogs implements TaskLog {
   readonly #clock: Clock;
   readonly #tasksKept: number;
+  readonly #listeners = new Set<TaskListener>();
   /** In order of last use: the longest unused go first. */
   readonly #tasks = new Map<string, Kept>();
   readonly reader: TaskLogReader = {
@@ -35,15 +41,32 @@ export class TaskLogs implements TaskLog {
     this.#tasksKept = tasksKept;
   }
 
+  /** What is said on this server, for those who pass it on. @returns the function that ends it */
+  subscribe(listener: TaskListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   /** @param at when it happened, ms; now by default */
   append(taskId: string, text: string, at = this.#clock.now()): void {
+    this.takeLine(taskId, text, at);
+    for (const listener of this.#listeners) listener.line(taskId, text, at);
+  }
+
+  /** Newer figures replace older ones of the same name. */
+  progress(taskId: string, fields: Record<string, unknown>): void {
+    this.takeProgress(taskId, fields);
+    for (const listener of this.#listeners) listener.progress(taskId, fields);
+  }
+
+  /** Said on another server. */
+  takeLine(taskId: string, text: string, at: number): void {
     const { lines } = this.#of(taskId);
     lines.push({ at, text: text.slice(0, lineLength) });
     if (lines.length > linesPerTask) lines.shift();
   }
 
-  /** Newer figures replace older ones of the same name. */
-  progress(taskId: string, fields: Record<string, unknown>): void {
+  takeProgress(taskId: string, fields: Record<string, unknown>): void {
     const kept = this.#of(taskId);
     const figures = Object.fromEntries(Object.entries({ ...kept.figures, ...fields }).slice(0, figuresPerTask));
     // They come from agents: what is no figure is not kept.

@@ -39,6 +39,8 @@ export interface FixtureOptions {
   readonly secretKey?: Uint8Array;
   readonly serverName?: string;
   readonly auditFiles?: AuditFiles;
+  /** Other servers may join. */
+  readonly sharedStore?: boolean;
   readonly auditLimits?: Partial<AuditFileLimits>;
 }
 
@@ -140,6 +142,13 @@ export class ApiFixture {
       maintenance: {
         backup: () => Promise.resolve({ file: "backup-1.sqlite", bytes: 10, revision: cache.revision }),
         logs: () => ["a line of the log"],
+      },
+      servers: {
+        list: () =>
+          Promise.resolve([
+            { name: "local", url: "https://sheaf.test:7443", agentUrl: "https://sheaf.test:7444", version: "0.1.0", present: true, leads: true },
+          ]),
+        material: () => Promise.resolve(options.sharedStore === true ? { store: "etcd://e:2379", files: { "keys/secrets.key": "AAAA" } } : null),
       },
       joinFiles: {
         script: "echo joins\n",

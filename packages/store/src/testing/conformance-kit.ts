@@ -9,20 +9,22 @@ export interface StoreUnderTest {
   readonly store: Store;
   /** Called after the case; closes the store and removes what it left. */
   readonly dispose: () => Promise<void>;
+  /** Lets time pass for the store's leases; by default the simulated clock's. */
+  readonly pass?: (ms: number) => Promise<void>;
 }
 
 /** Opens an empty store whose leases follow the clock it is handed. */
 export type OpenStore = (clock: SimulatedClock) => Promise<StoreUnderTest>;
-export type Each = (title: string, run: (store: Store, clock: SimulatedClock) => Promise<void>) => void;
+export type Each = (title: string, run: (store: Store, pass: (ms: number) => Promise<void>) => Promise<void>) => void;
 
 /** One test case a call, each with a store of its own. */
 export function eachCase(open: OpenStore): Each {
   return (title, run) =>
     void test(title, async () => {
       const clock = new SimulatedClock();
-      const { store, dispose } = await open(clock);
+      const { store, dispose, pass = (ms: number) => clock.advance(ms) } = await open(clock);
       try {
-        await run(store, clock);
+        await run(store, pass);
       } finally {
         await dispose();
       }

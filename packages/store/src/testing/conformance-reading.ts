@@ -78,7 +78,7 @@ export function readingCases(name: string, each: Each): void {
       await assert.rejects(store.range({ prefix: "", revision: 31 }), hasCode("future-revision"));
       await store.compact(17);
       assert.deepEqual((await store.range({ prefix: "", revision: 17 })).entries, past[17]);
-      for (const attempt of [store.range({ prefix: "", revision: 16 }), store.get("k1", { revision: 16 })])
+      for (const attempt of [() => store.range({ prefix: "", revision: 16 }), () => store.get("k1", { revision: 16 })])
         await assert.rejects(attempt, (error) => hasCode("compacted")(error) && (error as StoreError).compactRevision === 17);
       await store.compact(5);
       await store.compact(17);
