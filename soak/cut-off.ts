@@ -120,8 +120,12 @@ export async function playCutOff(site: Site, { cutMs, random, log, stop }: CutOf
       throw new Error(`${String(error)} At last: ${last}`, { cause: error });
     });
     log(`converged ${Date.now() - healedAt} ms after the return`);
-    const done = taskProgress((await client.task.get({ params: { id: stopping.task ?? "" } })).status as TaskStatus); // a task's record
-    assert.equal(done?.state, "succeeded");
+    // A task ends a commit after what it waits for.
+    const done = await until("the end of the task that waited", 10_000, async () => {
+      const progress = taskProgress((await client.task.get({ params: { id: stopping.task ?? "" } })).status as TaskStatus); // a task's record
+      return progress?.endedAt === undefined ? undefined : progress;
+    });
+    assert.equal(done.state, "succeeded");
 
     // What happened meanwhile, as the host tells it.
     const told = (await show("crasher")).status.agent;
