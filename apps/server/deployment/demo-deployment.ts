@@ -6,9 +6,8 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { simulatedMark } from "../wiring/data-folder.ts";
-import { localClient, type LocalClient } from "./local-client.ts";
+import { DeployedServer } from "./deployed-server.ts";
 import { until } from "./processes.ts";
-import { startServerProcess, type ServerProcess } from "./server-process.ts";
 
 export interface DemoDeploymentOptions {
   readonly dataDirectory: string;
@@ -25,22 +24,12 @@ export const demoFolder = ".sheaf-demo";
 const program = join(import.meta.dirname, "../demo/main.ts");
 const readyMs = 600_000;
 
-export class DemoDeployment {
+export class DemoDeployment extends DeployedServer {
   readonly #options: DemoDeploymentOptions;
-  #server: ServerProcess | undefined;
-  #client: LocalClient | undefined;
 
   constructor(options: DemoDeploymentOptions) {
+    super();
     this.#options = options;
-  }
-
-  get server(): ServerProcess {
-    if (!this.#server) throw new Error("The server is not started.");
-    return this.#server;
-  }
-  get client(): LocalClient {
-    if (!this.#client) throw new Error("The server is not started.");
-    return this.#client;
   }
 
   async start(): Promise<void> {
@@ -53,22 +42,20 @@ export class DemoDeployment {
       if (text !== undefined) progress(text);
       if (isReady) ready = true;
     };
-    this.#server = await startServerProcess({
+    await this.serve({
       ...{ dataDirectory, port, agentPort },
       names: ["127.0.0.1", "localhost"],
       program: { path: program, words: [String(hosts), String(pace)], said },
     });
-    const { child, logFile } = this.#server;
+    const { child, logFile } = this.server;
     await until("the simulated hosts", readyMs, () => {
       if (child.exitCode !== null) throw new Error(`The server ended while its hosts came up; its log is ${logFile}.`);
       return ready || undefined;
     });
-    this.#client = await localClient(dataDirectory, this.#server);
   }
 
-  async stop(): Promise<void> {
-    this.#client?.close();
-    await this.#server?.stop().catch(() => {});
+  stop(): Promise<void> {
+    return this.endServer();
   }
 }
 

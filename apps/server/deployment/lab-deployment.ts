@@ -7,10 +7,10 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { createLab, type Lab, type LabHost } from "@sheaf/lab";
 import { hasJoined, startAgentProcess, type AgentProcess } from "./agent-process.ts";
+import { DeployedServer } from "./deployed-server.ts";
 import { ensureFirstRecords } from "./first-records.ts";
-import { localClient, type LocalClient } from "./local-client.ts";
 import { until } from "./processes.ts";
-import { startServerProcess, type ServerProcess, type ServerProgram } from "./server-process.ts";
+import type { ServerProgram } from "./server-process.ts";
 
 export interface LabDeploymentOptions {
   readonly dataDirectory: string;
@@ -30,29 +30,19 @@ export interface LabDeploymentOptions {
   readonly serverProgram?: ServerProgram;
 }
 
-export class LabDeployment {
+export class LabDeployment extends DeployedServer {
   readonly options: LabDeploymentOptions;
   readonly lab: Lab;
   readonly hosts = new Map<string, { readonly host: LabHost; agent: AgentProcess }>();
-  #server: ServerProcess | undefined;
-  #client: LocalClient | undefined;
 
   private constructor(options: LabDeploymentOptions, lab: Lab) {
+    super();
     this.options = options;
     this.lab = lab;
   }
 
   static describe(options: LabDeploymentOptions): LabDeployment {
     return new LabDeployment(options, createLab({ root: join(options.dataDirectory, "lab"), id: options.labId, gateway: `${options.subnet}.1/24` }));
-  }
-
-  get server(): ServerProcess {
-    if (!this.#server) throw new Error("The server is not started.");
-    return this.#server;
-  }
-  get client(): LocalClient {
-    if (!this.#client) throw new Error("The server is not started.");
-    return this.#client;
   }
 
   /** Everything, in order: hosts, server, agents, until each host is ready. */
@@ -76,7 +66,7 @@ export class LabDeployment {
 
   async startServer(): Promise<void> {
     const { dataDirectory, subnet, port, agentPort, serverProgram } = this.options;
-    this.#server = await startServerProcess({
+    await this.serve({
       dataDirectory,
       port,
       agentPort,
@@ -84,8 +74,7 @@ export class LabDeployment {
       arguments: this.options.serverArguments ?? [],
       ...(serverProgram === undefined ? {} : { program: serverProgram }),
     });
-    this.#client = await localClient(dataDirectory, this.#server);
-    await ensureFirstRecords(this.#client, { localPool: "/mnt/local/sheaf", sharedPool: "/mnt/shared/sheaf", bridge: "br0", subnet });
+    await ensureFirstRecords(this.client, { localPool: "/mnt/local/sheaf", sharedPool: "/mnt/shared/sheaf", bridge: "br0", subnet });
   }
 
   async startAgent(name: string): Promise<void> {
@@ -140,9 +129,7 @@ export class LabDeployment {
   async stop(): Promise<void> {
     await Promise.all([...this.hosts.values()].map(({ agent }) => agent.stop().catch(() => {})));
     this.hosts.clear();
-    await this.#server?.stop().catch(() => {});
-    this.#server = undefined;
-    this.#client?.close();
+    await this.endServer();
     await this.lab.down();
   }
 

@@ -8,11 +8,10 @@ import { mkdir } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { DeployedServer } from "./deployed-server.ts";
 import { hasJoined, startAgentProcess, type AgentProcess } from "./agent-process.ts";
 import { ensureFirstRecords } from "./first-records.ts";
-import { localClient, type LocalClient } from "./local-client.ts";
 import { until } from "./processes.ts";
-import { startServerProcess, type ServerProcess } from "./server-process.ts";
 
 export interface LocalDeploymentOptions {
   readonly dataDirectory: string;
@@ -29,23 +28,13 @@ export const localPool = "/var/lib/sheaf/pool";
 const subnet = "10.66.0";
 const socket = "/run/libvirt/libvirt-sock";
 
-export class LocalDeployment {
+export class LocalDeployment extends DeployedServer {
   readonly #options: LocalDeploymentOptions;
-  #server: ServerProcess | undefined;
-  #client: LocalClient | undefined;
   #agent: AgentProcess | undefined;
 
   constructor(options: LocalDeploymentOptions) {
+    super();
     this.#options = options;
-  }
-
-  get server(): ServerProcess {
-    if (!this.#server) throw new Error("The server is not started.");
-    return this.#server;
-  }
-  get client(): LocalClient {
-    if (!this.#client) throw new Error("The server is not started.");
-    return this.#client;
   }
 
   async start(): Promise<void> {
@@ -56,18 +45,17 @@ export class LocalDeployment {
     ensureBridge();
     const address = ownAddress();
     progress("starting the server");
-    this.#server = await startServerProcess({
+    await this.serve({
       dataDirectory,
       port,
       agentPort,
       names: [address, "127.0.0.1", "localhost"],
       arguments: this.#options.serverArguments ?? [],
     });
-    this.#client = await localClient(dataDirectory, this.#server);
-    await ensureFirstRecords(this.#client, { localPool, bridge, subnet });
+    await ensureFirstRecords(this.client, { localPool, bridge, subnet });
     progress("starting the agent");
     const agentData = join(dataDirectory, "agent");
-    const invitation = hasJoined(agentData) ? undefined : await this.#client.host.invite({ body: { cluster: "default", line: false } });
+    const invitation = hasJoined(agentData) ? undefined : await this.client.host.invite({ body: { cluster: "default", line: false } });
     this.#agent = await startAgentProcess({
       dataDirectory: agentData,
       logFile: join(dataDirectory, "logs/agent.log"),
@@ -86,8 +74,7 @@ export class LocalDeployment {
   /** Guests go on running. */
   async stop(): Promise<void> {
     await this.#agent?.stop().catch(() => {});
-    await this.#server?.stop().catch(() => {});
-    this.#client?.close();
+    await this.endServer();
   }
 }
 
