@@ -139,6 +139,7 @@ test("a purge ends what a killed start left and takes away what it made", { time
   const done = await purge();
   assert.equal(done.code, 0, done.stderr);
   assert.equal(existsSync(data), false);
+  assert.equal(existsSync(join(folder, "cli.json")), false, "nothing is kept of a server that is gone");
   assert.deepEqual(await guests(), []);
   assert.deepEqual(await readdir(join(machine.directory, "agent")), [], "in the host's /var/lib/sheaf");
   assert.equal(await must("pgrep -fc '[a]pps/(server|agent)/|[l]ibvirtd' || true"), "0\n");

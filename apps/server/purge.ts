@@ -2,7 +2,7 @@
  * `npm run purge`: stops what a start left running and removes the data folder with all machines of a lab or of this host, and the folder of a
  * simulated data centre; `--demo`: that one alone; `--data DIR`: DIR alone.
  */
-import { rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -11,6 +11,8 @@ import { demoFolder } from "./deployment/demo-deployment.ts";
 import { LabDeployment, labIdentity } from "./deployment/lab-deployment.ts";
 import { endLeftRunning } from "./deployment/left-running.ts";
 import { isLocalHost, refuseWhileGuestsRun, removeLocalHost } from "./deployment/local-purge.ts";
+import { signOutCommandLine } from "./deployment/sign-in.ts";
+import { dataFolder } from "./wiring/data-folder.ts";
 
 const { values } = parseArgs({ options: { data: { type: "string" }, demo: { type: "boolean", default: false } } });
 try {
@@ -22,10 +24,10 @@ try {
   process.exitCode = error instanceof SheafError ? 4 : 1;
 }
 
-/** Nothing of it lies anywhere else. */
 async function purgeDemo(dataDirectory: string): Promise<void> {
   if (!existsSync(dataDirectory)) return;
   await endLeftRunning(dataDirectory);
+  await signOut(dataDirectory);
   await rm(dataDirectory, { recursive: true, force: true });
   process.stdout.write(`${dataDirectory} is removed.\n`);
 }
@@ -36,9 +38,16 @@ async function purge(dataDirectory: string): Promise<void> {
   const local = asRoot && isLocalHost(dataDirectory);
   if (local) await refuseWhileGuestsRun(dataDirectory);
   await endLeftRunning(dataDirectory);
+  await signOut(dataDirectory);
   const kept = local ? await removeLocalHost(dataDirectory) : [];
   if (asRoot) await LabDeployment.describe({ dataDirectory, hosts: 0, ...labIdentity(dataDirectory), port: 0, agentPort: 0 }).purge();
   await rm(dataDirectory, { recursive: true, force: true });
   for (const path of kept) process.stdout.write(`${path} stays: it lies in a pool outside this machine's own.\n`);
   process.stdout.write(there ? `${dataDirectory} is removed.\n` : "Nothing was there.\n");
+}
+
+/** What this user's command line keeps of its server is worth nothing from now on. */
+async function signOut(dataDirectory: string): Promise<void> {
+  const authority = await readFile(dataFolder(dataDirectory).authority, "utf8").catch(() => null);
+  if (authority !== null) await signOutCommandLine(authority);
 }
