@@ -130,12 +130,6 @@ export class KeptState {
     this.#machines.set(id, kept);
   }
 
-  /** Known at once, and on the disk with the next `putMachine` of it: an agent that is killed before finds what it knew earlier. */
-  noteMachine(id: string, memory: MachineMemory): void {
-    const { removal: _, ...kept } = memory;
-    this.#machines.set(id, kept);
-  }
-
   /** @param removal `undefined`: the machine is this host's again */
   async putRemoval(id: string, removal: MachineMemory["removal"]): Promise<void> {
     if (removal) return this.putNote(removalNote(id), removal);

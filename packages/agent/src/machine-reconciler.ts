@@ -234,7 +234,7 @@ export class MachineReconciler {
   }
 
   /** Told as soon as the hypervisor has said so; the next look, which asks again how it is, need not be waited for. */
-  #started(id: string, look: Look, paused: boolean): void {
+  async #started(id: string, look: Look, paused: boolean): Promise<void> {
     const { kept, clock } = this.#options;
     const { situation, wanted, input, vm } = look;
     if (!wanted || !input || !vm) return;
@@ -244,9 +244,7 @@ export class MachineReconciler {
     const { memory, report } = planMachine({ ...situation, now, domain, memory: kept.machine(id), definitionOutdated: false, liveOutdated: false });
     if (!memory || !report) return;
     this.#report({ vm, running: wanted }, memory);
-    this.#logChange(id, memory);
-    // The look that follows at once writes it. Here that would hold up the news: the server and this agent may share a disk.
-    kept.noteMachine(id, memory);
+    await this.#remember(id, memory);
   }
 
   async #mark(id: string, look: Look): Promise<void> {
@@ -273,17 +271,13 @@ export class MachineReconciler {
   }
 
   async #remember(id: string, memory: MachineMemory): Promise<void> {
-    this.#logChange(id, memory);
-    await this.#options.kept.putMachine(id, memory);
-  }
-
-  #logChange(id: string, memory: MachineMemory): void {
     const { kept, logger } = this.#options;
     const before = kept.machine(id);
     if (before?.state !== memory.state || before.stoppedBy !== memory.stoppedBy) {
       const { state, stoppedBy, reason, problem } = memory;
       logger.info({ vm: id, from: before?.state ?? "nothing", to: state, stoppedBy, why: reason, problem }, "a machine's state changed");
     }
+    await kept.putMachine(id, memory);
   }
 
   #report({ vm, running }: Pick<Look, "vm" | "running">, memory: MachineMemory): void {
