@@ -12,6 +12,7 @@ export function followSite(cache: RecordCache): { readonly snapshot: SnapshotInd
   // From the cache, under its kind.
   for (const kind of kinds) for (const record of cache.all(kind)) snapshot.update({ type: "upsert", record: record as AnyRecord });
   const close = cache.subscribe((_revision, changes) => {
+    // As above.
     for (const { kind, id, record } of changes)
       snapshot.update(record ? { type: "upsert", record: record as AnyRecord } : { type: "remove", kind, id });
   });
