@@ -25,7 +25,7 @@ import { MachineEquipment } from "./machine-equipment.ts";
 import { MachineReconciler } from "./machine-reconciler.ts";
 import { MachineSnapshots } from "./machine-snapshots.ts";
 import { Migrations } from "./migration.ts";
-import { serversNote, serversOf } from "./known-servers.ts";
+import { readServers, writeServers } from "./known-servers.ts";
 import { NetworkReconciler } from "./network-reconciler.ts";
 import { PerKey } from "./per-key.ts";
 import { PoolReconciler } from "./pool-reconciler.ts";
@@ -70,6 +70,11 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   for (const name of ["seeds", "nvram"]) await files.makeDirectory(`${guestFilesDirectory}/${name}`, 0o711);
   const kept = await KeptState.open({ files, logger, directory: options.dataDirectory });
   const bootId = await readBootId(files);
+  let knownServers: readonly string[] = await readServers(files, options.dataDirectory);
+  const keepServers = async (servers: readonly string[]): Promise<void> => {
+    if (JSON.stringify(servers) !== JSON.stringify(knownServers)) await writeServers(files, options.dataDirectory, servers);
+    knownServers = servers;
+  };
 
   const reports = new ReportQueue(() => link.flushReports());
   const onHost = `status/hosts/${hostId}`;
@@ -301,17 +306,17 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     dialer,
     identity,
     reports,
-    servers: () => [...new Set([...serversOf(kept.note(serversNote)), identity().serverUrl])],
+    servers: () => [...new Set([...knownServers, identity().serverUrl])],
     handlers: {
       hello: async () => ({ agentVersion: options.version, hostId, bootId, machines: await managedMachines() }),
       welcome: async ({ incarnation, servers }) => {
         intake.expectSync();
         // That this boot was heard of stands on the disk only when what came with it does: the next agent would start what was moved away.
         await kept.setWelcome({ incarnation, bootId: kept.welcome?.bootId === bootId ? bootId : "" });
-        if (servers !== undefined) await kept.putNote(serversNote, servers);
+        if (servers !== undefined) await keepServers(servers);
         touchAll();
       },
-      servers: (servers) => kept.putNote(serversNote, servers),
+      servers: keepServers,
       sync: ({ documents }) =>
         intake.sync(documents, async () => {
           if (kept.welcome && kept.welcome.bootId !== bootId) await kept.setWelcome({ ...kept.welcome, bootId });

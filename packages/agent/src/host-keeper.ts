@@ -78,7 +78,9 @@ export class HostKeeper {
       if (problems.length === 0) problems.push(`the hypervisor could not be asked what there is: ${why}`);
     }
     if (kept.setAside > 0)
-      problems.push(`${kept.setAside} files of the agent could not be read and were set aside: see the folder set-aside in its data directory`);
+      problems.push(
+        `${kept.setAside} things that the agent keeps could not be read and were set aside: see the folder set-aside in its data directory`,
+      );
     const intake = this.#options.intake();
     const orphans = new Set(domains.flatMap(({ uuid, mark }) => (mark && intake.synced && !intake.spokenOf(uuid) ? [uuid] : [])));
     const addresses = await this.#addresses();

@@ -6,10 +6,8 @@
  * One directory, names of at most 30 characters, no directory longer than one sector.
  */
 const sectorBytes = 2048;
-/**
- * Empty sectors at the end, as mkisofs has: readers that look for other file systems give up on an image under 64 KiB (busybox's findfs).
- */
-const paddingSectors = 150;
+/** Empty sectors at the end: readers that look for other file systems give up on an image under 64 KiB (busybox's findfs). */
+const paddingSectors = 16;
 /** Sectors 0 to 15 are free for the system (ECMA-119, 6.2.1); then: primary, Joliet, end; path tables; directories; files. */
 const layout = {
   primary: 16,

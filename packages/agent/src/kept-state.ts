@@ -1,11 +1,12 @@
 /**
  * What the agent keeps on its disk: the documents it was given, what it remembers of each machine, which tasks it has done, and the
  * last welcome. Written before anything is done with it, so that an agent that is killed at any moment finds everything again.
- * A file that cannot be read is set aside, never guessed at; the next sync from the server brings its content anew.
+ * What cannot be read is set aside, never guessed at; the next sync from the server brings it anew.
  */
 import type { AgentDocument } from "@sheaf/contract";
 import { idPattern, type Kind, type RecordOf } from "@sheaf/model";
 import type { Logger } from "@sheaf/base";
+import { Journal } from "./journal.ts";
 import type { Files } from "./ports.ts";
 import { type MachineMemory, readMachineMemory } from "./machine-memory.ts";
 
@@ -29,49 +30,26 @@ export interface KeptStateOptions {
 }
 
 export class KeptState {
-  readonly #files: Files;
-  readonly #logger: Logger;
-  readonly #directory: string;
+  readonly #journal: Journal;
   readonly #documents = new Map<string, AgentDocument>();
-  readonly #written = new Map<string, string>();
-  /** By file: the end of what is being done to it. */
-  readonly #changing = new Map<string, Promise<void>>();
   readonly #machines = new Map<string, MachineMemory>();
   readonly #tasks = new Map<string, TaskNote>();
   readonly #notes = new Map<string, unknown>();
   #welcome: Welcome | null = null;
   #setAside = 0;
 
-  private constructor(options: KeptStateOptions) {
-    this.#files = options.files;
-    this.#logger = options.logger;
-    this.#directory = options.directory;
+  private constructor(journal: Journal) {
+    this.#journal = journal;
   }
 
   /** Reads everything back. */
   static async open(options: KeptStateOptions): Promise<KeptState> {
-    const kept = new KeptState(options);
-    for (const folder of ["documents", "machines", "tasks", "notes"]) await options.files.makeDirectory(`${options.directory}/${folder}`);
-    await kept.#read("documents", (value) => {
-      const document = asDocument(value);
-      if (document) kept.#documents.set(documentKey(document.kind, document.id), document);
-      return document !== null;
-    });
-    await kept.#read("machines", (value, name) => {
-      const memory = readMachineMemory(value);
-      if (memory) kept.#machines.set(name, memory);
-      return memory !== null;
-    });
-    await kept.#read("tasks", (value) => {
-      const note = asTaskNote(value);
-      if (note) kept.#tasks.set(note.id, note);
-      return note !== null;
-    });
-    await kept.#read("notes", (value, name) => {
-      kept.#notes.set(name, value);
-      return true;
-    });
-    kept.#welcome = await kept.#readWelcome();
+    const { journal, damaged } = await Journal.open(options);
+    const kept = new KeptState(journal);
+    kept.#setAside = damaged;
+    for (const [name, json] of [...journal.entries()]) {
+      if (!kept.#take(name, JSON.parse(json))) await kept.#putAside(options, name, json);
+    }
     return kept;
   }
 
@@ -79,13 +57,13 @@ export class KeptState {
     return this.#welcome;
   }
 
-  /** Files that could not be read when the agent started. */
+  /** What could not be read when the agent started. */
   get setAside(): number {
     return this.#setAside;
   }
 
   async setWelcome(welcome: Welcome): Promise<void> {
-    await this.#write("welcome.json", welcome);
+    await this.#journal.put("welcome", welcome);
     this.#welcome = welcome;
   }
 
@@ -103,14 +81,14 @@ export class KeptState {
 
   async putDocument(document: AgentDocument): Promise<void> {
     const key = documentKey(document.kind, document.id);
-    await this.#write(`documents/${key}.json`, document);
+    await this.#journal.put(`documents/${key}`, document);
     this.#documents.set(key, document);
   }
 
   async removeDocument(kind: Kind, id: string): Promise<void> {
     const key = documentKey(kind, id);
     this.#documents.delete(key);
-    await this.#remove(`documents/${key}.json`);
+    await this.#journal.remove(`documents/${key}`);
   }
 
   machine(id: string): MachineMemory | undefined {
@@ -126,7 +104,7 @@ export class KeptState {
   /** Its `removal` stays as it is: the server tells that while others are at work on the rest. */
   async putMachine(id: string, memory: MachineMemory): Promise<void> {
     const { removal: _, ...kept } = memory;
-    await this.#write(`machines/${id}.json`, kept);
+    await this.#journal.put(`machines/${id}`, kept);
     this.#machines.set(id, kept);
   }
 
@@ -141,7 +119,7 @@ export class KeptState {
 
   async removeMachine(id: string): Promise<void> {
     this.#machines.delete(id);
-    await this.#remove(`machines/${id}.json`);
+    await this.#journal.remove(`machines/${id}`);
     await this.putRemoval(id, undefined);
   }
 
@@ -154,13 +132,13 @@ export class KeptState {
   }
 
   async putTask(note: TaskNote): Promise<void> {
-    await this.#write(`tasks/${note.id}.json`, note);
+    await this.#journal.put(`tasks/${note.id}`, note);
     this.#tasks.set(note.id, note);
   }
 
   async removeTask(id: string): Promise<void> {
     this.#tasks.delete(id);
-    await this.#remove(`tasks/${id}.json`);
+    await this.#journal.remove(`tasks/${id}`);
   }
 
   /** A small fact of another part of the agent, read with its own schema. @param name letters, digits and hyphens */
@@ -174,81 +152,52 @@ export class KeptState {
   }
 
   async putNote(name: string, value: unknown): Promise<void> {
-    await this.#write(`notes/${name}.json`, value);
+    await this.#journal.put(`notes/${name}`, value);
     this.#notes.set(name, value);
   }
 
   async removeNote(name: string): Promise<void> {
     this.#notes.delete(name);
-    await this.#remove(`notes/${name}.json`);
+    await this.#journal.remove(`notes/${name}`);
   }
 
-  async #readWelcome(): Promise<Welcome | null> {
-    const text = await this.#files.readText(`${this.#directory}/welcome.json`);
-    if (text === null) return null;
-    const value = parse(text);
-    if (isObject(value) && typeof value["incarnation"] === "string" && typeof value["bootId"] === "string") {
-      this.#written.set("welcome.json", text);
-      return { incarnation: value["incarnation"], bootId: value["bootId"] };
-    }
-    await this.#putAside("welcome.json");
-    return null;
-  }
-
-  async #read(folder: string, take: (value: unknown, name: string) => boolean): Promise<void> {
-    for (const file of await this.#files.list(`${this.#directory}/${folder}`)) {
-      const name = `${folder}/${file}`;
-      // Left by a write that was cut off before its rename.
-      if (!file.endsWith(".json")) {
-        await this.#files.remove(`${this.#directory}/${name}`);
-        continue;
+  /** @returns false where it is not what was kept under such a name */
+  #take(name: string, value: unknown): boolean {
+    const [folder = "", key = ""] = name.split("/");
+    switch (folder) {
+      case "welcome":
+        this.#welcome = asWelcome(value);
+        return this.#welcome !== null;
+      case "documents": {
+        const document = asDocument(value);
+        if (document) this.#documents.set(documentKey(document.kind, document.id), document);
+        return document !== null;
       }
-      const text = await this.#files.readText(`${this.#directory}/${name}`);
-      if (text === null) continue;
-      const value = parse(text);
-      if (value !== undefined && take(value, file.slice(0, -".json".length))) this.#written.set(name, text);
-      else await this.#putAside(name);
+      case "machines": {
+        const memory = readMachineMemory(value);
+        if (memory) this.#machines.set(key, memory);
+        return memory !== null;
+      }
+      case "tasks": {
+        const note = asTaskNote(value);
+        if (note) this.#tasks.set(note.id, note);
+        return note !== null;
+      }
+      case "notes":
+        this.#notes.set(key, value);
+        return true;
+      default:
+        return false;
     }
   }
 
-  async #putAside(name: string): Promise<void> {
+  async #putAside({ files, logger, directory }: KeptStateOptions, name: string, json: string): Promise<void> {
     this.#setAside += 1;
-    const aside = `${this.#directory}/set-aside`;
-    await this.#files.makeDirectory(aside);
-    await this.#files.rename(`${this.#directory}/${name}`, `${aside}/${name.replaceAll("/", "-")}`);
-    this.#logger.error(
-      { file: name, movedTo: aside },
-      "a file of the agent cannot be read and was set aside; the server's next sync brings its content anew",
-    );
-  }
-
-  #write(name: string, value: unknown): Promise<void> {
-    const text = JSON.stringify(value);
-    return this.#inTurn(name, async () => {
-      if (this.#written.get(name) === text) return;
-      await this.#files.writeAtomic(`${this.#directory}/${name}`, text);
-      this.#written.set(name, text);
-    });
-  }
-
-  #remove(name: string): Promise<void> {
-    return this.#inTurn(name, async () => {
-      this.#written.delete(name);
-      await this.#files.remove(`${this.#directory}/${name}`);
-    });
-  }
-
-  /** One file's changes follow each other: two at once would write into each other's half-made file. */
-  async #inTurn(name: string, change: () => Promise<void>): Promise<void> {
-    const before = this.#changing.get(name);
-    const now = before === undefined ? change() : before.then(change);
-    const ended = now.catch(() => {});
-    this.#changing.set(name, ended);
-    try {
-      await now;
-    } finally {
-      if (this.#changing.get(name) === ended) this.#changing.delete(name);
-    }
+    const aside = `${directory}/set-aside`;
+    await files.makeDirectory(aside);
+    await files.writeAtomic(`${aside}/${name.replaceAll("/", "-")}.json`, json);
+    await this.#journal.remove(name);
+    logger.error({ name, movedTo: aside }, "a thing that the agent keeps cannot be read and was set aside; the server's next sync brings it anew");
   }
 }
 
@@ -257,12 +206,9 @@ const documentKey = (kind: Kind, id: string): string => `${kind}-${id}`;
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+function asWelcome(value: unknown): Welcome | null {
+  if (!isObject(value) || typeof value["incarnation"] !== "string" || typeof value["bootId"] !== "string") return null;
+  return { incarnation: value["incarnation"], bootId: value["bootId"] };
 }
 
 /** Enough to know what it is. Fields are not checked again: the server wrote it, and a newer server's are kept. */

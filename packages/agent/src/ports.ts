@@ -14,6 +14,8 @@ export interface Files {
   /** The whole file or none of it, also after a loss of power. Mode 0600 unless given. */
   writeAtomic(path: string, content: string | Uint8Array, options?: { mode?: number }): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Resolves when all that was written to it is on the disk, whoever wrote it. */
+  syncFile(path: string): Promise<void>;
   makeDirectory(path: string, mode?: number): Promise<void>;
   /** A file, or a directory with all in it. What is not there is no error. */
   remove(path: string): Promise<void>;

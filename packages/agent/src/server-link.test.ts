@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { seededRandom, SimulatedClock, silentLogger } from "@sheaf/base";
-import type { AgentMessage, ServerMessage } from "@sheaf/contract";
+import type { AgentDocument, AgentMessage, ServerMessage } from "@sheaf/contract";
 import type { Dialer, Identity, ServerSocket, SocketHandlers } from "./ports.ts";
 import { ReportQueue } from "./report-queue.ts";
 import { type LinkHandlers, ServerLink } from "./server-link.ts";
+import { network, vm, volume } from "./simulated/sample-site.ts";
 
 class Connection implements ServerSocket {
   readonly sent: AgentMessage[] = [];
@@ -32,7 +33,7 @@ class Connection implements ServerSocket {
   }
 }
 
-const welcome: ServerMessage = {
+const welcome = {
   type: "welcome",
   wireVersion: 1,
   serverVersion: "test",
@@ -40,39 +41,49 @@ const welcome: ServerMessage = {
   heartbeatMs: 5000,
   leaseMs: 15_000,
   now: 0,
-};
+} as const satisfies ServerMessage;
 
-test("a server that joins while the agent is connected is where it goes when its own is gone", async () => {
+/** A link that has been welcomed, and the connections it makes. */
+async function openLink(handlers: Partial<LinkHandlers>, servers: () => readonly string[] = () => ["https://a"]) {
   const clock = new SimulatedClock();
-  const dialled: string[] = [];
   const connections: Connection[] = [];
-  const dialer = {
-    dial: async ({ serverUrl }: Identity) => {
-      dialled.push(serverUrl);
-      const connection = new Connection();
-      connections.push(connection);
-      return connection;
-    },
-  } as unknown as Dialer; // images are not fetched here
-  let known: readonly string[] = ["https://a"];
-  const handlers = {
-    hello: async () => ({ agentVersion: "test", hostId: "h", bootId: "b", machines: [] }),
-    welcome: async () => {},
-    servers: async (servers) => {
-      known = servers;
-    },
-    disconnected: () => {},
-    load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
-  } as Partial<LinkHandlers> as LinkHandlers; // nothing else comes here
+  const dialled: string[] = [];
+  const dial = async ({ serverUrl }: Identity) => {
+    dialled.push(serverUrl);
+    const connection = new Connection();
+    connections.push(connection);
+    return connection;
+  };
   const link = new ServerLink({
-    ...{ clock, random: seededRandom(1), logger: silentLogger, dialer, handlers, reports: new ReportQueue(() => {}) },
+    ...{ clock, random: seededRandom(1), logger: silentLogger, reports: new ReportQueue(() => {}), servers },
+    dialer: { dial } as unknown as Dialer, // images are not fetched here
+    handlers: {
+      hello: async () => ({ agentVersion: "test", hostId: "h", bootId: "b", machines: [] }),
+      welcome: async () => {},
+      servers: async () => {},
+      disconnected: () => {},
+      load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
+      ...handlers,
+    } as LinkHandlers, // nothing else comes here
     identity: () => ({ hostId: "h", serverUrl: "https://a" }) as Identity, // nobody looks at the rest
-    servers: () => known,
   });
   link.start();
   await clock.advance(1);
-  connections[0]?.say({ ...welcome, servers: known });
+  connections[0]?.say({ ...welcome, servers: [...servers()] });
   await clock.advance(1);
+  return { link, clock, connections, dialled };
+}
+
+test("a server that joins while the agent is connected is where it goes when its own is gone", async () => {
+  let known: readonly string[] = ["https://a"];
+  const { link, clock, connections, dialled } = await openLink(
+    {
+      servers: async (servers) => {
+        known = servers;
+      },
+    },
+    () => known,
+  );
   connections[0]?.say({ type: "servers", servers: ["https://a", "https://b"] });
   await clock.advance(8000);
   assert.equal(connections[0]?.wasCut, false, "one beat may be missed");
@@ -85,36 +96,14 @@ test("a server that joins while the agent is connected is where it goes when its
 });
 
 test("the answer to a call of a connection that ended is not given to the next one, which counts its calls anew", async () => {
-  const clock = new SimulatedClock();
-  const connections: Connection[] = [];
-  const dialer = {
-    dial: async () => {
-      const connection = new Connection();
-      connections.push(connection);
-      return connection;
-    },
-  } as unknown as Dialer; // images are not fetched here
   const answers: (() => void)[] = [];
-  const handlers = {
-    hello: async () => ({ agentVersion: "test", hostId: "h", bootId: "b", machines: [] }),
-    welcome: async () => {},
-    servers: async () => {},
-    disconnected: () => {},
-    load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
+  const { link, clock, connections } = await openLink({
     call: (message) =>
       new Promise((resolve) => {
         answers.push(() => resolve({ type: "reply", id: message.id, ok: true, result: {} }));
       }),
-  } as Partial<LinkHandlers> as LinkHandlers; // nothing else comes here
-  const reports = new ReportQueue(() => {});
-  const link = new ServerLink({
-    ...{ clock, random: seededRandom(1), logger: silentLogger, dialer, handlers, reports },
-    identity: () => ({ hostId: "h" }) as Identity, // nobody looks at the rest
   });
-  link.start();
-  await clock.advance(1);
   const call: ServerMessage = { type: "call", id: 1, method: "vm.probe", parameters: {}, timeoutMs: 1000 };
-  connections[0]?.say(welcome);
   connections[0]?.say(call);
   await clock.advance(1);
   connections[0]?.end();
@@ -130,5 +119,35 @@ test("the answer to a call of a connection that ended is not given to the next o
   answers[1]?.();
   await clock.advance(1);
   assert.equal(replies(), 1);
+  await link.stop();
+});
+
+test("machines and volumes are kept side by side; a guest that stands still does not wait for them, all else does", async () => {
+  const begun: string[] = [];
+  const kept: (() => void)[] = [];
+  const { link, clock, connections } = await openLink({
+    upsert: ({ document }) => {
+      begun.push(document.kind);
+      return new Promise((resolve) => kept.push(resolve));
+    },
+    call: async ({ id, method }) => {
+      begun.push(method);
+      return { type: "reply", id, ok: true, result: {} };
+    },
+  });
+  const upsert = (document: AgentDocument): void => connections[0]?.say({ type: "upsert", revision: document.revision, document });
+  const call = (id: number, method: "vm.probe" | "migrate.finish"): void =>
+    connections[0]?.say({ type: "call", id, method, parameters: {}, timeoutMs: 1000 });
+  upsert(vm());
+  upsert(volume());
+  call(1, "migrate.finish");
+  call(2, "vm.probe");
+  upsert(network());
+  await clock.advance(1);
+  assert.deepEqual(begun, ["vm", "volume", "migrate.finish"]);
+  for (const resolve of kept) resolve();
+  await clock.advance(1);
+  assert.deepEqual(begun, ["vm", "volume", "migrate.finish", "vm.probe", "network"]);
+  kept.at(-1)?.();
   await link.stop();
 });

@@ -12,6 +12,10 @@ export type VolumeSource =
 
 const Info = z.looseObject({ "virtual-size": z.number(), "actual-size": z.number(), "backing-filename": z.string().optional() });
 
+/** Larger ones are of disks of many TiB; these are made by the program each time. */
+const largestBlankBytes = 2 ** 20;
+const blanksKept = 16;
+
 /** Making metadata takes a moment; a full copy as long as its bytes. */
 const shortMs = 60_000;
 const copyMs = 4 * 3_600_000;
@@ -19,6 +23,8 @@ const copyMs = 4 * 3_600_000;
 export class VolumeFiles {
   readonly #files: Files;
   readonly #processes: Processes;
+  /** What qemu-img made of empty qcow2 disks, by its words: the next of a kind is a copy, and no program is started while its machine waits. */
+  readonly #blanks = new Map<string, Uint8Array>();
 
   constructor(files: Files, processes: Processes) {
     this.#files = files;
@@ -38,14 +44,39 @@ export class VolumeFiles {
       if (virtualBytes < sizeBytes) await this.#run(["resize", "-q", "-f", format, part, String(sizeBytes)], `growing ${path}`, shortMs);
     } else {
       const backing = source.type === "linked" ? ["-b", source.path, "-F", source.format] : [];
-      await this.#run(["create", "-q", "-f", format, ...backing, part, String(sizeBytes)], `making ${path}`, shortMs);
+      await this.#makeEmpty(part, format, backing, sizeBytes);
     }
+    await this.#files.syncFile(part);
     // Its image may have been taken out of the pool while the disk was made: only a disk that was there before is seen by who takes it.
     if (source.type === "linked" && !(await this.#files.facts(source.path))) {
       await this.#files.remove(part);
       throw new SheafError("state-refused", "its image went from the pool while the disk was made: it is fetched and made anew");
     }
     await this.#files.rename(part, path);
+  }
+
+  /** Nothing in a qcow2 file's header and tables is of this one disk alone: only what it is based on, and its size. */
+  async #makeEmpty(path: string, format: "qcow2" | "raw", backing: readonly string[], sizeBytes: number): Promise<void> {
+    const kind = JSON.stringify([...backing, sizeBytes]);
+    const blank = format === "qcow2" ? this.#blanks.get(kind) : undefined;
+    if (blank) return this.#write(path, blank);
+    await this.#run(["create", "-q", "-f", format, ...backing, path, String(sizeBytes)], `making ${path}`, shortMs);
+    const facts = await this.#files.facts(path);
+    if (format !== "qcow2" || !facts || facts.sizeBytes > largestBlankBytes) return;
+    const made = await this.#files.read(path);
+    if (!made) return;
+    const [oldest] = this.#blanks.size < blanksKept ? [] : this.#blanks.keys();
+    if (oldest !== undefined) this.#blanks.delete(oldest);
+    this.#blanks.set(kind, made);
+  }
+
+  async #write(path: string, bytes: Uint8Array): Promise<void> {
+    const writer = await this.#files.writer(path, 0, 0o644);
+    try {
+      await writer.write(bytes);
+    } finally {
+      await writer.close();
+    }
   }
 
   /** Of a volume that no guest uses. */

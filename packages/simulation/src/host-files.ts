@@ -49,6 +49,10 @@ export class HostFiles implements Files, ProgramFiles {
     await this.#reached(from).rename(from, to);
   }
 
+  async syncFile(path: string): Promise<void> {
+    return this.#reached(path).syncFile(path);
+  }
+
   async makeDirectory(path: string): Promise<void> {
     return this.#reached(path).makeDirectory(path);
   }
@@ -67,7 +71,15 @@ export class HostFiles implements Files, ProgramFiles {
 
   async writer(path: string, offset = 0): Promise<FileWriter> {
     await this.#mayWrite();
-    return this.#reached(path).writer(path, offset);
+    const writer = await this.#reached(path).writer(path, offset);
+    return {
+      ...writer,
+      write: async (bytes) => {
+        await this.#mayWrite();
+        this.#reached(path);
+        await writer.write(bytes);
+      },
+    };
   }
 
   stream(path: string): AsyncIterable<Uint8Array> {
@@ -100,5 +112,5 @@ export class HostFiles implements Files, ProgramFiles {
   }
 }
 
-/** A third of a megabyte for each machine, of which nobody here reads more than that it is there. */
+/** Near a hundred kilobytes for each machine, of which nobody here reads more than that it is there. */
 const isSeed = (path: string): boolean => path.endsWith(".iso");

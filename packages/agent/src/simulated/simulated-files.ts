@@ -67,6 +67,10 @@ export class SimulatedFiles implements Files {
     this.#add(to, entry);
   }
 
+  async syncFile(path: string): Promise<void> {
+    await this.#answer(path);
+  }
+
   async makeDirectory(path: string): Promise<void> {
     await this.#answer(path);
     this.#directory(path);
@@ -90,15 +94,15 @@ export class SimulatedFiles implements Files {
 
   async writer(path: string, offset = 0): Promise<FileWriter> {
     await this.#answer(path);
-    const pieces = [(this.#entries.get(path)?.content ?? none).slice(0, offset)];
-    const store = (): void => this.put(path, Buffer.concat(pieces));
-    store();
+    let content = (this.#entries.get(path)?.content ?? none).slice(0, offset);
+    this.put(path, content);
     return {
       write: async (bytes) => {
-        pieces.push(bytes.slice());
-        store();
+        await this.#answer(path);
+        content = Buffer.concat([content, bytes]);
+        this.put(path, content);
       },
-      sync: async () => {},
+      sync: () => this.#answer(path),
       close: async () => {},
     };
   }
