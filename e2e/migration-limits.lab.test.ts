@@ -45,11 +45,18 @@ interface Shown {
   readonly live?: Readonly<Record<string, unknown>>;
 }
 const shown = async (task: string): Promise<Shown> => (await site.deployment.client.task.get({ params: { id: task } })).status as Shown; // a task's record
-const ended = (task: string): Promise<TaskProgress> =>
-  until("the migration's end", 100_000, async () => {
-    const { controller } = await shown(task);
-    return controller !== undefined && controller.state !== "running" ? controller : undefined;
-  });
+const ended = async (task: string): Promise<TaskProgress> => {
+  try {
+    return await until("the migration's end", 100_000, async () => {
+      const { controller } = await shown(task);
+      return controller !== undefined && controller.state !== "running" ? controller : undefined;
+    });
+  } catch (error) {
+    throw new Error(`the migration does not end: ${JSON.stringify(await shown(task))}\n${await logOf(task)}`, { cause: error });
+  }
+};
+const logOf = async (task: string): Promise<string> =>
+  (await site.deployment.client.task.log({ params: { id: task } })).lines.map(({ text }) => text).join("\n");
 
 type Wishes = NonNullable<NonNullable<Parameters<Site["deployment"]["client"]["vm"]["migrate"]>[0]>["body"]>;
 async function migrate(body: Wishes): Promise<string> {
@@ -110,7 +117,7 @@ test("where post-copy is allowed and not needed, the guest goes over as without 
     const before = await vm();
     const task = await migrate({ postCopy: true, maximumDowntimeMs: 2000 });
     const progress = await ended(task);
-    const log = (await site.deployment.client.task.log({ params: { id: task } })).lines.map(({ text }) => text).join("\n");
+    const log = await logOf(task);
     assert.equal(progress.state, "succeeded", `${progress.message}\n${log}`);
     assert.doesNotMatch(log, /goes on at the target|failed/);
     const moved = await vm();
@@ -132,13 +139,14 @@ test("a guest that writes faster than it is copied goes over by post-copy", { ti
       deadlineMs: 150_000,
     });
     const progress = await ended(task);
-    const log = (await site.deployment.client.task.log({ params: { id: task } })).lines.map(({ text }) => text).join("\n");
+    const log = await logOf(task);
     assert.equal(progress.state, "succeeded", `${progress.message}\n${log}`);
     const moved = await vm();
     assert.notEqual(moved.placement?.host, before.placement?.host);
     const later = await guestAnswers(await address());
     assert.equal(later.bootId, first.bootId);
     assert.ok(later.counter > first.counter);
+    assert.doesNotMatch(log, /cannot go on/);
     await stayed(moved.placement?.host, first.bootId);
     if (/goes on at the target/.test(log)) return;
     assert.ok(move < 7, `it converges each time:\n${log}`);
@@ -194,6 +202,6 @@ test("a move goes over the address that its target names for migrations", { time
     return /not connected/.test(end.message) ? undefined : end;
   });
   assert.equal(progress.state, "succeeded", progress.message);
-  const log = (await site.deployment.client.task.log({ params: { id: task } })).lines.map(({ text }) => text).join("\n");
+  const log = await logOf(task);
   assert.match(log, new RegExp(`copying to tcp://${migrationAddress.replaceAll(".", "\\.")}:`));
 });

@@ -270,7 +270,6 @@ async function migrate(number: number, pool: string): Promise<void> {
     bandwidthBytesPerSecond: 0,
     maximumDowntimeMs: 300,
     autoConverge: true,
-    postCopy: false,
   });
   assert.deepEqual(await b.server.call("vm.probe", { vmId: vmId(number) }), { state: "incoming", migrating: true });
   for (const agent of [a, b]) agent.server.put(...moving({ host: b.id, epoch: 2 }, 1));
@@ -335,7 +334,6 @@ test("a migration that is cancelled leaves the guest running at the source and n
     bandwidthBytesPerSecond: 0,
     maximumDowntimeMs: 300,
     autoConverge: true,
-    postCopy: false,
   });
   await a.server.call("migrate.abort", call);
   const withdrawn = await b.server.call("migrate.finish", { ...call, cookie: "", cancelled: true, newEpoch: 1 });

@@ -140,7 +140,6 @@ export class Migrations {
         ...this.#migrationOptions(call, { name }, { copyDisks }),
         uri,
         listenAddress: call.targetAddress,
-        postCopy: call.postCopy ?? false,
       };
       const opening = this.#open(call, options);
       // Looked at below, after the rest is ready.
@@ -219,8 +218,8 @@ export class Migrations {
   async #perform(side: Side, call: AgentCalls["migrate.perform"]["in"], context: CallContext): Promise<AgentCalls["migrate.perform"]["out"]> {
     const { hypervisor, log } = this.#options;
     await this.#note(call, { role: "source", phase: "performing" });
-    const { bandwidthBytesPerSecond, autoConverge, postCopy, uri } = call;
-    const options: MigrationOptions = { ...side.options, uri, bandwidthBytesPerSecond, autoConverge, postCopy };
+    const { bandwidthBytesPerSecond, autoConverge, uri } = call;
+    const options: MigrationOptions = { ...side.options, uri, bandwidthBytesPerSecond, autoConverge };
     // libvirt keeps it for the job to come.
     await hypervisor.setMaximumDowntime(call.vmId, call.maximumDowntimeMs).catch(() => {});
     const stop = this.#watch(side, call);
@@ -243,6 +242,7 @@ export class Migrations {
     let timer: Timer | undefined;
     let over = false;
     let posted = false;
+    let refusalTold = false;
     const look = async (): Promise<void> => {
       const figures = await hypervisor.job(call.vmId, "running").catch(() => null);
       if (over) return;
@@ -253,12 +253,18 @@ export class Migrations {
         const percent = totalBytes > 0 ? Math.min(99, Math.max(0, Math.floor((100 * (totalBytes - remainingBytes)) / totalBytes))) : 0;
         progress(call.taskId, { totalBytes, processedBytes, remainingBytes, bytesPerSecond, elapsedMs, iterations, percent });
         if (call.postCopy && !posted && iterations >= postCopyAfterIterations) {
-          posted = true;
-          log(
-            call.taskId,
-            `memory changes faster than it is copied: after ${iterations} rounds the guest goes on at the target and fetches the rest`,
-          );
-          await hypervisor.startPostCopy(call.vmId).catch((error: unknown) => log(call.taskId, `that is not possible: ${String(error)}`));
+          try {
+            await hypervisor.startPostCopy(call.vmId);
+            posted = true;
+            log(
+              call.taskId,
+              `memory changes faster than it is copied: after ${iterations} rounds the guest goes on at the target and fetches the rest`,
+            );
+          } catch (error) {
+            // Tried again at the next look, as long as memory is copied.
+            if (!refusalTold) log(call.taskId, `the guest cannot go on at the target before its memory is there: ${String(error)}`);
+            refusalTold = true;
+          }
         }
       }
       if (!over) timer = clock.setTimer(progressEveryMs, () => void look());
@@ -482,7 +488,7 @@ export class Migrations {
       // The base images are on both hosts, under one path: only what is the disk's own is copied.
       copyIncremental: true,
       autoConverge: false,
-      postCopy: false,
+      postCopy: call.postCopy ?? false,
       tls: true,
       bandwidthBytesPerSecond: 0,
       tlsDestination: call.targetAddress,

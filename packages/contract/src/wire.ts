@@ -118,8 +118,6 @@ export interface AgentCalls {
       xml: string;
       /** Disks to make: they are copied over. */ copyVolumes: readonly { volumeId: string; sizeBytes: number; format: string; image?: string }[];
       ports: { migration?: number };
-      /** As `migrate.perform` will have it: the target's QEMU must be told before it listens. */
-      postCopy?: boolean;
     };
     out: { cookie: string; uri: string; nbdPort?: number; certificateReady: boolean };
   };
@@ -132,7 +130,6 @@ export interface AgentCalls {
       bandwidthBytesPerSecond: number;
       maximumDowntimeMs: number;
       autoConverge: boolean;
-      postCopy: boolean;
       nbdPort?: number;
     };
     out: { cookie: string; stats: MigrationStatistics };
@@ -178,6 +175,8 @@ export interface MigrationCall {
   readonly targetAddress: string;
   /** All disks shared between both hosts. */
   readonly sharedStorage: boolean;
+  /** Both hypervisors must know from the first call on: afterwards it is refused. */
+  readonly postCopy?: boolean;
 }
 
 export interface MigrationStatistics {

@@ -34,6 +34,7 @@ export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<
     targetHost: record.target,
     targetAddress: record.targetAddress,
     sharedStorage: record.sharedStorage,
+    postCopy: record.postCopy,
   };
   const { cookie } = record;
   switch (record.phase) {
@@ -48,7 +49,6 @@ export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<
         xml,
         copyVolumes: record.copyVolumes,
         ports: {},
-        postCopy: record.postCopy,
       });
       if (!answer.certificateReady)
         return {
@@ -63,9 +63,9 @@ export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<
       };
     }
     case "performed": {
-      const { uri, bandwidthBytesPerSecond, maximumDowntimeMs, autoConverge, postCopy, nbdPort } = record;
+      const { uri, bandwidthBytesPerSecond, maximumDowntimeMs, autoConverge, nbdPort } = record;
       const copyVolumes = record.copyVolumes.map((volume) => volume.volumeId);
-      const flags = { bandwidthBytesPerSecond, maximumDowntimeMs, autoConverge, postCopy, ...(nbdPort === undefined ? {} : { nbdPort }) };
+      const flags = { bandwidthBytesPerSecond, maximumDowntimeMs, autoConverge, ...(nbdPort === undefined ? {} : { nbdPort }) };
       const answer = await call("source", "migrate.perform", { ...common, cookie, uri, copyVolumes, ...flags });
       return { event: "done", learnt: { cookie: answer.cookie, stats: answer.stats } };
     }
