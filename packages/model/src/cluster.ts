@@ -19,6 +19,8 @@ export const ClusterSpec = z.strictObject({
       wideOutagePercent: z.int().min(1).max(100).default(40),
       /** Failures of hosts that the cluster is to survive: room for the machines of so many hosts is kept free. */
       toleratedHostFailures: z.int().min(0).max(64).default(0),
+      /** The same as a share of the cluster's hosts, rounded up; the larger of both counts. */
+      toleratedHostFailurePercent: z.int().min(0).max(100).default(0),
       /** Refuses new highly available machines that would use that room; otherwise it is only shown. */
       enforceAdmission: z.boolean().default(false),
     })

@@ -23,6 +23,14 @@ test("the room that is kept is that of the hosts whose loss is worst", () => {
   assert.equal(room(3), (16 - 8 - 8 - 6) * gib);
 });
 
+test("as a share of the hosts, rounded up; the larger of both wishes counts", () => {
+  const hosts = Array.from({ length: 5 }, (_, n) => member(n + 1, 8 * gib));
+  const failures = (toleratedHostFailures: number, toleratedHostFailurePercent: number) =>
+    failOverRoom(buildSnapshot([...hosts, cluster(50, { highAvailability: { toleratedHostFailures, toleratedHostFailurePercent } })]), id(50))
+      ?.toleratedHostFailures;
+  assert.deepEqual([failures(0, 0), failures(0, 1), failures(0, 20), failures(0, 21), failures(3, 21), failures(1, 100)], [undefined, 1, 1, 2, 3, 5]);
+});
+
 test("hosts that take nothing have no room, but can be lost", () => {
   const snapshot = buildSnapshot([member(1, 8 * gib, { schedulable: "cordoned" }), member(2, 8 * gib), machine(10, 4, 1), surviving(1)]);
   assert.equal(failOverRoom(snapshot, id(50))?.spareMemoryBytes, 0);

@@ -9,6 +9,7 @@ import type { SnapshotIndex } from "./snapshot.ts";
 
 export interface FailOverRoom {
   readonly hosts: number;
+  /** As many as count at this number of hosts. */
   readonly toleratedHostFailures: number;
   /** Memory that may still be promised; negative: so much is missing. */
   readonly spareMemoryBytes: number;
@@ -21,8 +22,8 @@ export interface FailOverRoom {
  */
 export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string, emptied?: string): FailOverRoom | undefined {
   const { table } = snapshot;
-  const failures = table.cluster(clusterReference)?.spec.highAvailability.toleratedHostFailures ?? 0;
-  if (failures === 0) return undefined;
+  const wishes = table.cluster(clusterReference)?.spec.highAvailability;
+  if (!wishes || (wishes.toleratedHostFailures === 0 && wishes.toleratedHostFailurePercent === 0)) return undefined;
   const id = table.clusterId(clusterReference);
   const losses: number[] = [];
   let free = 0;
@@ -35,6 +36,7 @@ export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string, 
     losses.push(room + (table.availableMemory[slot] ?? 0));
   }
   losses.sort((a, b) => b - a);
+  const failures = Math.max(wishes.toleratedHostFailures, Math.ceil((losses.length * wishes.toleratedHostFailurePercent) / 100));
   const worst = losses.slice(0, failures).reduce((sum, loss) => sum + loss, 0);
   return { hosts: losses.length, toleratedHostFailures: failures, spareMemoryBytes: free - worst };
 }
