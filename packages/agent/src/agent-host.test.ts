@@ -22,6 +22,21 @@ test("libvirtd goes away and comes back: told as the host's problem, the guest i
   await host.stop();
 });
 
+test("where the host itself cannot be read, the agent tries again after a pause that grows, and not at once", { timeout: 20_000 }, async () => {
+  const host = await siteHost();
+  let asked = 0;
+  host.hypervisor.problems = () => {
+    asked += 1;
+    // A loop without a pause would never let the test's clock go on.
+    if (asked > 100) return [];
+    throw new Error("out of memory");
+  };
+  host.hypervisor.emit({ type: "connected" });
+  await host.clock.advance(10_000);
+  assert.ok(asked >= 4 && asked <= 8, `asked ${asked} times in ten seconds`);
+  await host.stop();
+});
+
 test("networks that a host is to use for its own traffic and does not have are told", async () => {
   const host = await siteHost();
   const problems = () => host.server.part<HostObservation>("host", ids.host)?.problems;

@@ -295,7 +295,8 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         void machines
           .failed(id, error)
           .catch((problem: unknown) => logger.error({ key, reason: String(problem) }, "a machine's problem could not be noted"));
-      touch("host-inventory", "-");
+      // The host's problems may be others now; what cannot be read itself waits for its pause.
+      if (kind !== "host-inventory") touch("host-inventory", "-");
     },
   });
 

@@ -68,6 +68,8 @@ export class Life {
   /** A port whose every answer comes through this life. Listeners that it is given do not: who calls them uses `run`. */
   port<T extends object>(target: T): T {
     const known = new Map<PropertyKey, unknown>();
+    // What answers at once only looks: a dead process may, and a promise would be no answer.
+    const immediate = new Set<PropertyKey>();
     return new Proxy(target, {
       get: (object, name) => {
         const member: unknown = Reflect.get(object, name);
@@ -76,9 +78,11 @@ export class Life {
         if (gated === undefined) {
           gated = (...words: unknown[]) => {
             // What a dead process would still ask for is not done.
-            if (this.#state === "dead") return never;
+            if (this.#state === "dead" && !immediate.has(name)) return never;
             const answer: unknown = Reflect.apply(member, object, words);
-            return answer instanceof Promise ? this.gate(answer) : answer;
+            if (answer instanceof Promise) return this.gate(answer);
+            immediate.add(name);
+            return answer;
           };
           known.set(name, gated);
         }
