@@ -3,7 +3,7 @@
  * `vm.adopt`; only reads. The domain becomes Sheaf's later, when its record says so (plan-machine.ts, `take-over`).
  */
 import type { AdoptionQuestion } from "@sheaf/contract";
-import { compareDomains, type DomainDescription, type DomainHost, parseDomain, toVmSpec } from "@sheaf/domain-xml";
+import { compareDomains, type DomainDescription, type DomainHost, toVmSpec } from "@sheaf/domain-xml";
 import { type AdoptableDomain, SheafError, type VmSpec } from "@sheaf/model";
 import { z } from "zod";
 import type { Domain, Hypervisor, Processes } from "./ports.ts";
@@ -63,9 +63,9 @@ function powerOf(domain: Domain): VmSpec["power"] {
 
 /** Its definition, where that is what runs. Memory and media are those of now. */
 async function described(domain: Domain, { hypervisor, cgroupVersion }: AdoptionPorts): Promise<DomainDescription> {
-  const definition = parseDomain(await hypervisor.xml(domain.uuid, "definition"));
+  const definition = await hypervisor.describe(domain.uuid, "definition");
   if (domain.state === "stopped") return definition;
-  const live = parseDomain(await hypervisor.xml(domain.uuid, "live"));
+  const live = await hypervisor.describe(domain.uuid, "live");
   const now = { ...definition, memory: live.memory, cdroms: live.cdroms };
   // libvirt replaces a CPU model of the host by what it became.
   const running = { ...live, cpu: { ...definition.cpu, topology: live.cpu.topology } };
@@ -80,7 +80,7 @@ async function described(domain: Domain, { hypervisor, cgroupVersion }: Adoption
 async function refuseSharedDisks(domain: Domain, paths: ReadonlySet<string>, hypervisor: Hypervisor): Promise<void> {
   for (const other of await hypervisor.domains()) {
     if (other.uuid === domain.uuid) continue;
-    const { disks } = parseDomain(await hypervisor.xml(other.uuid, "live"));
+    const { disks } = await hypervisor.describe(other.uuid, "live");
     const shared = disks.find(({ path }) => paths.has(path));
     if (shared) throw refusal(domain, `shares its disk ${shared.path} with the domain ${other.name}`, "Give each its own disk first.");
   }

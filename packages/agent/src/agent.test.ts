@@ -37,10 +37,10 @@ test("what a guest says is asked for each minute, and the machine is looked at f
     asked += 1;
     return { addresses: [address] };
   };
-  const xml = hypervisor.xml.bind(hypervisor);
-  hypervisor.xml = (uuid, which) => {
+  const describe = hypervisor.describe.bind(hypervisor);
+  hypervisor.describe = (uuid, which) => {
     read += 1;
-    return xml(uuid, which);
+    return describe(uuid, which);
   };
   hypervisor.emit({ type: "guest-agent", uuid: ids.vm, connected: true });
   await host.clock.advance(1000);

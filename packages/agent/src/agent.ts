@@ -5,7 +5,6 @@
  */
 import type { AgentMessage } from "@sheaf/contract";
 import { deadline } from "@sheaf/base";
-import { parseDomain } from "@sheaf/domain-xml";
 import { type Kind, SheafError } from "@sheaf/model";
 import { adoptionAnswer } from "./adoption.ts";
 import { CallDispatch, type CallHandlers } from "./call-dispatch.ts";
@@ -149,7 +148,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     signal: ending.signal,
     withMachine,
     diskTarget: async (machineId, path) =>
-      parseDomain(await hypervisor.xml(machineId, "live")).disks.find((disk) => disk.path === path)?.target ?? null,
+      (await hypervisor.describe(machineId, "live")).disks.find((disk) => disk.path === path)?.target ?? null,
     report: (id, value) => reports.put("volume", id, "status/agent", value),
     changed: (id) => {
       for (const vm of kept.documents("vm")) if (vm.spec.disks.some((disk) => disk.volume === id)) touch("vm", vm.id);

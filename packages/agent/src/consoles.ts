@@ -4,7 +4,6 @@
  * guest takes it loses the console, not the agent its memory.
  */
 import type { Logger } from "@sheaf/base";
-import { parseDomain } from "@sheaf/domain-xml";
 import { SheafError } from "@sheaf/model";
 import type { ByteStream, Hypervisor, LocalSockets } from "./ports.ts";
 
@@ -42,7 +41,7 @@ export class Consoles {
     let bytes: ByteStream;
     if (type === "serial") bytes = await hypervisor.serial(machineId);
     else {
-      const path = parseDomain(await hypervisor.xml(machineId, "live")).vncSocket;
+      const path = (await hypervisor.describe(machineId, "live")).vncSocket;
       if (path === undefined) throw new SheafError("state-refused", "this machine has no VNC console: it was started without graphics");
       bytes = await sockets.connect(path, signal);
     }

@@ -3,7 +3,7 @@
  * call fails at once as `disconnected`. Holds no state about machines and decides nothing.
  */
 import { type Clock, type Logger, sleep } from "@sheaf/base";
-import { guestChannelOpen, metadataNamespace, renderMetadata } from "@sheaf/domain-xml";
+import { guestChannelOpen, metadataNamespace, parseDomain, renderMetadata } from "@sheaf/domain-xml";
 import {
   AddressSource,
   AgentState,
@@ -148,7 +148,10 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
         return found.filter((domain) => domain !== null);
       }),
     domain: (uuid) => use((to) => look(to, uuid)),
-    xml: (uuid, which) => use((to) => to.domains.getXml({ uuid }, which === "definition" ? XmlFlag.inactive | XmlFlag.secure : XmlFlag.secure, ask)),
+    describe: async (uuid, which) => {
+      const flags = which === "definition" ? XmlFlag.inactive | XmlFlag.secure : XmlFlag.secure;
+      return parseDomain(await use((to) => to.domains.getXml({ uuid }, flags, ask)));
+    },
     define: (xml) => use(async (to) => void (await to.domains.define(xml, 0, act))),
     undefine: (uuid) =>
       use(async (to) => {

@@ -4,7 +4,7 @@
  * made of in machine-input.ts. A call of the hypervisor that hangs holds up this machine alone.
  */
 import type { Clock, Logger } from "@sheaf/base";
-import { compareDomains, describeDomain, type DomainDescription, type DomainInput, parseDomain, renderDescription } from "@sheaf/domain-xml";
+import { compareDomains, describeDomain, type DomainDescription, type DomainInput, renderDescription } from "@sheaf/domain-xml";
 import { type RecordOf, type VmObservation } from "@sheaf/model";
 import { seedPath } from "./host-paths.ts";
 import type { KeptState } from "./kept-state.ts";
@@ -149,11 +149,7 @@ export class MachineReconciler {
   async #descriptions(domain: Domain): Promise<[DomainDescription | null, DomainDescription | null]> {
     const { hypervisor } = this.#options;
     const active = domain.state === "running" || domain.state === "paused";
-    const [definition, running] = await Promise.all([
-      domain.persistent ? hypervisor.xml(domain.uuid, "definition") : null,
-      active ? hypervisor.xml(domain.uuid, "live") : null,
-    ]);
-    return [definition === null ? null : parseDomain(definition), running === null ? null : parseDomain(running)];
+    return Promise.all([domain.persistent ? hypervisor.describe(domain.uuid, "definition") : null, active ? hypervisor.describe(domain.uuid, "live") : null]);
   }
 
   #seed(vm: Vm): SeedContent {

@@ -477,7 +477,7 @@ export class Migrations {
   }
 
   async #targets(machineId: string, paths: readonly string[]): Promise<string[]> {
-    const { disks } = parseDomain(await this.#options.hypervisor.xml(machineId, "live"));
+    const { disks } = await this.#options.hypervisor.describe(machineId, "live");
     return disks.filter((disk) => paths.includes(disk.path)).map((disk) => disk.target);
   }
 

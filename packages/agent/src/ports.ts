@@ -3,7 +3,7 @@
  * real sides (libvirt, disk, programs, a WebSocket), tests and the simulator their own.
  */
 import type { Clock, Logger, Random } from "@sheaf/base";
-import type { MachineMetadata } from "@sheaf/domain-xml";
+import type { DomainDescription, MachineMetadata } from "@sheaf/domain-xml";
 
 /** Files of the host. `adapters`' NodeFiles is one. */
 export interface Files {
@@ -244,7 +244,7 @@ export interface Hypervisor {
   /** @returns `null` when there is none. */
   domain(uuid: string): Promise<Domain | null>;
   /** `live`: as it runs now (of a stopped one: as it is defined); `definition`: as it will start next. */
-  xml(uuid: string, which: "live" | "definition"): Promise<string>;
+  describe(uuid: string, which: "live" | "definition"): Promise<DomainDescription>;
   define(xml: string): Promise<void>;
   /** Definition, NVRAM and TPM state go; a running domain goes on as one that vanishes at its end. No error when there is none. */
   undefine(uuid: string): Promise<void>;

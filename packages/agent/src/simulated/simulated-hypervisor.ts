@@ -39,7 +39,6 @@ const figures: JobFigures = {
 
 export class SimulatedHypervisor implements Hypervisor {
   readonly #domains = new Map<string, SimulatedDomain>();
-  readonly #texts = new WeakMap<DomainDescription, string>();
   readonly #listeners = new Set<(event: HypervisorEvent) => void>();
   readonly #sessions = new Set<{ open: boolean; close(): void }>();
   /** Calls in order: `start <uuid>`. */
@@ -75,14 +74,11 @@ export class SimulatedHypervisor implements Hypervisor {
     return found ? summary(found) : null;
   }
 
-  async xml(uuid: string, which: "live" | "definition"): Promise<string> {
+  async describe(uuid: string, which: "live" | "definition"): Promise<DomainDescription> {
     const found = await this.#find(uuid);
     const description = (which === "live" ? found.live : found.definition) ?? found.definition ?? found.live;
     if (!description) throw new HypervisorError("unknown-domain", "the domain has no description");
-    // Descriptions are never changed in place: each is written once.
-    let text = this.#texts.get(description);
-    if (text === undefined) this.#texts.set(description, (text = renderDescription(description)));
-    return text;
+    return description;
   }
 
   async define(xml: string): Promise<void> {
