@@ -59,7 +59,9 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       if (!host) return endWishes(wishes, "cancelled", "the host was removed");
       const { silentMs, graceMs } = hostSilence(host, context, listening);
       // What was concluded before this server listened, or before the agent knocked, is no reason to begin anything.
-      if (isLost(host) && !host.status.fencing && silentMs < graceMs && wishes.length === 0) return graceMs - silentMs;
+      // One that is held stays so meanwhile: what held it back (its pulse, others' silence) this server has not heard yet.
+      const knocked = host.status.return !== undefined;
+      if (isLost(host) && mayBegin(host) && !knocked && silentMs < graceMs && wishes.length === 0) return graceMs - silentMs;
       const witness = await witnessOf(host, wishes);
       if ("lookAgainMs" in witness) return witness.lookAgainMs;
       const input = inputOf(host, wishes, witness.says);
@@ -86,9 +88,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
 
   /** Asked only where it can hold something back. */
   async function witnessOf(host: Host, wishes: readonly Task[]): Promise<Witness> {
-    const { state } = host.status.fencing ?? {};
-    const begins = state === undefined || state === "held" || state === "asking";
-    return isLost(host) && begins && wishes.length === 0 && isNeeded(host) ? witnesses.ask(host) : { says: undefined };
+    return isLost(host) && mayBegin(host) && wishes.length === 0 && isNeeded(host) ? witnesses.ask(host) : { says: undefined };
   }
 
   function inputOf(host: Host, wishes: readonly Task[], witness: string | undefined): FenceInput {
@@ -226,6 +226,10 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
 }
 
 const isLost = (host: Host): boolean => host.status.liveness?.state === "unreachable";
+/** Nothing is under way to cut it off, and it is not off. */
+function mayBegin({ status: { fencing } }: Host): boolean {
+  return fencing === undefined || fencing.state === "held" || fencing.state === "asking";
+}
 const isWish = (task: Task): boolean => (task.spec.verb === "fence" || task.spec.verb === "confirm-off") && !hasEnded(task);
 
 function aborted(signal: AbortSignal): Promise<never> {
