@@ -35,6 +35,8 @@ const lookAtMostMs = 6 * 3_600_000;
 export class CertificateKeeper {
   readonly #options: CertificateKeeperOptions;
   #identity: Identity;
+  /** When the certificate is to be renewed: read from it once. */
+  #renewAt: number | null = null;
   #asked: CertificateRequest | null = null;
   /** Asked for once: a server that does not put it in is not asked for ever. */
   #askedFor: string | undefined;
@@ -52,7 +54,8 @@ export class CertificateKeeper {
     const { clock, request, logger, migrationAddress } = this.#options;
     const address = migrationAddress();
     const unnamed = address !== undefined && address !== this.#askedFor && !this.names(address);
-    const dueInMs = renewalTime(this.#identity.certificate) - clock.now();
+    this.#renewAt ??= renewalTime(this.#identity.certificate);
+    const dueInMs = this.#renewAt - clock.now();
     if (dueInMs > 0 && !unnamed && this.#asked === null) return { againAfterMs: Math.min(dueInMs, lookAtMostMs) };
     if (!connected) return { againAfterMs: 60_000 };
     this.#asked ??= await makeCertificateRequest(this.#identity.hostId);
@@ -76,6 +79,7 @@ export class CertificateKeeper {
     }
     this.#identity = { ...this.#identity, certificate, privateKey: asked.privateKey };
     this.#asked = null;
+    this.#renewAt = null;
     await writeIdentity(files, dataDirectory, this.#identity);
     await writeMigrationCertificates(files, migrationDirectory, this.#identity);
     renewed();

@@ -49,7 +49,6 @@ interface Look {
   readonly wanted: DomainDescription | null;
   readonly running: DomainDescription | null;
   readonly difference: LiveDifference;
-  readonly seed: SeedContent | null;
   readonly input: DomainInput | null;
 }
 
@@ -59,6 +58,9 @@ export class MachineReconciler {
   readonly #options: MachineReconcilerOptions;
   /** What the guest's agent said last, and whether it answers. */
   readonly #guests = new Map<string, NonNullable<VmObservation["guestAgent"]>>();
+
+  /** Digests of the seeds that documents ask for. */
+  readonly #seeds = new WeakMap<Vm, { readonly networks: readonly (RecordOf<"network"> | undefined)[]; readonly digest: string }>();
 
   constructor(options: MachineReconcilerOptions) {
     this.#options = options;
@@ -113,14 +115,13 @@ export class MachineReconciler {
     const wanted = input ? describeDomain(input, definition ?? undefined) : null;
     if (!active) liveChanges.forget(id);
     const difference = running && wanted && input && vm ? liveChanges.compare(id, running, wanted, input.host, vm.generation, now) : noDifference;
-    const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seed(vm) : null;
-    const seedThere = seed === null || (memory?.seedDigest === seedDigest(seed) && (active || (await files.facts(seedPath(id))) !== null));
+    const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seedDigest(vm) : null;
+    const seedThere = seed === null || (memory?.seedDigest === seed && (active || (await files.facts(seedPath(id))) !== null));
     return {
       vm,
       wanted,
       running,
       difference,
-      seed,
       input,
       situation: {
         now,
@@ -153,9 +154,21 @@ export class MachineReconciler {
   }
 
   #seed(vm: Vm): SeedContent {
-    const { kept } = this.#options;
-    const networks = new Map(kept.documents("network").map((network) => [network.id, network]));
-    return seedContent(vm, networks);
+    return seedContent(vm, new Map(this.#networksOf(vm).flatMap((network) => (network ? [[network.id, network]] : []))));
+  }
+
+  /** Documents are never changed in place: as long as they are the same, so is the seed. */
+  #seedDigest(vm: Vm): string {
+    const networks = this.#networksOf(vm);
+    const known = this.#seeds.get(vm);
+    if (known && known.networks.every((network, index) => network === networks[index])) return known.digest;
+    const digest = seedDigest(this.#seed(vm));
+    this.#seeds.set(vm, { networks, digest });
+    return digest;
+  }
+
+  #networksOf(vm: Vm): (RecordOf<"network"> | undefined)[] {
+    return vm.spec.nics.map(({ network }) => this.#options.kept.document("network", network));
   }
 
   /** @returns false when the hypervisor refused: what is left of the plan means nothing then */
@@ -193,10 +206,11 @@ export class MachineReconciler {
       case "take-over":
         return this.#takeOver(id, look);
       case "seed": {
-        if (!look.seed) return;
-        await writeSeed(files, seedPath(id), look.seed);
+        if (!vm) return;
+        const seed = this.#seed(vm);
+        await writeSeed(files, seedPath(id), seed);
         const memory = kept.machine(id) ?? newMachineMemory(clock.now());
-        return this.#remember(id, { ...memory, seedDigest: seedDigest(look.seed) });
+        return this.#remember(id, { ...memory, seedDigest: seedDigest(seed) });
       }
       case "start":
         await hypervisor.start(id, { paused: step.paused });

@@ -10,12 +10,15 @@ interface PendingTimer {
   run: (() => void) | null;
 }
 
+/** Not worth sweeping. */
+const fewTimers = 256;
+
 export class SimulatedClock implements Clock {
   #elapsedMs = 0;
   #epochMs: number;
   #sequence = 0;
   #live = 0;
-  readonly #heap: PendingTimer[] = [];
+  #heap: PendingTimer[] = [];
   /** Turns of the real event loop that are waited for after each instant: more than one while something is used that takes such turns (HTTP). */
   turns = 1;
 
@@ -41,6 +44,8 @@ export class SimulatedClock implements Clock {
         if (timer.run === null) return;
         timer.run = null;
         this.#live -= 1;
+        // Most timers are deadlines of what ends long before them.
+        if (this.#heap.length > 2 * this.#live + fewTimers) this.#sweep();
       },
     };
   }
@@ -103,6 +108,11 @@ export class SimulatedClock implements Clock {
   #peek(): PendingTimer | undefined {
     while (this.#heap[0]?.run === null) this.#pop();
     return this.#heap[0];
+  }
+
+  /** Leaves out those that were cancelled: what is in order is a heap. */
+  #sweep(): void {
+    this.#heap = this.#heap.filter(({ run }) => run !== null).toSorted((a, b) => a.at - b.at || a.sequence - b.sequence);
   }
 
   #push(timer: PendingTimer): void {

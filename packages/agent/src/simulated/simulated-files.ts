@@ -2,12 +2,15 @@
 import type { Files, FileWriter } from "../ports.ts";
 
 interface Entry {
-  content: Uint8Array;
+  /** As it was written: text that is only read as text again is never made bytes. */
+  readonly content: string | Uint8Array;
   /** Names in a directory; `null`: a file. */
   readonly names: Set<string> | null;
 }
 
 const none = new Uint8Array(0);
+const bytesOf = (content: string | Uint8Array): Uint8Array => (typeof content === "string" ? new TextEncoder().encode(content) : content);
+const sizeOf = (content: string | Uint8Array): number => (typeof content === "string" ? Buffer.byteLength(content) : content.byteLength);
 const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf("/")));
 const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 
@@ -28,13 +31,13 @@ export class SimulatedFiles implements Files {
 
   /** Makes a file with all its directories. */
   put(path: string, content: string | Uint8Array): void {
-    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    this.#add(path, { content: bytes, names: null });
+    this.#add(path, { content, names: null });
   }
 
   text(path: string): string | null {
     const entry = this.#entries.get(path);
-    return entry && !entry.names ? new TextDecoder().decode(entry.content) : null;
+    if (!entry || entry.names) return null;
+    return typeof entry.content === "string" ? entry.content : new TextDecoder().decode(entry.content);
   }
 
   /** All files, without directories. */
@@ -49,7 +52,8 @@ export class SimulatedFiles implements Files {
 
   async read(path: string): Promise<Uint8Array | null> {
     await this.#answer(path);
-    return this.#entries.get(path)?.content ?? null;
+    const entry = this.#entries.get(path);
+    return entry ? bytesOf(entry.content) : null;
   }
 
   async writeAtomic(path: string, content: string | Uint8Array): Promise<void> {
@@ -89,12 +93,12 @@ export class SimulatedFiles implements Files {
   async facts(path: string): Promise<{ sizeBytes: number; directory: boolean; modifiedAt: number } | null> {
     await this.#answer(path);
     const entry = this.#entries.get(path);
-    return entry ? { sizeBytes: entry.content.byteLength, directory: entry.names !== null, modifiedAt: 0 } : null;
+    return entry ? { sizeBytes: sizeOf(entry.content), directory: entry.names !== null, modifiedAt: 0 } : null;
   }
 
   async writer(path: string, offset = 0): Promise<FileWriter> {
     await this.#answer(path);
-    let content = (this.#entries.get(path)?.content ?? none).slice(0, offset);
+    let content = bytesOf(this.#entries.get(path)?.content ?? none).slice(0, offset);
     this.put(path, content);
     return {
       write: async (bytes) => {
@@ -137,7 +141,7 @@ export class SimulatedFiles implements Files {
   #drop(path: string, frees = false): void {
     const entry = this.#entries.get(path);
     if (!entry) return;
-    if (frees) this.availableBytes += entry.content.byteLength;
+    if (frees) this.availableBytes += sizeOf(entry.content);
     for (const name of [...(entry.names ?? [])]) this.#drop(`${path}/${name}`, frees);
     this.#entries.delete(path);
     this.#entries.get(parentOf(path))?.names?.delete(nameOf(path));
