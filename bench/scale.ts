@@ -33,7 +33,7 @@ const seed = 1;
 const say = (text: string): void => void process.stderr.write(`${(performance.now() / 1000).toFixed(1).padStart(6)} s  ${text}\n`);
 const clock = new SimulatedClock();
 const random = seededRandom(seed);
-const store = await openMemoryStore({ clock, random, historyRevisions: 20_000 });
+const store = await openMemoryStore({ clock, random, historyRevisions: 2000 });
 await bootstrapAdmin({ store, clock, random }, { password: "simulated", passwordCost: 2 ** 4 });
 const centre = new DataCentre({ hosts, machinesPerHost, machines: "uniform", seed, clock, logger: silentLogger });
 await centre.furnish(store, random);

@@ -21,10 +21,24 @@ test("a cancelled timer does not fire, even when cancelled by one of the same in
   let fired = false;
   const later = { cancel() {} };
   clock.setTimer(5, () => later.cancel());
-  later.cancel = clock.setTimer(5, () => (fired = true)).cancel;
+  const timer = clock.setTimer(5, () => (fired = true));
+  later.cancel = () => timer.cancel();
   await clock.advance(10);
   assert.equal(fired, false);
   assert.equal(clock.pendingTimers, 0);
+});
+
+test("of many timers that are cancelled the rest fire in their order, at their times", async () => {
+  const clock = new SimulatedClock();
+  const fired: number[] = [];
+  const timers = Array.from({ length: 5000 }, (_, index) => clock.setTimer(5000 - index, () => fired.push(5000 - index)));
+  for (const [index, timer] of timers.entries()) if (index % 100 !== 0) timer.cancel();
+  assert.equal(clock.pendingTimers, 50);
+  await clock.advance(5000);
+  assert.deepEqual(
+    fired,
+    Array.from({ length: 50 }, (_, index) => (index + 1) * 100),
+  );
 });
 
 test("what a timer starts goes on within the same advance", async () => {

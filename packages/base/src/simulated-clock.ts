@@ -4,10 +4,25 @@
  */
 import type { Clock, Timer } from "./clock.ts";
 
-interface PendingTimer {
+/** One object a timer: a large site has hundreds of thousands. */
+class PendingTimer implements Timer {
   readonly at: number;
   readonly sequence: number;
   run: (() => void) | null;
+  readonly #cancelled: () => void;
+
+  constructor(at: number, sequence: number, run: () => void, cancelled: () => void) {
+    this.at = at;
+    this.sequence = sequence;
+    this.run = run;
+    this.#cancelled = cancelled;
+  }
+
+  cancel(): void {
+    if (this.run === null) return;
+    this.run = null;
+    this.#cancelled();
+  }
 }
 
 /** Not worth sweeping. */
@@ -19,6 +34,11 @@ export class SimulatedClock implements Clock {
   #sequence = 0;
   #live = 0;
   #heap: PendingTimer[] = [];
+  readonly #cancelled = (): void => {
+    this.#live -= 1;
+    // Most timers are deadlines of what ends long before them.
+    if (this.#heap.length > 2 * this.#live + fewTimers) this.#sweep();
+  };
   /** Turns of the real event loop that are waited for after each instant: more than one while something is used that takes such turns (HTTP). */
   turns = 1;
 
@@ -36,18 +56,10 @@ export class SimulatedClock implements Clock {
   }
 
   setTimer(delayMs: number, run: () => void): Timer {
-    const timer: PendingTimer = { at: this.#elapsedMs + Math.max(0, delayMs), sequence: this.#sequence++, run };
+    const timer = new PendingTimer(this.#elapsedMs + Math.max(0, delayMs), this.#sequence++, run, this.#cancelled);
     this.#push(timer);
     this.#live += 1;
-    return {
-      cancel: () => {
-        if (timer.run === null) return;
-        timer.run = null;
-        this.#live -= 1;
-        // Most timers are deadlines of what ends long before them.
-        if (this.#heap.length > 2 * this.#live + fewTimers) this.#sweep();
-      },
-    };
+    return timer;
   }
 
   /** Timers that are set and neither fired nor cancelled. */

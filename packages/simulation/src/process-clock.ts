@@ -12,6 +12,28 @@ export interface ClockError {
 
 export const rightClock = (): ClockError => ({ offsetMs: 0, rate: 1 });
 
+/** What it runs is let go when it has run or was cancelled. */
+class ProcessTimer implements Timer {
+  #run: (() => void) | null;
+  readonly #timer: Timer;
+
+  constructor(base: Clock, delayMs: number, life: Life, run: () => void) {
+    this.#run = run;
+    this.#timer = base.setTimer(delayMs, () => life.run(() => this.#fire()));
+  }
+
+  cancel(): void {
+    this.#run = null;
+    this.#timer.cancel();
+  }
+
+  #fire(): void {
+    const run = this.#run;
+    this.#run = null;
+    run?.();
+  }
+}
+
 export function processClock(base: Clock, error: ClockError, life: Life): Clock {
   let since = { base: base.monotonic(), own: base.monotonic(), rate: error.rate };
   const elapsed = (): number => {
@@ -25,19 +47,8 @@ export function processClock(base: Clock, error: ClockError, life: Life): Clock 
     monotonic: elapsed,
     setTimer: (delayMs: number, run: () => void): Timer => {
       if (!life.alive) return { cancel: () => {} };
-      let cancelled = false;
       // In whole ms: what thousands of processes do at about the same time is done together.
-      const timer = base.setTimer(Math.ceil(Math.max(0, delayMs) / error.rate), () => {
-        life.run(() => {
-          if (!cancelled) run();
-        });
-      });
-      return {
-        cancel: () => {
-          cancelled = true;
-          timer.cancel();
-        },
-      };
+      return new ProcessTimer(base, Math.ceil(Math.max(0, delayMs) / error.rate), life, run);
     },
   };
 }

@@ -82,7 +82,7 @@ export class SimulatedHypervisor implements Hypervisor {
   }
 
   async define(xml: string): Promise<void> {
-    const description = parseDomain(xml);
+    const description = apart(parseDomain(xml));
     await this.#begin("define", description.uuid);
     const found = this.#domains.get(description.uuid);
     if (found) found.definition = description;
@@ -291,7 +291,7 @@ export class SimulatedHypervisor implements Hypervisor {
         await this.#begin("prepare", uuid);
         role = "target";
         const before = this.#domains.get(uuid)?.definition ?? null;
-        this.#put({ uuid, definition: before, live: parseDomain(xml), state: "paused", reason: "starting-up" });
+        this.#put({ uuid, definition: before, live: apart(parseDomain(xml)), state: "paused", reason: "starting-up" });
         return { cookie: new Uint8Array([2]), uri: "tcp://10.0.0.2:49152" };
       },
       perform: async () => {
@@ -488,6 +488,9 @@ export class SimulatedHypervisor implements Hypervisor {
     return found;
   }
 }
+
+/** Of the text that it was read from: pieces of a string keep the whole of it in memory, and these are kept. */
+const apart = (description: DomainDescription): DomainDescription => JSON.parse(JSON.stringify(description)) as DomainDescription; // plain data
 
 const summary = (found: SimulatedDomain): Domain => {
   const description = found.live ?? found.definition;
