@@ -147,8 +147,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     images,
     signal: ending.signal,
     withMachine,
-    diskTarget: async (machineId, path) =>
-      (await hypervisor.describe(machineId, "live")).disks.find((disk) => disk.path === path)?.target ?? null,
+    diskTarget: async (machineId, path) => (await hypervisor.describe(machineId, "live")).disks.find((disk) => disk.path === path)?.target ?? null,
     report: (id, value) => reports.put("volume", id, "status/agent", value),
     changed: (id) => {
       for (const vm of kept.documents("vm")) if (vm.spec.disks.some((disk) => disk.volume === id)) touch("vm", vm.id);

@@ -150,7 +150,10 @@ export class MachineReconciler {
   async #descriptions(domain: Domain): Promise<[DomainDescription | null, DomainDescription | null]> {
     const { hypervisor } = this.#options;
     const active = domain.state === "running" || domain.state === "paused";
-    return Promise.all([domain.persistent ? hypervisor.describe(domain.uuid, "definition") : null, active ? hypervisor.describe(domain.uuid, "live") : null]);
+    return Promise.all([
+      domain.persistent ? hypervisor.describe(domain.uuid, "definition") : null,
+      active ? hypervisor.describe(domain.uuid, "live") : null,
+    ]);
   }
 
   #seed(vm: Vm): SeedContent {
