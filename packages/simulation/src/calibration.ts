@@ -16,7 +16,7 @@ export interface LabFigures {
 }
 
 /**
- * How far the lab's median may lie outside the model's range, as a factor. The lab's guests are as small as can be (128 MiB, nothing to
+ * How far the lab's best sample may lie outside the model's range, as a factor. The lab's guests are as small as can be (128 MiB, nothing to
  * stop, little memory that is not zero) and, without hardware acceleration, slow to boot; the model's are ordinary ones on a host of their own.
  */
 export const labFactors: Readonly<Record<keyof LabFigures, number>> = {
@@ -32,12 +32,12 @@ export const labFactors: Readonly<Record<keyof LabFigures, number>> = {
 /** @returns a sentence for each figure of which the model is too far off, or of which nothing was measured */
 export function disagreements(times: HypervisorTimes, lab: LabFigures): string[] {
   return ranges(times).flatMap(([name, low, high]) => {
-    const samples = lab[name].toSorted((a, b) => a - b);
-    const median = samples[samples.length >> 1];
-    if (median === undefined) return [`${name}: nothing was measured`];
+    if (lab[name].length === 0) return [`${name}: nothing was measured`];
+    // What else the machine does makes all of these slower, and none faster.
+    const best = name === "migrationBytesPerSecond" || name === "dirtyShare" ? Math.max(...lab[name]) : Math.min(...lab[name]);
     const factor = labFactors[name];
-    if (median >= low / factor && median <= high * factor) return [];
-    return [`${name}: the lab's median is ${rounded(median)}, the model says ${rounded(low)} to ${rounded(high)} and may be off ${factor} times`];
+    if (best >= low / factor && best <= high * factor) return [];
+    return [`${name}: the lab's best is ${rounded(best)}, the model says ${rounded(low)} to ${rounded(high)} and may be off ${factor} times`];
   });
 }
 
