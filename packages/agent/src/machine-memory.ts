@@ -27,6 +27,8 @@ export const MachineMemory = z.looseObject({
   expectRunning: z.boolean(),
   /** Boot of the host in which it was last seen running. */
   runningBoot: z.string().optional(),
+  /** Its host has booted, and others are to be started first. */
+  awaitsTurn: z.boolean().optional(),
   /** Newest generation of the spec that was wholly acted on, be it by giving up. */
   observedGeneration: z.int(),
   restarts: z.int(),

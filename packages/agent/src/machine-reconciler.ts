@@ -315,6 +315,7 @@ export class MachineReconciler {
       ...(stoppedBy === undefined ? {} : { stoppedBy }),
       ...(startedAt === undefined || !memory.expectRunning ? {} : { startedAt }),
       ...(lastEnd === undefined ? {} : { lastEnd }),
+      ...(memory.awaitsTurn ? { awaitsTurn: true } : {}),
       ...(active && guest ? { guestAgent: guest } : {}),
       ...(running ? { vcpus: running.vcpus.current, memoryBytes: running.memory.currentBytes, accelerated: running.type === "kvm" } : {}),
     };

@@ -185,7 +185,7 @@ function ours(it: Situation, vm: Vm): Plan {
   if (before.held && vm.placement && before.held.incarnation === vm.placement.incarnation && vm.placement.epoch < before.held.epoch)
     return { ...nothing, memory: before };
   if (domain && leftBehind(domain, vm)) return { steps: [{ do: "destroy", why: leftBehindWhy }], memory: before, report: true };
-  const memory = noticeStop(it, vm, takeHold(it, vm, before));
+  const memory = { ...noticeStop(it, vm, takeHold(it, vm, before)), awaitsTurn: undefined };
   if (vm.deletedAt !== undefined) return deletion(it, memory, vm);
   const plan = vm.spec.power === "stopped" ? wantStopped(it, vm, memory) : wantRunning(it, vm, memory);
   const remark = domain?.mark && vm.placement && (domain.mark.epoch !== vm.placement.epoch || domain.mark.incarnation !== vm.placement.incarnation);
@@ -352,6 +352,12 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   if (refusal !== null) return { steps: [], memory: waiting(it, memory, refusal), report: true };
   // Its domain is defined while its disks are made. One that is to stay stopped waits: defined means ready there.
   if (it.needs.state !== "ready") return prepare(it, vm, memory, it.definable ? define(it) : []);
+  const turnMs = untilTurnMs(it, vm, memory);
+  if (turnMs > 0) {
+    const { order } = vm.status;
+    const why = order?.state === "waiting" && order.bootId === it.bootId ? order.reason : "it is started after other machines (restart.after)";
+    return { steps: define(it), memory: { ...entered(memory, "stopped", it.now, why), awaitsTurn: true }, againAfterMs: turnMs, report: true };
+  }
   const asked = vm.spec.startRequest > memory.startRequestSeen;
   const automatic = !asked && memory.stoppedBy !== undefined && memory.stoppedBy !== "user";
   const next: MachineMemory = {
@@ -367,6 +373,21 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   // QEMU may be kept after a crash, for a look at it.
   const clear: Step[] = domain?.state === "crashed" ? [{ do: "destroy", why: "what is left of the crash is cleared away" }] : [];
   return { steps: [...clear, ...define(it), ...seed(it), { do: "start", paused: vm.spec.power === "paused" }], memory: next, report: true };
+}
+
+/**
+ * Of a machine that ran when its host went down: how long it waits for others at most (`restart.after`). The server gives the word; without
+ * one it is started all the same. @returns 0: it is its turn
+ */
+function untilTurnMs({ now, bootId }: Situation, vm: Vm, memory: MachineMemory): number {
+  const { after } = vm.spec.restart;
+  const { order } = vm.status;
+  if (after === undefined || vm.spec.startRequest > memory.startRequestSeen) return 0;
+  if (memory.stoppedBy !== "host" || memory.runningBoot === bootId) return 0;
+  if (order?.state === "go" && order.bootId === bootId && order.epoch === vm.placement?.epoch) return 0;
+  const leftMs = (memory.lastEnd?.at ?? 0) + after.maximumWaitMs - now;
+  // A clock that was set back says nothing of how long was waited.
+  return leftMs > after.maximumWaitMs ? 0 : leftMs;
 }
 
 const define = (it: Situation): Step[] => (!it.domain || it.definitionOutdated ? [{ do: "define" }] : []);

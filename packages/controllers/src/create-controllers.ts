@@ -20,6 +20,7 @@ import { receiptsController } from "./receipts-controller.ts";
 import { rollingMaintenanceController } from "./rolling-maintenance-controller.ts";
 import { SiteIndex } from "./site-index.ts";
 import { followSite } from "./site-snapshot.ts";
+import { startOrderController } from "./start-order-controller.ts";
 import { taskSweepController } from "./task-sweep-controller.ts";
 
 export interface ControllerSet {
@@ -50,6 +51,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     livenessController(context, listening),
     fencingController(context, index, listening),
     failOverController(context, index, snapshot),
+    startOrderController(context, index),
     migrationController(context, index, snapshot),
     drainController(context, index, moves),
     maintenanceController(context, index, moves),

@@ -5,7 +5,7 @@
  */
 import { uuidv7 } from "@sheaf/base";
 import { partKey, type Placement, type RecordOf, type VmFailover } from "@sheaf/model";
-import { byRestartOrder, failOverRefusal, wantsFailOver } from "@sheaf/planning";
+import { failOverRefusal, inRestartOrder, startOrder, wantsFailOver, type Ranked, type StartOrder } from "@sheaf/planning";
 import { planBatch, type SnapshotIndex } from "@sheaf/scheduling";
 import type { Compare, Operation } from "@sheaf/store";
 import type { ControllerContext } from "./context.ts";
@@ -13,6 +13,7 @@ import type { Controller } from "./controller.ts";
 import { commitAll, put, type Decision } from "./packed-commit.ts";
 import { hostName, volumesOf } from "./records.ts";
 import type { SiteIndex } from "./site-index.ts";
+import { isTrueOfRun, startedAfterChange } from "./started-after.ts";
 
 type Host = RecordOf<"host">;
 type Vm = RecordOf<"vm">;
@@ -32,58 +33,68 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
       "task/spec (recover)",
     ],
     initialKeys: () => [...cache.all("host")].filter(isFenced).map((host) => host.id),
-    *keysFor({ kind, id, record, previous }) {
+    *keysFor(change) {
+      const { kind, id, record, previous } = change;
+      for (const waiting of startedAfterChange(change, index)) {
+        const host = hostOf(cache.get("vm", waiting));
+        if (host && isFenced(host)) yield host.id;
+      }
       if (kind === "host") {
         if (record && isFenced(record as Host)) yield id; // the kind says so
       } else if (kind === "vm" && record !== previous) {
         const vm = record as Vm | undefined; // the kind says so
-        const host = vm?.placement && cache.get("host", vm.placement.host);
-        if (host && isFenced(host) && (vm.spec !== previous?.spec || vm.status !== previous.status)) yield host.id;
+        const host = hostOf(vm);
+        if (vm && host && isFenced(host) && (vm.spec !== previous?.spec || vm.status !== previous.status)) yield host.id;
       }
     },
     async reconcile(hostId) {
       const host = cache.get("host", hostId);
       if (!host || !isFenced(host)) return undefined;
-      const lost = [...index.vmsOnHost(hostId)]
-        .flatMap((id) => cache.get("vm", id) ?? [])
-        .filter(wantsFailOver)
-        .toSorted(byRestartOrder);
+      const lost = inRestartOrder([...index.vmsOnHost(hostId)].flatMap((id) => cache.get("vm", id) ?? []).filter(wantsFailOver));
       const waiting: Decision<Vm>[] = [];
-      let left = 0;
-      let heldBack = false;
-      const movable: Vm[] = [];
-      for (const vm of lost) {
+      let lookAgainMs = Infinity;
+      const movable: Ranked[] = [];
+      for (const one of lost) {
+        const { vm } = one;
         const held = context.heldBack?.(vm) ?? false;
-        heldBack ||= held;
+        if (held) lookAgainMs = settings.failOverAgainMs;
         const refusal = failOverRefusal({ vm, heldBack: held, volumes: volumesOf(vm, cache), pool: (id) => cache.get("pool", id) });
-        if (refusal === null) movable.push(vm);
+        if (refusal === null) movable.push(one);
         else waiting.push(...waits(vm, host, refusal));
       }
       for (let start = 0; start < movable.length; start += batchSize) {
         const refused = await move(host, movable.slice(start, start + batchSize));
-        left += refused.length;
-        waiting.push(...refused.flatMap(({ vm, reason }) => waits(vm, host, reason)));
+        for (const { vm, reason, waitsFor, lookAgainMs: againMs = settings.failOverAgainMs } of refused) {
+          waiting.push(...waits(vm, host, reason, waitsFor));
+          lookAgainMs = Math.min(lookAgainMs, againMs);
+        }
       }
       await commitAll(context, waiting);
-      return left > 0 || heldBack ? settings.failOverAgainMs : undefined;
+      return lookAgainMs === Infinity ? undefined : lookAgainMs;
     },
   };
 
-  /** @returns those for which there is no room */
-  async function move(host: Host, machines: readonly Vm[]): Promise<{ vm: Vm; reason: string }[]> {
+  function hostOf(vm: Vm | undefined): Host | undefined {
+    return vm?.placement && cache.get("host", vm.placement.host);
+  }
+
+  /** @returns those for which there is no room, and those that wait for others: these keep their place in the order, lest the room be given away */
+  async function move(host: Host, machines: readonly Ranked[]): Promise<NotMoved[]> {
     const fence = { key: partKey("host", host.id, "status/fencing"), value: JSON.stringify(host.status.fencing) };
     const decided = planBatch(
-      machines.map((vm) => ({ ...snapshot.request(vm), cluster: host.spec.cluster })),
+      machines.map(({ vm, importance }) => ({ ...snapshot.request(vm), cluster: host.spec.cluster, priority: importance })),
       snapshot,
     );
-    const refused: { vm: Vm; reason: string }[] = [];
+    const refused: NotMoved[] = [];
     try {
       const moves: Decision<Vm>[] = [];
       for (const [position, { decision }] of decided.entries()) {
-        const vm = machines[position];
+        const vm = machines[position]?.vm;
         if (!vm) continue;
+        const order = turnOf(vm, host);
         if (decision.none) refused.push({ vm, reason: decision.reason });
-        else moves.push(...(await moveOf(vm, host, decision.host, decision.reasons[0], fence)));
+        else if (!order.go) refused.push({ vm, ...order });
+        else moves.push(...(await moveOf(vm, host, decision.host, [decision.reasons[0], lateWords(order.without)], fence)));
       }
       const overtaken = await commitAll(context, moves);
       const failed = new Set(overtaken.map(({ about }) => about.id));
@@ -97,8 +108,14 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
     return refused;
   }
 
+  function turnOf(vm: Vm, host: Host): StartOrder {
+    const now = clock.now();
+    const since = host.status.fencing?.since ?? now;
+    return startOrder({ vm, since, now, machine: (id) => cache.get("vm", id), isTrue: (other) => isTrueOfRun(other, context) });
+  }
+
   /** @returns nothing where its placement has moved since the cache saw it */
-  async function moveOf(vm: Vm, from: Host, to: string, why: string | undefined, fence: Compare): Promise<Decision<Vm>[]> {
+  async function moveOf(vm: Vm, from: Host, to: string, why: readonly (string | undefined)[], fence: Compare): Promise<Decision<Vm>[]> {
     const placementKey = partKey("vm", vm.id, "placement");
     const compare: Compare[] = [
       fence,
@@ -115,7 +132,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         host: to,
         epoch: (before?.epoch ?? 0) + 1,
         incarnation: store.incarnation,
-        reason: `${hostName(from.id, cache)} was lost${why === undefined ? "" : `; ${why}`}`,
+        reason: [`${hostName(from.id, cache)} was lost`, ...why].filter((text) => text !== undefined).join("; "),
         at: clock.now(),
       };
       then.push(put(key, after));
@@ -148,10 +165,16 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
     };
   }
 
-  function waits(vm: Vm, from: Host, reason: string): Decision<Vm>[] {
+  function waits(vm: Vm, from: Host, reason: string, waitsFor?: readonly string[]): Decision<Vm>[] {
     const before = vm.status.failover;
     if (before?.state === "waiting" && before.from === from.id && before.reason === reason) return [];
-    const failover: VmFailover = { state: "waiting", from: from.id, reason, since: before?.state === "waiting" ? before.since : clock.now() };
+    const failover: VmFailover = {
+      state: "waiting",
+      from: from.id,
+      reason,
+      since: before?.state === "waiting" ? before.since : clock.now(),
+      ...(waitsFor === undefined ? {} : { waitsFor: [...waitsFor] }),
+    };
     return [
       {
         about: vm,
@@ -161,5 +184,15 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
     ];
   }
 }
+
+interface NotMoved {
+  readonly vm: Vm;
+  readonly reason: string;
+  readonly waitsFor?: readonly string[];
+  readonly lookAgainMs?: number;
+}
+
+const lateWords = (without: readonly string[]): string | undefined =>
+  without.length === 0 ? undefined : `it waited long enough for ${without.join(", ")}`;
 
 const isFenced = (host: Host): boolean => host.status.fencing?.state === "fenced";

@@ -45,6 +45,10 @@ export class SimulatedAgents implements Agents {
   readonly takenOver: string[] = [];
   /** Machines whose start fails, with why. */
   readonly broken = new Map<string, string>();
+  /** Machines whose guest's agent answers. */
+  readonly answering = new Set<string>();
+  /** Machines that were started, in that order. */
+  readonly started: string[] = [];
   /** Whether machines and volumes are taken care of; off: nothing is reported until it is on again. */
   working = true;
   latencyMs = 5;
@@ -244,9 +248,11 @@ export class SimulatedAgents implements Agents {
       host.guests.delete(id);
       return this.#observe(host, vm, "stopped");
     }
+    if (!host.guests.has(id) && waitsForTurn(vm, String(host.bootId))) return this.#observe(host, vm, "stopped", { awaitsTurn: true });
+    if (!host.guests.has(id)) this.started.push(vm.name);
     host.guests.set(id, { state: vm.spec.power === "paused" ? "paused" : "running" });
     this.check(id);
-    this.#observe(host, vm, vm.spec.power);
+    this.#observe(host, vm, vm.spec.power, this.answering.has(id) ? { guestAgent: { connected: true } } : {});
   }
 
   /** At most one copy may run. */
@@ -379,4 +385,10 @@ export class SimulatedAgents implements Agents {
         return refuse(`${method} is not simulated`);
     }
   }
+}
+
+/** It ran in an earlier boot of this host, and has not been given the word in this one. */
+function waitsForTurn({ spec, placement, status: { agent, order } }: RecordOf<"vm">, bootId: string): boolean {
+  if (spec.restart.after === undefined || agent?.host !== placement?.host) return false;
+  return (agent?.bootId !== bootId || agent.awaitsTurn === true) && !(order?.state === "go" && order.bootId === bootId);
 }

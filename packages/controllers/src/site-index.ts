@@ -1,6 +1,6 @@
 /**
  * Back references over the cache that the controllers share, kept up to date change by change, so that no look walks all machines: which
- * machine holds a volume, what is placed on a host, which open tasks concern a record, what has no host yet, what is being deleted.
+ * machine holds a volume, what is placed on a host, what is started after a machine, which open tasks concern a record, what has no host yet, what is being deleted.
  */
 import { hasEnded } from "@sheaf/planning";
 import { kinds, type RecordOf } from "@sheaf/model";
@@ -9,6 +9,8 @@ import type { RecordCache, RecordChange } from "./context.ts";
 export class SiteIndex {
   readonly vmOfVolume = new Map<string, string>();
   readonly #vmsOnHost = new Map<string, Set<string>>();
+  /** Machine → those that are to be started after it. */
+  readonly #startedAfter = new Map<string, Set<string>>();
   readonly #openTasks = new Map<string, Set<string>>();
   /** Machines and volumes without placement that are not being deleted. */
   readonly unplacedVms = new Set<string>();
@@ -27,6 +29,9 @@ export class SiteIndex {
 
   vmsOnHost(hostId: string): ReadonlySet<string> {
     return this.#vmsOnHost.get(hostId) ?? none;
+  }
+  startedAfter(vmId: string): ReadonlySet<string> {
+    return this.#startedAfter.get(vmId) ?? none;
   }
   /** Tasks about this record that have not ended. */
   openTasks(targetId: string): ReadonlySet<string> {
@@ -67,6 +72,8 @@ export class SiteIndex {
       if (vm?.placement) add(this.#vmsOnHost, vm.placement.host, id);
     }
     if (vm?.spec === previous?.spec) return;
+    for (const other of previous?.spec.restart.after?.machines ?? []) remove(this.#startedAfter, other, id);
+    for (const other of vm?.spec.restart.after?.machines ?? []) add(this.#startedAfter, other, id);
     for (const { volume } of previous?.spec.disks ?? [])
       if (volume !== undefined && this.vmOfVolume.get(volume) === id) this.vmOfVolume.delete(volume);
     for (const { volume } of vm?.spec.disks ?? []) if (volume !== undefined) this.vmOfVolume.set(volume, id);

@@ -1,7 +1,7 @@
 /**
  * A machine. Parts and writers: `spec` users · `placement` the placement controller, and migration by compare-and-set ·
  * `status/placement` the placement controller · `status/agent` the agent of the host it is placed on · `status/migration` the migration controller ·
- * `status/failover` the fail-over controller.
+ * `status/failover` the fail-over controller · `status/order` the start-order controller.
  */
 import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
@@ -79,6 +79,17 @@ export const VmNic = z.strictObject({
 export type VmNic = z.infer<typeof VmNic>;
 
 const gib = 2 ** 30;
+
+/** What a machine waits for before it is started again, and for how long at most. Machines that are not to run are not waited for. */
+export const RestartAfter = z.strictObject({
+  /** Of the same project. Stored as ids; one that was deleted since is not waited for. */
+  machines: z.array(Reference).min(1).max(16),
+  /** `guest-answers`: its guest's agent has answered since its start; of machines without `guestAgent` the same as `running`. */
+  condition: z.enum(["running", "guest-answers"]).default("running"),
+  /** Counted from when its host was cut off, or had booted. Then it is started whatever the others do. */
+  maximumWaitMs: z.int().min(1000).max(3_600_000).default(300_000),
+});
+export type RestartAfter = z.infer<typeof RestartAfter>;
 
 export const VmSpec = z.strictObject({
   power: z.enum(["running", "stopped", "paused"]).default("running"),
@@ -191,6 +202,8 @@ export const VmSpec = z.strictObject({
       /** Tries within ten minutes before it is left as failed. */
       maximumTries: z.int().min(1).max(100).default(3),
       delayMs: z.int().min(0).max(3_600_000).default(1000),
+      /** Started after these machines when a host of it was lost or has booted. */
+      after: RestartAfter.optional(),
     })
     .prefault({}),
   highlyAvailable: z.boolean().default(false),
@@ -227,6 +240,8 @@ export const VmObservation = z.looseObject({
   pendingChanges: z.array(z.string()),
   /** What went wrong and what to do; set together with `failed`, and kept while a retry is under way. */
   problem: z.string().optional(),
+  /** It would be started now, but for the machines that it is to be started after (`restart.after`): it waits for `status.order`. */
+  awaitsTurn: z.boolean().optional(),
   guestAgent: z.looseObject({ connected: z.boolean(), addresses: z.array(z.string()).optional(), hostname: z.string().optional() }).optional(),
   vcpus: z.int().optional(),
   memoryBytes: Bytes.optional(),
@@ -257,10 +272,27 @@ export const VmFailover = z.looseObject({
   reason: z.string(),
   since: Timestamp,
   task: z.string().optional(),
+  /** Waiting: ids of the machines that are to be started first (`restart.after`). */
+  waitsFor: z.array(z.string()).optional(),
 });
 export type VmFailover = z.infer<typeof VmFailover>;
 
+/**
+ * Whether a machine whose host has booted may be started as far as `restart.after` goes. Counts for that boot and placement alone.
+ * Written by the start-order controller alone; its host's agent reads it.
+ */
+export const VmOrder = z.looseObject({
+  state: z.enum(["waiting", "go"]),
+  bootId: z.string(),
+  epoch: z.int(),
+  reason: z.string(),
+  since: Timestamp,
+  waitsFor: z.array(z.string()),
+});
+export type VmOrder = z.infer<typeof VmOrder>;
+
 export interface VmStatus {
+  readonly order?: VmOrder;
   readonly failover?: VmFailover;
   readonly agent?: VmObservation;
   readonly placement?: z.infer<typeof VmPlacementStatus>;

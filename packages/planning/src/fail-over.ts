@@ -14,10 +14,14 @@ export interface FailOverInput {
 
 /** It runs only where it was lost, and people want it to run: its loss is worth cutting off a host. */
 export const wantsFailOver = (vm: RecordOf<"vm">): boolean =>
-  vm.spec.highlyAvailable && vm.spec.power !== "stopped" && vm.deletedAt === undefined && !(vm.status.agent?.stoppedBy === "guest" && hasStopped(vm));
+  vm.spec.highlyAvailable && vm.spec.power !== "stopped" && vm.deletedAt === undefined && !hasShutItselfDown(vm);
 
-const hasStopped = (vm: RecordOf<"vm">): boolean =>
-  vm.status.agent?.state === "stopped" && vm.status.agent.epoch === vm.placement?.epoch && vm.status.agent.startRequestSeen >= vm.spec.startRequest;
+/** And nobody has asked for its start since. */
+export const hasShutItselfDown = (vm: RecordOf<"vm">): boolean =>
+  vm.status.agent?.state === "stopped" &&
+  vm.status.agent.stoppedBy === "guest" &&
+  vm.status.agent.epoch === vm.placement?.epoch &&
+  vm.status.agent.startRequestSeen >= vm.spec.startRequest;
 
 /** @returns why it cannot start on another host, whatever room there is; `null`: it can */
 export function failOverRefusal({ vm, heldBack, volumes, pool }: FailOverInput): string | null {
@@ -32,7 +36,3 @@ export function failOverRefusal({ vm, heldBack, volumes, pool }: FailOverInput):
   if (vm.spec.placement.host !== undefined) return "it is bound to the lost host (placement.host)";
   return null;
 }
-
-/** The most important first; of equals the ones that were made first. */
-export const byRestartOrder = (a: RecordOf<"vm">, b: RecordOf<"vm">): number =>
-  b.spec.priority - a.spec.priority || a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1);

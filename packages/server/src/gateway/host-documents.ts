@@ -205,23 +205,23 @@ function partsOfVolume(hostId: string, { spec }: RecordOf<"volume">): Reason[] {
 }
 
 /** Parts of status that agents act on. What they report themselves is not told back to them, nor what other hosts report. */
-const tellingParts: Partial<Record<Kind, string>> = {
-  vm: "migration",
-  image: "library",
-  task: "controller",
-  cluster: "baseline",
+const tellingParts: Partial<Record<Kind, readonly string[]>> = {
+  vm: ["migration", "order"],
+  image: ["library"],
+  task: ["controller"],
+  cluster: ["baseline"],
 };
 
 function isWorthTelling({ kind, record, previous }: RecordChange): boolean {
   if (!record || !previous) return true;
   if (record.specRevision !== previous.specRevision || !isDeepStrictEqual(record.placement, previous.placement)) return true;
-  const part = tellingParts[kind];
-  if (part === undefined) return false;
-  const before = (previous.status as Record<string, unknown>)[part];
-  const after = (record.status as Record<string, unknown>)[part];
-  // How many hosts a CPU baseline was chosen from changes with each that comes; every agent would look at all its machines for that.
-  if (kind === "cluster") return modelOf(before) !== modelOf(after);
-  return before !== after && !isDeepStrictEqual(before, after);
+  return (tellingParts[kind] ?? []).some((part) => {
+    const before = (previous.status as Record<string, unknown>)[part];
+    const after = (record.status as Record<string, unknown>)[part];
+    // How many hosts a CPU baseline was chosen from changes with each that comes; every agent would look at all its machines for that.
+    if (kind === "cluster") return modelOf(before) !== modelOf(after);
+    return before !== after && !isDeepStrictEqual(before, after);
+  });
 }
 
 const modelOf = (baseline: unknown): string | undefined => (baseline as { readonly model: string } | undefined)?.model; // the cluster's part

@@ -69,6 +69,13 @@ export class References {
     return record;
   }
 
+  /** A machine of the same project. */
+  vm(projectId: string, reference: string, at: string): RecordOf<"vm"> {
+    const record = this.#own("vm", projectId, reference);
+    if (record === undefined || record.deletedAt !== undefined) throw missing("vm", reference, at);
+    return record;
+  }
+
   /** An image or network of the same project, or a public one. */
   shared<K extends "image" | "network">(kind: K, projectId: string, reference: string, at: string): RecordOf<K> {
     const record = this.findShared(kind, projectId, reference);

@@ -5,6 +5,7 @@ import { secretText } from "./present.ts";
 import type { Work } from "./record-services.ts";
 import { invalid } from "./refusals.ts";
 import { changedDisks, newDisks } from "./vm-disks.ts";
+import { restartAfter } from "./vm-restart-after.ts";
 import { ordinaryStop } from "./vm-verbs.ts";
 import { changedNics, defaultNics, newNics } from "./vm-nics.ts";
 
@@ -25,6 +26,7 @@ export const vmRules: KindRules<"vm"> = {
       nics,
       cdroms: cdroms(work, given),
       placement: placement(work, given),
+      restart: restartAfter(work, given, undefined),
       cloudInit: sealed(work, given, undefined),
       firmware: has(raw, "firmware") ? given.firmware : firmware(work, given, disks),
     };
@@ -46,6 +48,7 @@ export const vmRules: KindRules<"vm"> = {
       nics: changedNics(work, before, given.nics),
       cdroms: cdroms(work, given),
       placement: placement(work, given),
+      restart: restartAfter(work, given, before),
       cloudInit: sealed(work, given, before),
     };
     if (spec.memory.bytes !== before.spec.memory.bytes) checkMemory(work, spec);
