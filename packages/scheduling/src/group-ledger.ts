@@ -19,10 +19,10 @@ export class GroupLedger {
     return this.#groups.get(group)?.get(slot) ?? 0;
   }
 
-  /** Members on any host. */
-  total(group: string): number {
+  /** Members on any host that is not left out. */
+  total(group: string, isLeftOut: (slot: number) => boolean): number {
     let sum = 0;
-    for (const count of this.#groups.get(group)?.values() ?? []) sum += count;
+    for (const [slot, count] of this.#groups.get(group) ?? []) if (!isLeftOut(slot)) sum += count;
     return sum;
   }
 }

@@ -49,6 +49,11 @@ export class HostTable {
     return this.#slots.get(hostId);
   }
 
+  /** Known to be off: its machines start elsewhere, or when it is back. */
+  isCutOff(slot: number): boolean {
+    return this.facts[slot]?.record.status.fencing?.state === "fenced";
+  }
+
   slotOf(hostId: string): number {
     const known = this.#slots.get(hostId);
     if (known !== undefined) return known;

@@ -56,6 +56,27 @@ test("machines that stay together get a host with room for all of them", () => {
   );
 });
 
+test("those of a group that a lost host leaves are given one new host, together, as soon as the old one was cut off", () => {
+  const spec = { memory: { bytes: 2 * gib }, placement: { together: "web" } };
+  const machines = [1, 2, 3].map((n) => vm(n, { spec, on: 1 }));
+  const lost = host(1, { liveness: "unreachable" });
+  const cutOff = { ...lost, status: { ...lost.status, fencing: { state: "fenced" as const, since: 0, reason: "", attempts: [] } } };
+  const hosts = (first: typeof lost, moving: typeof machines) => {
+    const snapshot = buildSnapshot([first, host(2, { memoryBytes: 3 * gib }), host(3), ...machines]);
+    const decisions = planBatch(
+      moving.map((record) => snapshot.request(record)),
+      snapshot,
+      pack,
+    );
+    return decisions.map(({ decision }) => (decision.none ? decision.reason : decision.host));
+  };
+  const binding = "no host fits: 1 is unreachable, 2 do not hold the machines it stays together with";
+  assert.deepEqual(hosts(lost, machines), [binding, binding, binding], "its guests may still run there");
+  assert.deepEqual(hosts(cutOff, machines), [id(3), id(3), id(3)]);
+  machines[0] = vm(1, { spec, on: 3, epoch: 2 });
+  assert.deepEqual(hosts(cutOff, machines.slice(1)), [id(3), id(3)], "those that come later follow the first");
+});
+
 test("a group that fits on no single host is refused as a whole", () => {
   const snapshot = buildSnapshot([host(1, { memoryBytes: 3 * gib })]);
   const spec = { memory: { bytes: 2 * gib }, placement: { together: "web" } };

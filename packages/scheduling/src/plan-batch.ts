@@ -22,7 +22,7 @@ export function planBatch(requests: readonly PlacementRequest[], snapshot: Snaps
   const decisions = new Map<PlacementRequest, PlacementDecision>();
   const gangs = new Map<string, PlacementRequest[]>();
   for (const request of requests) {
-    if (request.together === undefined || snapshot.together.total(request.together) > 0) continue;
+    if (request.together === undefined || snapshot.membersTogether(request.together) > 0) continue;
     const gang = gangs.get(request.together);
     if (gang === undefined) gangs.set(request.together, [request]);
     else gang.push(request);
