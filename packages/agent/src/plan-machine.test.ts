@@ -495,6 +495,42 @@ test("property: a copy is destroyed because of another host only for a newer epo
   );
 });
 
+const ordered = (over: object = {}) => machine({ restart: { after: { machines: [sampleId(5)], maximumWaitMs: 60_000 } } }, over);
+const order = (state: "go" | "waiting", over: object = {}) => ({
+  status: { order: { state, bootId: "boot", epoch: 1, reason: "it is started after db", since: now, waitsFor: [], ...over } },
+});
+/** It ran when the host went down; the host has been up for so long. */
+const bootedFor = (ms: number): MachineMemory =>
+  remembered({ state: "stopped", stoppedBy: "host", runningBoot: "earlier", lastEnd: { at: now - ms, by: "host" }, observedGeneration: 1 });
+
+test("after a boot of its host a machine waits for its turn, for so long and no longer", () => {
+  const look = (vm: RecordOf<"vm">, memory: MachineMemory) => planMachine(situation({ vm, memory, domain: domain("stopped"), seedOutdated: false }));
+  const waits = look(ordered(), bootedFor(10_000));
+  assert.deepEqual([steps(waits), waits.memory?.awaitsTurn, waits.memory?.state, waits.againAfterMs], ["", true, "stopped", 50_000]);
+  assert.equal(waits.report, true);
+  const found = planMachine(situation({ vm: ordered(), memory: ran({ runningBoot: "earlier" }), domain: domain("stopped") }));
+  assert.deepEqual([steps(found), found.memory?.awaitsTurn, found.againAfterMs], ["", true, 60_000]);
+  assert.match(look(ordered(order("waiting")), bootedFor(0)).memory?.reason ?? "", /after db/);
+  const starts: readonly (readonly [string, RecordOf<"vm">, MachineMemory])[] = [
+    ["it is given the word", ordered(order("go")), bootedFor(0)],
+    ["it has waited long enough", ordered(order("waiting")), bootedFor(60_000)],
+    ["the clock was set back", ordered(), bootedFor(-1)],
+    ["its user starts it", machine({ ...ordered().spec, startRequest: 1 }), bootedFor(0)],
+    ["it names no others", machine(), bootedFor(0)],
+    ["it crashed", ordered(), { ...bootedFor(0), stoppedBy: "crash", runningBoot: "boot", failures: [now - 5000] }],
+    ["somebody cut its power on the host, which has not booted", ordered(), { ...bootedFor(0), runningBoot: "boot" }],
+    ["it has never run here", ordered(), remembered()],
+  ];
+  for (const [what, vm, memory] of starts) {
+    const plan = look(vm, memory);
+    assert.deepEqual([steps(plan), plan.memory?.awaitsTurn, plan.memory?.state], ["start", undefined, "starting"], what);
+  }
+  for (const old of [{ bootId: "earlier" }, { epoch: 0 }])
+    assert.equal(steps(look(ordered(order("go", old)), bootedFor(0))), "", "a word of another boot or placement");
+  const stopped = look(machine({ ...ordered().spec, power: "stopped" }), { ...bootedFor(0), awaitsTurn: true });
+  assert.equal(stopped.memory?.awaitsTurn, undefined);
+});
+
 test("mayDestroy: the table", () => {
   const own = { epoch: 2, incarnation: "i1" };
   assert.equal(mayDestroy(own, "i1"), true);

@@ -15,6 +15,7 @@ test("no part has two writers, but placement, which migration moves on by compar
   const agents = {
     connected: () => false,
     lastHeardAt: () => null,
+    bootId: () => null,
     jitterMs: () => 0,
     pulse: () => null,
     call: () => Promise.reject(new Error("no agents")),

@@ -64,9 +64,10 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
       }
       for (let start = 0; start < movable.length; start += batchSize) {
         const refused = await move(host, movable.slice(start, start + batchSize));
-        for (const { vm, reason, waitsFor, lookAgainMs: againMs = settings.failOverAgainMs } of refused) {
+        for (const { vm, reason, waitsFor, lookAgainMs: againMs = Infinity } of refused) {
           waiting.push(...waits(vm, host, reason, waitsFor));
-          lookAgainMs = Math.min(lookAgainMs, againMs);
+          // Room may come up, and an agent that went and came again changes no record.
+          lookAgainMs = Math.min(lookAgainMs, againMs, settings.failOverAgainMs);
         }
       }
       await commitAll(context, waiting);

@@ -13,6 +13,8 @@ export interface Agents {
   connected(hostId: string): boolean;
   /** Monotonic ms of the last message from that host's agent; `null` where this server has heard none. */
   lastHeardAt(hostId: string): number | null;
+  /** The boot of its host that the connected agent told; `null` where it is not connected, or not known. */
+  bootId(hostId: string): string | null;
   /** How uneven that agent's heartbeats have come lately, ms (mean deviation); 0 where nothing is known. */
   jitterMs(hostId: string): number;
   /** What the process beside the agent said last, and when (monotonic ms); `null` where this server has heard none. */

@@ -129,7 +129,11 @@ for (const [what, meanwhile] of [
     const { world, hosts, vm } = it;
     if (meanwhile === "lost") world.bmcs.faults.set(`ipmi ${hosts[last]}`, "refuses");
     else world.agents.broken.set(vm("db").id, "its start fails");
-    await world.change("cluster", world.ids.cluster, (head) => (head.spec["highAvailability"] = { ...(head.spec["highAvailability"] as object), wideOutagePercent: 100 }));
+    await world.change(
+      "cluster",
+      world.ids.cluster,
+      (head) => (head.spec["highAvailability"] = { ...(head.spec["highAvailability"] as object), wideOutagePercent: 100 }),
+    );
     if (meanwhile === "lost") world.agents.cut(hosts[last] ?? "");
     world.agents.powerOff(hosts[first] ?? "");
     await world.until(() => vm("app").status.failover?.state === "waiting", "app waits");

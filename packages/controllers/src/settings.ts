@@ -2,7 +2,7 @@
 export interface ControllerSettings {
   /** Silence of a host's agent that is put up with before it is called unreachable, by its cluster's `detection`. Uneven heartbeats lengthen it. */
   readonly unreachableAfterMs: Readonly<Record<"default" | "fast", number>>;
-  /** Machines that found no room after their host was lost are looked at again so often. */
+  /** Machines that found no room after their host was lost, or wait for others, are looked at again so often. */
   readonly failOverAgainMs: number;
   /** Changes of capacity are gathered for this long before machines that wait are looked at again. */
   readonly placementBatchMs: number;

@@ -119,6 +119,9 @@ export class SimulatedAgents implements Agents {
     const now = this.#clock.monotonic();
     return { bootId: String(this.#host(hostId).bootId), sequence: Math.round(now), agentSilentMs: now - (this.lastHeardAt(hostId) ?? 0) };
   }
+  bootId(hostId: string): string | null {
+    return this.connected(hostId) ? String(this.#host(hostId).bootId) : null;
+  }
   jitterMs(): number {
     return 0;
   }

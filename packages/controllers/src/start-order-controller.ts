@@ -15,7 +15,7 @@ import { isTrueOfRun, startedAfterChange } from "./started-after.ts";
 type Vm = RecordOf<"vm">;
 
 export function startOrderController(context: ControllerContext, index: SiteIndex): Controller {
-  const { cache, clock, logger } = context;
+  const { cache, clock, logger, settings } = context;
   return {
     name: "start-order",
     reads: ["vm", "host"],
@@ -36,14 +36,16 @@ export function startOrderController(context: ControllerContext, index: SiteInde
       const next: VmOrder = order.go
         ? { state: "go", bootId, epoch, reason: "", since: now, waitsFor: [] }
         : { state: "waiting", bootId, epoch, reason: order.reason, since, waitsFor: [...order.waitsFor] };
-      if (before?.state === "go" || (before?.state === next.state && before.reason === next.reason)) return order.go ? undefined : order.lookAgainMs;
+      // An agent that went and came again changes no record.
+      const lookAgainMs = order.go ? undefined : Math.min(order.lookAgainMs, settings.failOverAgainMs);
+      if (before?.state === "go" || (before?.state === next.state && before.reason === next.reason)) return lookAgainMs;
       const result = await commit(context, {
         compare: [{ key: partKey("vm", id, "spec"), modRevision: vm.specRevision }],
         then: [put(partKey("vm", id, "status/order"), next)],
       });
       if (!result.succeeded) throw new Overtaken(`machine ${vm.name} changed meanwhile`);
       logger.info({ vm: vm.name, state: next.state, reason: next.reason }, "a machine's turn to be started was looked at");
-      return order.go ? undefined : order.lookAgainMs;
+      return lookAgainMs;
     },
   };
 }

@@ -6,7 +6,7 @@ import type { SiteIndex } from "./site-index.ts";
 /** What is on record of the machine's run was seen in the present boot of a host that is heard. */
 export function isTrueOfRun({ placement, status }: RecordOf<"vm">, { agents, cache }: ControllerContext): boolean {
   const host = placement && cache.get("host", placement.host);
-  return host !== undefined && agents.connected(host.id) && status.agent?.bootId === host.status.agent?.bootId;
+  return host !== undefined && agents.connected(host.id) && status.agent?.bootId === (agents.bootId(host.id) ?? host.status.agent?.bootId);
 }
 
 /** Machines that may go on now. */

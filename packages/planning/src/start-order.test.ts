@@ -90,7 +90,10 @@ test("a clock that was set back far does not prolong the wait; one that differs 
 });
 
 test("the most important first, of equals the oldest; who is started first is as important as those that wait for it", () => {
-  const names = (machines: readonly Vm[]): string => inRestartOrder(machines).map(({ vm }) => vm.name).join(" ");
+  const names = (machines: readonly Vm[]): string =>
+    inRestartOrder(machines)
+      .map(({ vm }) => vm.name)
+      .join(" ");
   assert.equal(names([machine(1), machine(2, { priority: 900 }), machine(3)]), "vm-2 vm-1 vm-3");
   assert.equal(names([machine(1, { priority: 300 }), machine(2), machine(3, { priority: 500, ...after([2]) })]), "vm-2 vm-3 vm-1");
   assert.deepEqual(
@@ -135,7 +138,10 @@ test("all are started in time, in their order but for those that waited long eno
           }
           began.set(number, now);
           const missing = (names[number] ?? []).filter((other) => other !== number && machines[other]?.status.agent === undefined);
-          assert.deepEqual(order.without, missing.map((other) => `vm-${other}`));
+          assert.deepEqual(
+            order.without,
+            missing.map((other) => `vm-${other}`),
+          );
           assert.ok(missing.length === 0 || now >= (waits[number] ?? 0), "it did not wait for those before it");
           assert.ok(now <= (waits[number] ?? 0), "it waited too long");
         }

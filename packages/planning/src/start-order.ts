@@ -49,7 +49,8 @@ function lacks(vm: Vm, condition: RestartAfter["condition"], isTrue: (vm: Vm) =>
   const { placement } = vm;
   const seen = vm.status.agent;
   if (!placement) return "it has no host yet";
-  if (!seen || seen.epoch !== placement.epoch || seen.host !== placement.host || !isTrue(vm) || seen.state !== "running") return "it does not run yet";
+  if (!seen || seen.epoch !== placement.epoch || seen.host !== placement.host || !isTrue(vm) || seen.state !== "running")
+    return "it does not run yet";
   return condition === "guest-answers" && vm.spec.guestAgent && seen.guestAgent?.connected !== true ? "its guest does not answer yet" : null;
 }
 

@@ -353,3 +353,42 @@ test("adoption is a task about the host, with a number drawn for the machine to 
   const taken = await fixture.request("POST", `/hosts/h1/unmanaged/${uuid}/adopt`, { name: "counts" });
   assert.deepEqual([taken.status, taken.body.code], [409, "name-taken"]);
 });
+
+test("machines are started after others of their project: names become ids; what does not exist, itself and circles are refused", async () => {
+  const make = (name: string, machines?: readonly string[]) =>
+    fixture.make("/vms", { name, spec: { nics: [], ...(machines ? { restart: { after: { machines } } } : {}) } });
+  const change = (name: string, machines: readonly string[]) =>
+    fixture.request("PATCH", `/vms/${name}`, { spec: { restart: { after: { machines } } } });
+  const database = await make("order-db");
+  const app = await make("order-app", ["order-db", database.id]);
+  assert.deepEqual(app.spec.restart.after, { machines: [database.id], condition: "running", maximumWaitMs: 300_000 });
+  await make("order-web", ["order-app"]);
+  const missing = await fixture.request("POST", "/vms", { name: "x", spec: { nics: [], restart: { after: { machines: ["none"] } } } });
+  assert.equal(missing.status, 404);
+  assert.equal(missing.body.errors[0].at, "/spec/restart/after/machines/0");
+  const circle = await change("order-db", ["order-web"]);
+  assert.equal(circle.status, 400, circle.text);
+  assert.match(circle.text, /makes a circle: order-db after order-web after order-app after order-db/);
+  assert.equal((await change("order-db", ["order-db"])).status, 400);
+  assert.equal((await change("order-web", ["order-db", "order-app"])).status, 200);
+});
+
+test("of two requests at once that would make a circle one is refused", async () => {
+  for (const name of ["order-left", "order-right"]) await fixture.make("/vms", { name, spec: { nics: [] } });
+  const after = (name: string, other: string) => fixture.request("PATCH", `/vms/${name}`, { spec: { restart: { after: { machines: [other] } } } });
+  const replies = await Promise.all([after("order-left", "order-right"), after("order-right", "order-left")]);
+  assert.deepEqual(replies.map(({ status }) => status).toSorted(), [200, 400]);
+});
+
+test("a machine that others are started after can be deleted; they can be changed afterwards, and forget it then", async () => {
+  const gone = await fixture.make("/vms", { name: "order-gone", spec: { nics: [] } });
+  const stays = await fixture.make("/vms", { name: "order-stays", spec: { nics: [] } });
+  const restart = { after: { machines: ["order-gone", "order-stays"] } };
+  await fixture.make("/vms", { name: "order-last", spec: { nics: [], restart } });
+  assert.equal((await fixture.request("DELETE", `/vms/${gone.id}`)).status, 202);
+  const changed = await fixture.request("PATCH", "/vms/order-last", { spec: { priority: 7 } });
+  assert.equal(changed.status, 200, changed.text);
+  assert.deepEqual(changed.body.record.spec.restart.after.machines, [stays.id]);
+  const cleared = await fixture.request("PATCH", "/vms/order-last", { spec: { restart: { after: null } } });
+  assert.equal(cleared.body.record.spec.restart.after, undefined);
+});

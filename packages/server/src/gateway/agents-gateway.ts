@@ -118,6 +118,10 @@ export class AgentsGateway implements Agents, SessionOwner {
     return this.#sessions.get(hostId)?.lastHeardAt ?? this.#heard.get(hostId)?.at ?? null;
   }
 
+  bootId(hostId: string): string | null {
+    return this.#sessions.get(hostId)?.bootId ?? null;
+  }
+
   jitterMs(hostId: string): number {
     return this.#sessions.get(hostId)?.jitterMs ?? this.#heard.get(hostId)?.jitterMs ?? 0;
   }
@@ -144,8 +148,8 @@ export class AgentsGateway implements Agents, SessionOwner {
   }
 
   /** Every connected host: when it was heard, monotonic ms, and how uneven its heartbeats come. */
-  *heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number }> {
-    for (const [hostId, { lastHeardAt, jitterMs }] of this.#sessions) yield { hostId, at: lastHeardAt, jitterMs };
+  *heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number; readonly bootId: string }> {
+    for (const [hostId, { lastHeardAt, jitterMs, bootId }] of this.#sessions) yield { hostId, at: lastHeardAt, jitterMs, bootId };
   }
 
   async call<M extends AgentMethod>(hostId: string, method: M, parameters: CallTable[M]["in"], options: CallOptions): Promise<CallTable[M]["out"]> {

@@ -27,6 +27,7 @@ export interface HeardThere {
   /** Monotonic ms of this server. */
   readonly at: number;
   readonly jitterMs: number;
+  readonly bootId: string | null;
   readonly connected: boolean;
 }
 
@@ -216,19 +217,19 @@ export class PeerLink {
       case "digest": {
         const now = clock.monotonic();
         if (message.storeSilentMs !== undefined) this.#storeAnsweredAt = now - message.storeSilentMs;
-        for (const [hostId, silentMs, jitterMs] of message.heard) {
+        for (const [hostId, silentMs, jitterMs, bootId = null] of message.heard) {
           const before = this.#hosts.get(hostId);
-          this.#hosts.set(hostId, { at: now - silentMs, jitterMs, connected: true });
+          this.#hosts.set(hostId, { at: now - silentMs, jitterMs, bootId, connected: true });
           if (before?.connected !== true) changed({ hostId, connected: true });
         }
         for (const [hostId, silentMs, pulse] of message.pulses) this.#pulses.set(hostId, { heardAt: now - silentMs, message: pulse });
         return;
       }
       case "host": {
-        const { hostId, connected } = message;
+        const { hostId, connected, bootId = null } = message;
         const before = this.#hosts.get(hostId);
         const at = connected ? clock.monotonic() : before?.at;
-        if (at !== undefined) this.#hosts.set(hostId, { at, jitterMs: before?.jitterMs ?? 0, connected });
+        if (at !== undefined) this.#hosts.set(hostId, { at, jitterMs: before?.jitterMs ?? 0, bootId, connected });
         return changed({ hostId, connected });
       }
       case "held":

@@ -7,8 +7,8 @@ import type { AgentMethod, PulseMessage } from "@sheaf/contract";
 
 export const peerPath = "/server/v1/socket";
 
-/** Host, ms since it was heard, how uneven its heartbeats come (ms). */
-export type HeardHost = readonly [hostId: string, silentMs: number, jitterMs: number];
+/** Host, ms since it was heard, how uneven its heartbeats come (ms), its boot (absent: a server of the version before). */
+export type HeardHost = readonly [hostId: string, silentMs: number, jitterMs: number, bootId?: string];
 
 /** Host, ms since its pulse was heard, and what it said. */
 export type HeardPulse = readonly [hostId: string, silentMs: number, message: PulseMessage];
@@ -26,7 +26,7 @@ export type ToldMessage =
    * (absent: it does not tell). Comes once a second, empty too.
    */
   | { readonly type: "digest"; readonly heard: readonly HeardHost[]; readonly pulses: readonly HeardPulse[]; readonly storeSilentMs?: number }
-  | { readonly type: "host"; readonly hostId: string; readonly connected: boolean }
+  | { readonly type: "host"; readonly hostId: string; readonly connected: boolean; readonly bootId?: string | null }
   /** After a restore: what an agent said that it holds. */
   | { readonly type: "held"; readonly hostId: string; readonly machines: readonly HeldMachine[] }
   | { readonly type: "reply"; readonly host: string; readonly id: number; readonly ok: true; readonly result: unknown }

@@ -15,7 +15,7 @@ import type { AskedMessage, HeardHost, HeardPulse, HeldMachine, ToldMessage } fr
 /** What is needed of this server's gateway. */
 export interface OwnAgents extends Agents {
   /** Every connected host: when it was heard (monotonic ms) and how unevenly. */
-  heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number }>;
+  heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number; readonly bootId: string }>;
   pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage }>;
   openConsole(
     hostId: string,
@@ -85,7 +85,7 @@ class ServedPeer {
     for (const [hostId, machines] of held.all()) this.#send({ type: "held", hostId, machines });
     this.#digest();
     const ends = [
-      agents.subscribe(({ hostId, connected }) => this.#send({ type: "host", hostId, connected })),
+      agents.subscribe(({ hostId, connected }) => this.#send({ type: "host", hostId, connected, bootId: agents.bootId(hostId) })),
       held.onHeld((hostId, machines) => this.#send({ type: "held", hostId, machines })),
       tasks.subscribe({
         line: (task, text, at) => this.#send({ type: "task-log", task, at, text }),
@@ -116,7 +116,8 @@ class ServedPeer {
     const now = clock.monotonic();
     if (now - this.#heardAt > silenceMs) return this.#socket.cut();
     const heard: HeardHost[] = [];
-    for (const { hostId, at, jitterMs } of agents.heard()) if (at > this.#toldAt) heard.push([hostId, Math.round(now - at), Math.round(jitterMs)]);
+    for (const { hostId, at, jitterMs, bootId } of agents.heard())
+      if (at > this.#toldAt) heard.push([hostId, Math.round(now - at), Math.round(jitterMs), bootId]);
     const pulses: HeardPulse[] = [];
     for (const { hostId, heardAt, message } of agents.pulses()) if (heardAt > this.#toldAt) pulses.push([hostId, Math.round(now - heardAt), message]);
     this.#toldAt = now;

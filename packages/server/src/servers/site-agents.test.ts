@@ -72,6 +72,9 @@ class Agents implements OwnAgents {
   lastHeardAt(hostId: string): number | null {
     return this.hosts.get(hostId) ?? null;
   }
+  bootId(): string {
+    return "boot";
+  }
   jitterMs(): number {
     return 7;
   }
@@ -83,7 +86,7 @@ class Agents implements OwnAgents {
     for (const [hostId, pulse] of this.heardPulses) yield { hostId, ...pulse };
   }
   *heard() {
-    for (const [hostId, at] of this.hosts) yield { hostId, at, jitterMs: 7 };
+    for (const [hostId, at] of this.hosts) yield { hostId, at, jitterMs: 7, bootId: "boot" };
   }
   async call(
     hostId: string,
@@ -185,6 +188,7 @@ describe("the agents of two servers", () => {
     await clock.advance(1100);
     assert.ok(clock.monotonic() - (site.lastHeardAt(host) ?? 0) <= 1200);
     assert.equal(site.jitterMs(host), 7);
+    assert.equal(site.bootId(host), "boot");
     const message = { bootId: "b", sequence: 4, agentSilentMs: 0 };
     there.heardPulses.set(host, { heardAt: clock.monotonic(), message });
     await clock.advance(1100);

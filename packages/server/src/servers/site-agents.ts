@@ -72,6 +72,10 @@ export class SiteAgents implements Agents {
     return newest;
   }
 
+  bootId(hostId: string): string | null {
+    return this.#options.own.connected(hostId) ? this.#options.own.bootId(hostId) : (this.#through(hostId)?.host(hostId)?.bootId ?? null);
+  }
+
   jitterMs(hostId: string): number {
     const through = this.#through(hostId);
     return this.#options.own.connected(hostId) || through === null ? this.#options.own.jitterMs(hostId) : (through.host(hostId)?.jitterMs ?? 0);

@@ -114,6 +114,7 @@ export class ApiFixture {
       agents: {
         connected: (host) => connected.has(host),
         lastHeardAt: () => null,
+        bootId: () => null,
         jitterMs: () => 0,
         pulse: () => null,
         call: (hostId, method) =>
