@@ -33,6 +33,7 @@ interface CreateOptions {
   wait?: boolean;
   stopped?: boolean;
   highlyAvailable?: boolean;
+  restartAfter?: string[];
   password?: string;
   number?: number;
   dryRun?: boolean;
@@ -72,6 +73,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--user-data <file>", "cloud-init user data")
     .option("--on <host>", "this host and no other")
     .option("--highly-available", "start elsewhere when its host is lost; wants disks in a shared pool")
+    .option("--restart-after <machine>", "when a host is lost or has booted, start after this machine; repeatable", listArgument)
     .option("--stopped", "do not start")
     .option("--dry-run", "show what would be, change nothing")
     .option("--wait", "until they run")
@@ -268,6 +270,7 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
       },
       placement: options.on === undefined ? {} : { host: options.on },
       ...(options.highlyAvailable ? { highlyAvailable: true } : {}),
+      ...(options.restartAfter === undefined ? {} : { restart: { after: { machines: options.restartAfter } } }),
     },
   };
 }

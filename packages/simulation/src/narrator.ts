@@ -34,6 +34,9 @@ export function narrate(records: RecordsWatch, tell: (text: string) => void): vo
         return now.state === "moved"
           ? `${machine(id)} is started on ${host(now.to)} instead of ${host(now.from)}`
           : `${machine(id)} on ${host(now.from)} is not started elsewhere: ${now.reason}`;
+      case "vm status/order":
+        if (!now || (now.state === before?.state && now.reason === before?.reason)) return null;
+        return now.state === "go" ? `it is the turn of ${machine(id)} to be started` : `${machine(id)} waits for its turn: ${now.reason}`;
       case "host status/drain":
         return now?.done && !before?.done ? `host ${host(id)} is empty` : null;
       case "host status/clock":

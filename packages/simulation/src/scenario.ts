@@ -158,7 +158,10 @@ class Player {
       disks: [{ name: "root", pool, ...(words.includes("empty") ? { sizeBytes: 2 ** 30 } : { image: "mini" }) }],
       nics: [{ name: "eth0", network: "lan" }],
       stopGraceMs: 20_000,
-      ...(words.includes("restart") ? { restart: { onGuestShutdown: "restart" } } : {}),
+      restart: {
+        ...(words.includes("restart") ? { onGuestShutdown: "restart" } : {}),
+        ...(option("after") ? { after: startedAfter(option("after") ?? "", words.includes("answers"), option("at-most")) } : {}),
+      },
       ...(words.includes("ha") ? { highlyAvailable: true } : {}),
       ...(option("priority") ? { priority: Number(option("priority")) } : {}),
       placement: {
@@ -246,6 +249,13 @@ class Player {
     if (!this.#faults.make(fault)) fail(line, "there is no such command or fault, or nothing it could be done to");
   }
 }
+
+/** `after db,queue`, `after db answers at-most 2m` */
+const startedAfter = (names: string, answers: boolean, atMost: string | undefined): object => ({
+  machines: names.split(","),
+  ...(answers ? { condition: "guest-answers" } : {}),
+  ...(atMost === undefined ? {} : { maximumWaitMs: milliseconds(atMost) }),
+});
 
 const milliseconds = (text: string): number => parseDuration(text) ?? fail(text, "a time is 30s, 5m or 1h");
 const bytes = (text: string): number => parseBytes(text) ?? fail(text, "an amount of memory is 2GiB");
