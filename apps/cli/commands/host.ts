@@ -26,6 +26,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
             ? "yes"
             : "no: emulated",
     },
+    { title: "AGENT", value: (row) => text(row, "status.agent.agentVersion"), wide: true },
     { title: "PROBLEMS", value: (row) => (get(row, "status.agent.problems") as string[] | undefined)?.join("; ") || undefined, wide: true },
   ]);
 

@@ -54,7 +54,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     },
     { title: "HOST", value: (row) => text(row, "placement.hostName") ?? text(row, "placement.host") },
     { title: "AGE", value: (row) => age(row["createdAt"], now()) },
-    { title: "REASON", value: (row) => text(row, "status.placement.pending.reason") ?? text(row, "status.agent.problem"), wide: true },
+    { title: "REASON", value: reason, wide: true },
   ]);
 
   vm.command("create <name>")
@@ -239,6 +239,12 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
       if (options.wait) await waitForTasks(cli, [task], "adopted");
       else cli.terminal.note(`${name} is being adopted, task ${task}`);
     });
+}
+
+/** Why it is not as it is wanted. */
+function reason(row: Row): string | undefined {
+  const waits = ["failover", "order"].find((part) => text(row, `status.${part}.state`) === "waiting" && text(row, "state") !== "running");
+  return text(row, "status.placement.pending.reason") ?? text(row, "status.agent.problem") ?? (waits && text(row, `status.${waits}.reason`));
 }
 
 type NewMachine = Omit<NonNullable<NonNullable<Parameters<Client["vm"]["create"]>[0]>["body"]>, "name">;

@@ -375,8 +375,22 @@ test("machines are started after others of their project: names become ids; what
 
 test("of two requests at once that would make a circle one is refused", async () => {
   for (const name of ["order-left", "order-right"]) await fixture.make("/vms", { name, spec: { nics: [] } });
+  const { store } = fixture.context;
+  const transact = store.transact.bind(store);
+  // Both are decided on before either is written.
+  const both = Promise.withResolvers<void>();
+  let decided = 0;
+  Object.assign(store, {
+    transact: async (transaction: Parameters<typeof transact>[0]) => {
+      if (transaction.then.some((operation) => "put" in operation && operation.put.startsWith("r/vm/")) && ++decided === 2) both.resolve();
+      await both.promise;
+      return transact(transaction);
+    },
+  });
   const after = (name: string, other: string) => fixture.request("PATCH", `/vms/${name}`, { spec: { restart: { after: { machines: [other] } } } });
   const replies = await Promise.all([after("order-left", "order-right"), after("order-right", "order-left")]);
+  Object.assign(store, { transact });
+  assert.ok(decided >= 2);
   assert.deepEqual(replies.map(({ status }) => status).toSorted(), [200, 400]);
 });
 

@@ -93,8 +93,11 @@ describe("documents for agents", () => {
     await world.putPart("image", mine.image, `status/hosts/${other}`, { state: "ready", receivedBytes: 1 });
     await world.putPart("host", host, "status/liveness", { state: "ready", since: 0, reason: "" });
     assert.deepEqual(agent.told(), []);
+    const order = { state: "go", bootId: "b", epoch: 1, reason: "", since: 0, waitsFor: [] };
+    await world.putPart("vm", mine.vm, "status/order", order);
+    assert.deepEqual(agent.told(), [`upsert vm/${mine.vm}`], "but what it waits for");
     await world.putPart("image", mine.image, "status/library", { state: "ready", receivedBytes: 1, at: 1 });
-    const document = agent.of("upsert")[0]?.document;
+    const document = agent.of("upsert").at(-1)?.document;
     assert.deepEqual((document?.status as { hosts?: unknown } | undefined)?.hosts, {});
   });
 
