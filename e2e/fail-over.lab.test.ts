@@ -20,8 +20,11 @@ interface Machine {
   readonly id: string;
   readonly name: string;
   readonly spec: { readonly nics: readonly { readonly addresses: readonly string[] }[] };
-  readonly placement?: { readonly host: string; readonly epoch: number };
-  readonly status: { readonly failover?: { readonly state: string; readonly reason: string; readonly task?: string } };
+  readonly placement?: { readonly host: string; readonly epoch: number; readonly at: number };
+  readonly status: {
+    readonly agent?: { readonly startedAt?: number };
+    readonly failover?: { readonly state: string; readonly reason: string; readonly task?: string };
+  };
 }
 interface Host {
   readonly id: string;
@@ -135,6 +138,41 @@ test(
     await site.must("vm", "delete", "web", "--wait");
   },
 );
+
+test("of two machines of a lost host, which stay together, the application is started when the database runs", { timeout: 240_000 }, async () => {
+  const database = await create("database");
+  const together = { placement: { together: "stack" } };
+  await site.deployment.client.vm.change({ params: { id: "database" }, body: { spec: together } });
+  await site.deployment.client.vm.create({
+    body: {
+      name: "application",
+      spec: {
+        ...together,
+        highlyAvailable: true,
+        priority: 900,
+        memory: { bytes: 128 * 2 ** 20 },
+        disks: [{ name: "root", image: "mini", pool: "shared" }],
+        nics: [{ name: "net0", network: "default" }],
+        restart: { after: { machines: ["database"] } },
+      },
+    },
+  });
+  const { bootId } = await guestAnswers(addressOf(await machine("application")));
+  const application = await machine("application");
+  assert.equal(await hostOf(application), database.host);
+  const cutAt = performance.now();
+  await site.deployment.hosts.get(database.host)?.host.kill();
+  await answersAnew(database.machine, database.bootId, cutAt);
+  await answersAnew(application, bootId, cutAt);
+  const [first, second] = [await machine("database"), await machine("application")];
+  assert.equal(await hostOf(second), await hostOf(first));
+  assert.notEqual(await hostOf(first), database.host);
+  const waitedMs = (second.placement?.at ?? 0) - (first.placement?.at ?? 0);
+  assert.ok((second.placement?.at ?? 0) >= (first.status.agent?.startedAt ?? Infinity), `it was placed ${waitedMs} ms after the database`);
+  process.stdout.write(`the application was started ${waitedMs} ms after the database\n`);
+  await back(database.host);
+  await site.must("vm", "delete", "application", "database", "--wait");
+});
 
 test("a frozen host is cut off by the second method when the first one hangs", { timeout: 240_000 }, async () => {
   const { machine: shop, host, bootId } = await create("shop");

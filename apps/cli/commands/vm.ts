@@ -243,8 +243,10 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
 
 /** Why it is not as it is wanted. */
 function reason(row: Row): string | undefined {
-  const waits = ["failover", "order"].find((part) => text(row, `status.${part}.state`) === "waiting" && text(row, "state") !== "running");
-  return text(row, "status.placement.pending.reason") ?? text(row, "status.agent.problem") ?? (waits && text(row, `status.${waits}.reason`));
+  const pending = text(row, "status.placement.pending.reason") ?? text(row, "status.agent.problem");
+  if (pending !== undefined) return pending;
+  if (text(row, "state") === "unreachable" && text(row, "status.failover.state") === "waiting") return text(row, "status.failover.reason");
+  return get(row, "status.agent.awaitsTurn") === true ? text(row, "status.order.reason") : undefined;
 }
 
 type NewMachine = Omit<NonNullable<NonNullable<Parameters<Client["vm"]["create"]>[0]>["body"]>, "name">;
