@@ -9,12 +9,18 @@ import type { Kind } from "@sheaf/model";
 /** Parts of one message: a host with hundreds of machines sends several. */
 const maximumBatch = 200;
 
+/** A part and its value's JSON, made once: most looks find what was told already. */
+interface Kept {
+  readonly part: ReportedPart;
+  readonly json: string;
+}
+
 export class ReportQueue {
-  /** Newest value of every part, as JSON, in the order of change. */
-  readonly #waiting = new Map<string, ReportedPart>();
+  /** Newest value of every part, in the order of change. */
+  readonly #waiting = new Map<string, Kept>();
   /** What the server has of each part, as JSON. */
   readonly #told = new Map<string, string>();
-  #underWay: { readonly sequence: number; readonly parts: readonly ReportedPart[] } | null = null;
+  #underWay: { readonly sequence: number; readonly kept: ReadonlyMap<string, Kept> } | null = null;
   #sequence = 0;
   readonly #changed: () => void;
 
@@ -27,11 +33,11 @@ export class ReportQueue {
   put(kind: Kind, id: string, part: string, value: unknown): void {
     const key = `${kind}/${id}/${part}`;
     const waiting = this.#waiting.get(key);
-    const now = JSON.stringify(value);
-    if (waiting ? JSON.stringify(waiting.value) === now : this.#told.get(key) === now && !this.#isUnderWay(key)) return;
+    const json = JSON.stringify(value);
+    if (waiting ? waiting.json === json : this.#told.get(key) === json && !this.#underWay?.kept.has(key)) return;
     // Moved to the end: the order is that of the latest changes.
     this.#waiting.delete(key);
-    this.#waiting.set(key, { kind, id, part, value });
+    this.#waiting.set(key, { part: { kind, id, part, value }, json });
     this.#changed();
   }
 
@@ -44,11 +50,15 @@ export class ReportQueue {
   /** The next batch; `null` while one is under way or nothing waits. */
   next(): { readonly sequence: number; readonly parts: readonly ReportedPart[] } | null {
     if (this.#underWay || this.#waiting.size === 0) return null;
-    const parts = [...this.#waiting.values()].slice(0, maximumBatch);
-    for (const part of parts) this.#waiting.delete(keyOf(part));
+    const kept = new Map<string, Kept>();
+    for (const [key, each] of this.#waiting) {
+      if (kept.size === maximumBatch) break;
+      kept.set(key, each);
+      this.#waiting.delete(key);
+    }
     this.#sequence += 1;
-    this.#underWay = { sequence: this.#sequence, parts };
-    return this.#underWay;
+    this.#underWay = { sequence: this.#sequence, kept };
+    return { sequence: this.#sequence, parts: partsOf(kept) };
   }
 
   /** The server has taken (or refused for good) the batch. */
@@ -56,36 +66,32 @@ export class ReportQueue {
     const batch = this.#underWay;
     if (batch?.sequence !== sequence) return [];
     this.#underWay = null;
-    for (const part of batch.parts) {
-      if (part.value === null) this.#told.delete(keyOf(part));
-      else this.#told.set(keyOf(part), JSON.stringify(part.value));
+    for (const [key, { part, json }] of batch.kept) {
+      if (part.value === null) this.#told.delete(key);
+      else this.#told.set(key, json);
     }
     if (this.#waiting.size > 0) this.#changed();
-    return batch.parts;
+    return partsOf(batch.kept);
   }
 
   /** A new connection: what was under way may be lost, and the server may have been restored from a backup: all is told again. */
   restart(): void {
-    const again = new Map<string, ReportedPart>();
+    const again = new Map<string, Kept>();
     for (const [key, json] of this.#told) {
       const [kind = "", id = "", ...part] = key.split("/");
       // Keys are made of a kind by `put`.
-      again.set(key, { kind: kind as Kind, id, part: part.join("/"), value: JSON.parse(json) });
+      again.set(key, { part: { kind: kind as Kind, id, part: part.join("/"), value: JSON.parse(json) }, json });
     }
-    for (const part of [...(this.#underWay?.parts ?? []), ...this.#waiting.values()]) {
-      again.delete(keyOf(part));
-      again.set(keyOf(part), part);
+    for (const [key, each] of [...(this.#underWay?.kept ?? []), ...this.#waiting]) {
+      again.delete(key);
+      again.set(key, each);
     }
     this.#underWay = null;
     this.#told.clear();
     this.#waiting.clear();
-    for (const [key, part] of again) this.#waiting.set(key, part);
+    for (const [key, each] of again) this.#waiting.set(key, each);
     if (again.size > 0) this.#changed();
-  }
-
-  #isUnderWay(key: string): boolean {
-    return this.#underWay?.parts.some((part) => keyOf(part) === key) ?? false;
   }
 }
 
-const keyOf = (part: ReportedPart): string => `${part.kind}/${part.id}/${part.part}`;
+const partsOf = (kept: ReadonlyMap<string, Kept>): ReportedPart[] => [...kept.values()].map(({ part }) => part);

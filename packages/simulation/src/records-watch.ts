@@ -28,6 +28,8 @@ export interface Commit {
 
 export class RecordsWatch {
   readonly #parts = new Map<string, Map<string, Part>>();
+  /** Of the records that are there, in the order in which they came. */
+  readonly #ids = new Map<Kind, Set<string>>();
   readonly #listeners: ((commit: Commit) => void)[] = [];
 
   #watch: Watch | null = null;
@@ -41,12 +43,14 @@ export class RecordsWatch {
     this.#watch?.close();
     const before = new Map(this.#parts);
     this.#parts.clear();
+    this.#ids.clear();
     for (const { key, value } of entries) {
       const parsed = parsePartKey(key);
       if (!parsed) continue;
       const record = `${parsed.kind}/${parsed.id}`;
       const known = this.#parts.get(record) ?? new Map<string, Part>();
       this.#parts.set(record, known.set(parsed.part, JSON.parse(value)));
+      this.#noteId(parsed.kind, parsed.id);
     }
     const parts: PartChange[] = [];
     for (const record of new Set([...before.keys(), ...this.#parts.keys()])) {
@@ -56,6 +60,12 @@ export class RecordsWatch {
     }
     for (const listener of this.#listeners) listener({ revision, parts, audit: [], restored: true });
     this.#follow(store, revision + 1);
+  }
+
+  #noteId(kind: Kind, id: string): void {
+    const ids = this.#ids.get(kind);
+    if (ids) ids.add(id);
+    else this.#ids.set(kind, new Set([id]));
   }
 
   #follow(store: Store, fromRevision: number): void {
@@ -80,7 +90,7 @@ export class RecordsWatch {
   }
 
   *ids(kind: Kind): Generator<string> {
-    for (const key of this.#parts.keys()) if (key.startsWith(`${kind}/`)) yield key.slice(kind.length + 1);
+    yield* this.#ids.get(kind) ?? [];
   }
 
   /** The name of a record, or its id where it is gone. */
@@ -112,9 +122,15 @@ export class RecordsWatch {
       const now: unknown = type === "put" ? JSON.parse(entry.value) : undefined;
       if (now === undefined) {
         known?.delete(parsed.part);
-        if (known?.size === 0) this.#parts.delete(record);
+        if (known?.size === 0) {
+          this.#parts.delete(record);
+          this.#ids.get(parsed.kind)?.delete(parsed.id);
+        }
       } else if (known) known.set(parsed.part, now);
-      else this.#parts.set(record, new Map([[parsed.part, now]]));
+      else {
+        this.#parts.set(record, new Map([[parsed.part, now]]));
+        this.#noteId(parsed.kind, parsed.id);
+      }
       if (parsed.part === "spec" && now !== undefined) this.#names.set(parsed.id, (now as Part).name);
       parts.push({ ...parsed, now, before });
     }
