@@ -15,7 +15,7 @@ import {
 import type { SimulatedHypervisor } from "@sheaf/agent";
 import { type Clock, sleep } from "@sheaf/base";
 import type { Chance } from "./chance.ts";
-import type { Life } from "./life.ts";
+import { type Life, never } from "./life.ts";
 import type { RunningGuest } from "./truth.ts";
 
 /** Times in ms. `defaultTimes` keep to what the lab's hosts do, within the factors of `calibration.ts`; a lab test measures and compares. */
@@ -73,7 +73,7 @@ export interface HypervisorHost {
 }
 
 const answerMs = 15_000;
-const never = new Promise<never>(() => {});
+
 const acting = new Set([
   "define",
   "undefine",
@@ -228,10 +228,10 @@ export class HypervisorModel {
     const beforeMs = this.#chance.between(1, durationMs);
     await sleep(this.#clock, beforeMs);
     // The host lost its power meanwhile: nobody is there to answer.
-    if (this.host.boot() !== boot || !this.host.powered()) return never;
+    if (this.host.boot() !== boot || !this.host.powered()) return never();
     const result = await work();
     if (durationMs > beforeMs) await sleep(this.#clock, durationMs - beforeMs);
-    return this.host.boot() !== boot || !this.host.powered() ? never : result;
+    return this.host.boot() !== boot || !this.host.powered() ? never() : result;
   }
 
   async #lie<T>(name: string, uuid: string, work: () => Promise<T>): Promise<T> {
@@ -347,7 +347,7 @@ export class HypervisorModel {
         if (!peer?.incoming(uuid))
           throw new HypervisorError("refused", "operation failed: migration failed: Unable to write to socket: Connection reset by peer");
         await sleep(this.#clock, Math.min(500, left));
-        if (this.host.boot() !== boot || !this.host.powered()) return await never;
+        if (this.host.boot() !== boot || !this.host.powered()) return await never();
         if (copying.aborted) throw new HypervisorError("refused", "operation aborted: migration out job: canceled by client");
         if (!session.open) throw new HypervisorError("disconnected", "the connection to libvirtd that carried the migration was lost");
         if (this.inner.stands(uuid)?.state !== "running") throw new HypervisorError("refused", "operation failed: domain is not running");

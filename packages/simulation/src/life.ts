@@ -78,7 +78,7 @@ export class Life {
         if (gated === undefined) {
           gated = (...words: unknown[]) => {
             // What a dead process would still ask for is not done.
-            if (this.#state === "dead" && !immediate.has(name)) return never;
+            if (this.#state === "dead" && !immediate.has(name)) return never();
             const answer: unknown = Reflect.apply(member, object, words);
             if (answer instanceof Promise) return this.gate(answer);
             immediate.add(name);
@@ -107,4 +107,5 @@ export class Life {
   }
 }
 
-const never = new Promise<never>(() => {});
+/** Made anew each time: who waits for one promise that all wait for is kept in memory as long as that promise is. */
+export const never = (): Promise<never> => new Promise<never>(() => {});
