@@ -36,6 +36,13 @@ test("a connection on which nothing comes is no sign of life", () => {
   assert.equal(planLiveness({ ...base, previous: ready, connected: true, nowMonotonic: 130_000 }).write?.state, "unreachable");
 });
 
+test("a host that is silent in its connection is looked at again: it may go on in it, and nothing tells of that", () => {
+  const plan = planLiveness({ ...base, previous: { ...ready, state: "unreachable" }, nowMonotonic: 130_000 });
+  assert.equal(plan.write, undefined);
+  assert.ok(plan.lookAgainMs !== undefined && plan.lookAgainMs <= 1000);
+  assert.equal(planLiveness({ ...base, previous: ready, connected: false, nowMonotonic: 130_000 }).lookAgainMs, undefined);
+});
+
 test("after a start of the server every host has the whole grace, whatever stood before", () => {
   const input = { ...base, previous: ready, connected: false, lastHeardAt: null, listeningSince: 100_000 };
   assert.deepEqual(planLiveness({ ...input, nowMonotonic: 114_999 }), { lookAgainMs: 1 });

@@ -50,12 +50,13 @@ export function planLiveness(input: LivenessInput): LivenessPlan {
   if (silentMs < graceMs) return { ...(previous ? {} : state(input, "joining", "its agent has not been heard yet")), lookAgainMs };
   if (!reported && !connected && lastHeardAt === null) return state(input, "joining", "its agent has not been heard yet");
   const seconds = Math.round(graceMs / 1000);
-  return state(
-    input,
-    "unreachable",
-    connected ? `its agent is connected but has been silent for ${seconds} s` : `its agent has not been heard for ${seconds} s`,
-  );
+  if (!connected) return state(input, "unreachable", `its agent has not been heard for ${seconds} s`);
+  // It may go on in the connection that it has: no event tells of that.
+  return { ...state(input, "unreachable", `its agent is connected but has been silent for ${seconds} s`), lookAgainMs: silentLookMs };
 }
+
+/** While a host is silent in a connection that stands. */
+const silentLookMs = 500;
 
 function state(input: LivenessInput, name: HostLiveness["state"], reason: string): { write?: HostLiveness } {
   const { previous, now, nowMonotonic, lastHeardAt } = input;

@@ -214,9 +214,12 @@ export class SimulatedServer {
     const stop = this.#stop;
     this.#stop = null;
     if (!this.ready || !stop) return this.crash();
-    this.#options.clock.setTimer(10_000, () => this.crash());
+    const life = this.#life;
+    // Not the one that was started after it.
+    const end = (): void => (this.#life === life ? this.crash() : undefined);
+    this.#options.clock.setTimer(10_000, end);
     await stop().catch(() => {});
-    this.crash();
+    end();
   }
 
   freeze(): void {
