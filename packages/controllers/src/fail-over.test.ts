@@ -133,6 +133,22 @@ test("a host that comes back in the middle is let in once its fence is away, and
   await end(it);
 });
 
+test("a person's word that was given before the host came back is not taken for one that it is off now", async () => {
+  const it = await scene();
+  const { world, lost, vms } = it;
+  // The word waits while a method is tried.
+  for (const type of ["ipmi", "redfish"]) world.bmcs.faults.set(`${type} ${lost}`, "silent");
+  world.agents.powerOff(lost);
+  await world.until(() => fencing(world, lost)?.state === "fencing" && world.bmcs.calls.length > 0, "a method is tried");
+  const task = await world.addTask("confirm-off", "host", lost);
+  world.agents.powerOn(lost);
+  assert.equal(await world.taskEnds(task), "failed");
+  await world.until(() => world.cache.get("host", lost)?.status.liveness?.state === "ready", "it is ready");
+  await world.clock.advance(120_000);
+  assert.ok(vms.every((vm) => world.vmOn(vm) === lost && world.agents.runningOn(vm).length === 1));
+  await end(it);
+});
+
 test("a host that knocks just before its power is cut counts as cut off: its machines do not wait for it to be silent again", async () => {
   const it = await scene();
   const { world, lost } = it;

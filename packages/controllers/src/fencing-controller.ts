@@ -32,7 +32,7 @@ type Task = RecordOf<"task">;
 const outageCountsForMs = 100;
 
 export function fencingController(context: ControllerContext, index: SiteIndex, listening: Listening): Controller {
-  const { cache, clock, store, fencing: devices, logger } = context;
+  const { agents, cache, clock, store, fencing: devices, logger } = context;
   const witnesses = new HostWitnesses(context);
   const outages = new Map<string, { readonly at: number; readonly outage: FenceInput["outage"] }>();
   return {
@@ -62,6 +62,11 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       // One that is held stays so meanwhile: what held it back (its pulse, others' silence) this server has not heard yet.
       const knocked = host.status.return !== undefined;
       if (isLost(host) && mayBegin(host) && !knocked && silentMs < graceMs && wishes.length === 0) return graceMs - silentMs;
+      const words = agents.connected(hostId) ? wishes.filter(({ spec }) => spec.verb === "confirm-off") : [];
+      if (words.length > 0) {
+        await endWishes(words, "failed", `${host.name} is not off: its agent is connected`);
+        return 0;
+      }
       const witness = await witnessOf(host, wishes);
       if ("lookAgainMs" in witness) return witness.lookAgainMs;
       const input = inputOf(host, wishes, witness.says);
@@ -75,7 +80,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
           await enter(host, plan.fencing, wishes);
           return 0;
         case "release":
-          await release(host, plan.why, plan.broken);
+          await release(host, plan.why, plan.broken, wishes);
           return undefined;
         case "try": {
           const attempt = await tryMethod(host, plan.method, signal);
@@ -188,11 +193,16 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
     logger.warn({ host: host.name, from: host.status.fencing?.state ?? "none", to: fencing.state, why: fencing.reason }, "a host's fence changed");
   }
 
-  async function release(host: Host, why: string, broken: boolean): Promise<void> {
+  /** A wish ends with it: a person's word that the host is off was given before it came back, and must not be taken for a new one. */
+  async function release(host: Host, why: string, broken: boolean, wishes: readonly Task[]): Promise<void> {
     const key = partKey("host", host.id, "status/fencing");
     const result = await commit(context, {
       compare: [await unchanged(key, host.status.fencing)],
-      then: [{ delete: key }, { delete: partKey("host", host.id, "status/return") }],
+      then: [
+        { delete: key },
+        { delete: partKey("host", host.id, "status/return") },
+        ...wishes.map((task) => ended(task, "failed", `${host.name} is not off: ${why}`)),
+      ],
     });
     if (!result.succeeded) throw new Overtaken(`host ${host.name} changed meanwhile`);
     const fields = { host: host.name, was: host.status.fencing?.state, why };
