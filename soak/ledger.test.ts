@@ -28,7 +28,7 @@ test("every round that began is passed, failed or broken off, in several runs to
   const [s, t] = totals(await readLedger(path));
   assert.deepEqual(
     { ...s, failures: s?.failures.map(({ seed }) => seed) },
-    { story: "s", began: 3, passed: 1, failed: 1, brokenOff: 1, durationMs: 2000, seeds: 1, failures: [7] },
+    { story: "s", began: 3, passed: 1, failed: 1, brokenOff: 1, durationMs: 2000, seeds: 1, figures: new Map(), failures: [7] },
   );
   assert.equal(t?.passed, 1);
 });
@@ -43,6 +43,23 @@ test("a seed counts once, and not where it ever failed", async () => {
     for (const line of [began(round, "s", seed), ended(round, outcome)]) await appendToLedger(path, line);
   const [s] = totals(await readLedger(path));
   assert.deepEqual([s?.passed, s?.failed, s?.seeds], [3, 1, 1]);
+});
+
+test("figures of all rounds add up by name, those of failed ones too", async () => {
+  for (const [round, outcome, figures] of [
+    ["1", "passed", { "fast, ms": [5, 9] }],
+    ["2", "failed", { "fast, ms": [30], "default, ms": [70] }],
+  ] as const)
+    for (const line of [began(round), { ...ended(round, outcome), figures }]) await appendToLedger(path, line);
+  const lines = await readLedger(path);
+  assert.deepEqual(
+    totals(lines)[0]?.figures,
+    new Map([
+      ["fast, ms", [5, 9, 30]],
+      ["default, ms", [70]],
+    ]),
+  );
+  assert.match(reportText(lines), /^s, fast, ms: median 9, largest 30 of 3\ns, default, ms: median 70, largest 70 of 1$/m);
 });
 
 test("a crash at any byte of the last line loses that line alone, and the next one is whole", async () => {
@@ -80,10 +97,11 @@ test("a story is played until its time is over: failures are kept with their see
     open: async () => {
       opened += 1;
       return {
-        round: async ({ seed, random, log }) => {
+        round: async ({ seed, random, log, measured }) => {
           seeds.push(seed);
           assert.deepEqual(random.bytes(4), seededRandom(seed).bytes(4), "the round's randomness is its seed's");
           log("looked");
+          measured("looks", seed);
           if (seed === 11) throw new Error("two copies run");
         },
         close: async () => void (closed += 1),
@@ -98,6 +116,7 @@ test("a story is played until its time is over: failures are kept with their see
   assert.deepEqual([total?.began, total?.passed, total?.failed], [4, 3, 1]);
   const failure = total?.failures[0];
   assert.equal(failure?.seed, 11);
+  assert.deepEqual(total?.figures.get("looks"), [10, 11, 12, 13]);
   const kept = await readFile(join(failure?.log ?? "", "round.log"), "utf8");
   assert.match(kept, /looked\n[^]*two copies run/);
   assert.match(reportText(await readLedger(path)), /shaky +4 +3 +1 +0 +3[^]*shaky, seed 11[^]*two copies run/);

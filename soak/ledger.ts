@@ -13,6 +13,8 @@ export type LedgerLine =
       readonly outcome: "passed" | "failed";
       readonly at: string;
       readonly durationMs: number;
+      /** What was measured, by a name that says its unit. */
+      readonly figures?: Readonly<Record<string, readonly number[]>>;
       /** Why it failed, and where its logs are. */
       readonly why?: string;
       readonly log?: string;
@@ -59,6 +61,8 @@ export interface StoryTotal {
   durationMs: number;
   /** Different ones that passed and never failed. */
   seeds: number;
+  /** Of every round that ended, by name. */
+  readonly figures: Map<string, number[]>;
   readonly failures: { readonly seed: number; readonly at: string; readonly why: string; readonly log: string }[];
 }
 
@@ -77,6 +81,7 @@ export function totals(lines: readonly LedgerLine[]): StoryTotal[] {
         brokenOff: 0,
         durationMs: 0,
         seeds: 0,
+        figures: new Map(),
         failures: [],
       };
       byStory.set(line.story, total);
@@ -93,6 +98,7 @@ export function totals(lines: readonly LedgerLine[]): StoryTotal[] {
     total.brokenOff -= 1;
     total.durationMs += line.durationMs;
     total[line.outcome] += 1;
+    for (const [name, figures] of Object.entries(line.figures ?? {})) total.figures.set(name, [...(total.figures.get(name) ?? []), ...figures]);
     outcomes.get(total)?.[line.outcome].add(seed);
     if (line.outcome === "failed") total.failures.push({ seed, at: line.at, why: line.why ?? "", log: line.log ?? "" });
   }

@@ -44,12 +44,14 @@ export async function play(story: Story, options: PlayOptions): Promise<boolean>
       at: now(),
       ...(commit === undefined ? {} : { commit }),
     });
-    const over = () => ({ line: "ended", round, at: now(), durationMs: Math.round(performance.now() - started) }) as const;
+    const figures: Record<string, number[]> = {};
+    const measured = (name: string, figure: number): void => void (figures[name] ??= []).push(figure);
+    const over = () => ({ line: "ended", round, at: now(), durationMs: Math.round(performance.now() - started), figures }) as const;
     try {
       site ??= await story.open();
       stop.throwIfAborted();
       // Not left alone when it is stopped: it would start again what is being taken down.
-      await site.round({ seed, random: seededRandom(seed), log, stop });
+      await site.round({ seed, random: seededRandom(seed), log, measured, stop });
       await appendToLedger(ledgerIn(directory), { ...over(), outcome: "passed" });
       say(`${story.name} seed ${seed}: passed in ${Math.round((performance.now() - started) / 1000)} s`);
     } catch (error) {

@@ -1,4 +1,5 @@
 /** The ledger as people read it. */
+import { median } from "../bench/statistics.ts";
 import { totals, type LedgerLine } from "./ledger.ts";
 
 export function reportText(lines: readonly LedgerLine[]): string {
@@ -16,8 +17,11 @@ export function reportText(lines: readonly LedgerLine[]): string {
   const table = rows.map((row) =>
     row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join("  "),
   );
+  const measured = stories.flatMap(({ story, figures }) =>
+    [...figures].map(([name, all]) => `${story}, ${name}: median ${Math.round(median(all))}, largest ${Math.max(...all)} of ${all.length}`),
+  );
   const failures = stories.flatMap(({ story, failures }) =>
     failures.map(({ seed, at, why, log }) => `${story}, seed ${seed}, ${at}: ${why}\n  ${log}`),
   );
-  return `${[...table, ...(failures.length === 0 ? [] : ["", ...failures])].join("\n")}\n`;
+  return `${[...table, ...(measured.length === 0 ? [] : ["", ...measured]), ...(failures.length === 0 ? [] : ["", ...failures])].join("\n")}\n`;
 }

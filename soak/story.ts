@@ -7,6 +7,8 @@ export interface Round {
   readonly random: Random;
   /** Kept with the round when it fails. */
   readonly log: (text: string) => void;
+  /** A figure for the ledger, which shows the median and the largest of all rounds by name; the name says its unit. Kept where the round fails, too. */
+  readonly measured: (name: string, figure: number) => void;
   /** Once it is aborted the round ends soon, with that reason; whatever it does goes on until then. */
   readonly stop: AbortSignal;
 }
