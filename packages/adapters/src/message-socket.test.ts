@@ -20,15 +20,30 @@ class Written extends Duplex {
   }
 }
 
-test("what is sent in one turn leaves in one write, in order; what is sent later in another", { timeout: 10_000 }, async () => {
-  const connection = new Written();
+const overOneConnection = async (connection: Duplex): Promise<WebSocket> => {
   const request = {
     method: "GET",
     headers: { upgrade: "websocket", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version": "13" },
   } as unknown as IncomingMessage; // all that the handshake looks at
-  const webSocket = await new Promise<WebSocket>((resolve) =>
+  return new Promise<WebSocket>((resolve) =>
     new WebSocketServer({ noServer: true }).handleUpgrade(request, connection as never, Buffer.alloc(0), resolve),
   ); // any duplex stream will do
+};
+
+test("the end of a socket is told to whoever listens after it, too", { timeout: 10_000 }, async () => {
+  const connection = new Written();
+  const webSocket = await overOneConnection(connection);
+  const socket = messageSocket(webSocket, connection);
+  const gone = new Promise((resolve) => webSocket.once("close", resolve));
+  webSocket.terminate();
+  await gone;
+  const code = await new Promise((resolve) => socket.listen({ text() {}, bytes() {}, alive() {}, drained() {}, closed: resolve }));
+  assert.equal(code, 1006);
+});
+
+test("what is sent in one turn leaves in one write, in order; what is sent later in another", { timeout: 10_000 }, async () => {
+  const connection = new Written();
+  const webSocket = await overOneConnection(connection);
   const socket = messageSocket(webSocket, connection);
   connection.writes.length = 0;
   for (const text of ["one", "two", "three"]) socket.send(text);

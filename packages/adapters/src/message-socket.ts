@@ -26,7 +26,7 @@ export interface MessageSocket {
   close(code: number, reason: string): void;
   /** Cuts at once. */
   cut(): void;
-  /** To be called once, at once after the socket was received: what came before is kept for it. */
+  /** To be called once, soon after the socket was received: what came before is kept for it, the end too. */
   listen(handlers: MessageHandlers): void;
 }
 
@@ -80,7 +80,8 @@ export function messageSocket(socket: WebSocket, connection: Pick<Duplex, "cork"
       });
       socket.on("pong", () => given.alive());
       socket.on("ping", () => given.alive());
-      socket.once("close", (code, reason) => given.closed(code, reason.toString("utf8")));
+      if (socket.readyState === socket.CLOSED) queueMicrotask(() => given.closed(1006, "it had ended before"));
+      else socket.once("close", (code, reason) => given.closed(code, reason.toString("utf8")));
     },
   };
 }

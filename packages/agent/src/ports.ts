@@ -58,9 +58,12 @@ export interface ServerSocket {
   /** Texts and bytes leave in order. Ignored after closing. */
   send(data: string | Uint8Array): void;
   readonly unsentBytes: number;
+  /** The answer is `alive`. */
+  ping(): void;
   close(code: number, reason: string): void;
   /** Cuts at once. */
   cut(): void;
+  /** What came before is kept for it, the end too. */
   listen(handlers: SocketHandlers): void;
 }
 

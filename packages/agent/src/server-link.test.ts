@@ -17,6 +17,14 @@ class Connection implements ServerSocket {
   close(): void {
     this.end();
   }
+  pings = 0;
+  ping(): void {
+    this.pings += 1;
+  }
+  /** The answer to a ping. */
+  alive(): void {
+    this.#handlers?.alive();
+  }
   wasCut = false;
   cut(): void {
     this.wasCut = true;
@@ -28,7 +36,9 @@ class Connection implements ServerSocket {
   say(message: ServerMessage): void {
     this.#handlers?.text(JSON.stringify(message));
   }
+  ended = false;
   end(): void {
+    this.ended = true;
     this.#handlers?.closed(1006, "gone");
   }
 }
@@ -43,56 +53,194 @@ const welcome = {
   now: 0,
 } as const satisfies ServerMessage;
 
-/** A link that has been welcomed, and the connections it makes. */
-async function openLink(handlers: Partial<LinkHandlers>, servers: () => readonly string[] = () => ["https://a"]) {
-  const clock = new SimulatedClock();
-  const connections: Connection[] = [];
-  const dialled: string[] = [];
-  const dial = async ({ serverUrl }: Identity) => {
-    dialled.push(serverUrl);
-    const connection = new Connection();
-    connections.push(connection);
-    return connection;
-  };
-  const link = new ServerLink({
-    ...{ clock, random: seededRandom(1), logger: silentLogger, reports: new ReportQueue(() => {}), servers },
-    dialer: { dial } as unknown as Dialer, // images are not fetched here
-    handlers: {
+/** An agent that knows of several servers, each of which answers while it is among `answering`. */
+class Linked {
+  readonly clock = new SimulatedClock();
+  readonly dialled: string[] = [];
+  readonly connections: Connection[] = [];
+  readonly answering: Set<string>;
+  readonly link: ServerLink;
+  /** Else a connection comes about although nobody wants it any more. */
+  hearsAborts = true;
+  readonly #waiting: (() => void)[] = [];
+  known: readonly string[];
+
+  constructor(servers: readonly string[], more: Partial<LinkHandlers> = {}) {
+    this.known = servers;
+    this.answering = new Set(servers);
+    const dialer = {
+      dial: async ({ serverUrl }: Identity, signal: AbortSignal) => {
+        this.dialled.push(serverUrl);
+        if (!this.answering.has(serverUrl))
+          await new Promise<void>((resolve, reject) => {
+            this.#waiting.push(resolve);
+            if (this.hearsAborts) signal.addEventListener("abort", () => reject(new Error("silent")));
+          });
+        const connection = new Connection();
+        this.connections.push(connection);
+        return connection;
+      },
+    } as unknown as Dialer; // images are not fetched here
+    const handlers = {
       hello: async () => ({ agentVersion: "test", hostId: "h", bootId: "b", machines: [] }),
       welcome: async () => {},
-      servers: async () => {},
+      servers: async (told) => {
+        this.known = told;
+      },
       disconnected: () => {},
       load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
-      ...handlers,
-    } as LinkHandlers, // nothing else comes here
-    identity: () => ({ hostId: "h", serverUrl: "https://a" }) as Identity, // nobody looks at the rest
-  });
-  link.start();
-  await clock.advance(1);
-  connections[0]?.say({ ...welcome, servers: [...servers()] });
-  await clock.advance(1);
-  return { link, clock, connections, dialled };
+      ...more,
+    } as Partial<LinkHandlers> as LinkHandlers; // nothing else comes here
+    this.link = new ServerLink({
+      ...{ clock: this.clock, random: seededRandom(1), logger: silentLogger, dialer, handlers, reports: new ReportQueue(() => {}) },
+      identity: () => ({ hostId: "h", serverUrl: "https://a" }) as Identity, // nobody looks at the rest
+      servers: () => this.known,
+    });
+    this.link.start();
+  }
+
+  /** Whoever is dialled now answers. */
+  async answer(): Promise<void> {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    await this.clock.advance(1);
+  }
+
+  /** The newest connection's server welcomes it. */
+  async welcomed(): Promise<Connection> {
+    await this.clock.advance(1);
+    const newest = this.connections.at(-1);
+    assert.ok(newest);
+    newest.say({ ...welcome, servers: [...this.known] });
+    await this.clock.advance(1);
+    return newest;
+  }
+}
+
+/** A link with one server that has welcomed it. */
+async function openLink(handlers: Partial<LinkHandlers>): Promise<Linked> {
+  const linked = new Linked(["https://a"], handlers);
+  await linked.welcomed();
+  return linked;
 }
 
 test("a server that joins while the agent is connected is where it goes when its own is gone", async () => {
-  let known: readonly string[] = ["https://a"];
-  const { link, clock, connections, dialled } = await openLink(
-    {
-      servers: async (servers) => {
-        known = servers;
-      },
-    },
-    () => known,
-  );
-  connections[0]?.say({ type: "servers", servers: ["https://a", "https://b"] });
+  const linked = new Linked(["https://a"]);
+  const { clock, link, dialled, answering } = linked;
+  const first = await linked.welcomed();
+  answering.add("https://b");
   await clock.advance(8000);
-  assert.equal(connections[0]?.wasCut, false, "one beat may be missed");
-  // As one of several it is not waited for so long.
+  assert.deepEqual([first.pings, first.wasCut], [0, false], "as the only one it is waited for");
+  first.say({ type: "servers", servers: ["https://a", "https://b"] });
   await clock.advance(5000);
-  assert.equal(connections[0]?.wasCut, true);
-  await clock.advance(2000);
+  assert.equal(first.wasCut, true, "as one of several it is not waited for so long");
   assert.deepEqual(dialled, ["https://a", "https://b"]);
   await link.stop();
+});
+
+test("one of several servers is asked for a sign when it is quiet; one that answers none is left within 4 s", async () => {
+  const linked = new Linked(["https://a", "https://b"]);
+  const { clock, link, dialled, connections } = linked;
+  const first = await linked.welcomed();
+  for (let time = 0; time < 20; time += 1) {
+    await clock.advance(1500);
+    first.alive();
+  }
+  assert.ok(first.pings >= 20, `${first.pings} pings`);
+  assert.deepEqual([dialled, first.wasCut], [["https://a"], false], "it answers: all is well");
+  await clock.advance(2000);
+  assert.equal(first.wasCut, false);
+  await clock.advance(2100);
+  assert.equal(first.wasCut, true, "another one answers, and it does not");
+  assert.deepEqual(dialled, ["https://a", "https://b"]);
+  assert.deepEqual(connections[1]?.sent[0]?.type, "hello");
+  assert.equal(link.serverUrl, "https://b");
+  await link.stop();
+});
+
+test("a server that speaks again while another one is dialled is kept", async () => {
+  const linked = new Linked(["https://a", "https://b"]);
+  const { clock, link, dialled, connections, answering } = linked;
+  const first = await linked.welcomed();
+  answering.delete("https://b");
+  await clock.advance(4500);
+  assert.deepEqual(dialled, ["https://a", "https://b"]);
+  first.alive();
+  await clock.advance(1);
+  await linked.answer();
+  assert.deepEqual([first.wasCut, connections.length, link.serverUrl], [false, 1, "https://a"]);
+  await link.stop();
+});
+
+test("where no other server answers the silent one is kept for 10 s, and each other one is tried", async () => {
+  const linked = new Linked(["https://a", "https://b", "https://c"]);
+  const { clock, link, dialled, answering } = linked;
+  const first = await linked.welcomed();
+  answering.clear();
+  await clock.advance(9500);
+  assert.equal(first.wasCut, false);
+  assert.deepEqual(dialled.slice(1, 3).toSorted(), ["https://b", "https://c"]);
+  await clock.advance(1000);
+  assert.equal(first.wasCut, true);
+  await link.stop();
+});
+
+test("an agent that is asked to goes to another server when that one answers, and not before", async () => {
+  const linked = new Linked(["https://a", "https://b"]);
+  const { clock, link, dialled, connections, answering } = linked;
+  const first = await linked.welcomed();
+  first.say({ type: "go-to", server: "https://elsewhere" });
+  await clock.advance(100);
+  assert.deepEqual(dialled, ["https://a"], "it is none of the site's servers");
+  answering.delete("https://b");
+  first.say({ type: "go-to", server: "https://b" });
+  for (let second = 0; second < 6; second += 1) {
+    await clock.advance(1000);
+    first.alive();
+  }
+  assert.deepEqual([dialled, link.serverUrl, link.connected], [["https://a", "https://b"], "https://a", true], "it does not answer: the agent stays");
+  answering.add("https://b");
+  first.say({ type: "go-to", server: "https://b" });
+  await clock.advance(1);
+  assert.equal(link.serverUrl, "https://b");
+  await linked.welcomed();
+  assert.deepEqual([connections.length, link.connected], [2, true]);
+  await link.stop();
+});
+
+test("an agent that cannot say hello to the server it goes to leaves that connection, and waits before the next", async () => {
+  let fails = false;
+  const linked = new Linked(["https://a", "https://b"], {
+    hello: async () => {
+      if (fails) throw new Error("the disk does not answer");
+      return { agentVersion: "test", hostId: "h", bootId: "b", machines: [] };
+    },
+  });
+  const first = await linked.welcomed();
+  fails = true;
+  first.say({ type: "go-to", server: "https://b" });
+  await linked.clock.advance(1);
+  assert.equal(linked.connections[1]?.ended, true);
+  fails = false;
+  await linked.clock.advance(2000);
+  assert.equal(linked.connections.length, 3);
+  await linked.link.stop();
+});
+
+test("an agent that stops while it changes servers leaves no connection behind", { timeout: 10_000 }, async () => {
+  const linked = new Linked(["https://a", "https://b"]);
+  const first = await linked.welcomed();
+  linked.answering.delete("https://b");
+  linked.hearsAborts = false;
+  first.say({ type: "go-to", server: "https://b" });
+  await linked.clock.advance(100);
+  assert.equal(linked.dialled.length, 2);
+  await linked.link.stop();
+  await linked.answer();
+  assert.equal(linked.connections.length, 2);
+  assert.equal(
+    linked.connections.slice(1).every(({ ended }) => ended),
+    true,
+  );
 });
 
 test("the answer to a call of a connection that ended is not given to the next one, which counts its calls anew", async () => {

@@ -4,7 +4,8 @@
  * then run side by side. Never decides anything about machines.
  */
 import { type AgentMessage, type HostLoad, type ServerMessage, streamHeaderBytes, wireVersion } from "@sheaf/contract";
-import { type Clock, type Logger, type Random, randomInt, sleep, type Timer } from "@sheaf/base";
+import { type Clock, type Logger, type Random, randomInt, sleep } from "@sheaf/base";
+import { LinkSession, turnOf } from "./link-session.ts";
 import type { Dialer, Identity, ServerSocket } from "./ports.ts";
 import type { ReportQueue } from "./report-queue.ts";
 
@@ -51,7 +52,15 @@ const dialTimeoutMs = 20_000;
 const dialOneOfSeveralMs = 4000;
 /** Heartbeats of the server that may be missed before the connection counts as dead. */
 const silentBeats = 4;
-const silentBeatsOfSeveral = 2;
+/** The same, where another server may answer. */
+const silentOfSeveralMs = 10_000;
+/** One of several servers is asked for a sign when it is quiet, as often as it is looked after. */
+const quietMs = 1000;
+const lookMs = 500;
+/** After so much silence another one is looked for, while this one may still speak. */
+const suspiciousMs = 2500;
+/** Thousands of agents whose server froze do not come to the next one in one moment. */
+const searchSpreadMs = 1000;
 /** More than this unsent means that nobody reads: the connection is given up. */
 const maximumUnsentBytes = 64 * 2 ** 20;
 
@@ -65,6 +74,9 @@ export class ServerLink {
   #leaseMs = 0;
   /** Which server is dialled: the one that welcomed last, until it fails. */
   #server: string | null = null;
+  /** The way to the next server, made while the connection with this one stood. */
+  #next: ServerSocket | null = null;
+  #search: ServerSearch | null = null;
   /** The connection ends by the agent's own wish, and is made again with the same server. */
   #staying = false;
   #loop: Promise<void> | null = null;
@@ -139,7 +151,8 @@ export class ServerLink {
         failures += 1;
         if (!signal.aborted) logger.warn({ reason: String(error), attempt: failures }, "the server cannot be reached; this host works on by itself");
       }
-      if (signal.aborted) return;
+      if (signal.aborted) return this.#next?.cut();
+      if (this.#next) continue;
       const others = this.#nextServer();
       // Each of several servers is tried once before there is a longer pause.
       if (failures < others) failures = Math.min(failures, 1);
@@ -151,29 +164,28 @@ export class ServerLink {
 
   /** From dialling to the end of the connection. */
   async #connection(signal: AbortSignal): Promise<void> {
-    const { dialer, identity, handlers, clock, logger } = this.#options;
-    const hello = await handlers.hello();
-    const timeout = new AbortController();
+    const { handlers, clock, logger } = this.#options;
     const limitMs = this.#options.servers().length > 1 ? dialOneOfSeveralMs : dialTimeoutMs;
-    const timer = clock.setTimer(limitMs, () => timeout.abort(new Error(`no connection within ${limitMs} ms`)));
-    const who = { ...identity(), serverUrl: this.serverUrl };
-    let socket: ServerSocket;
-    try {
-      socket = await dialer.dial(who, AbortSignal.any([signal, timeout.signal]));
-    } finally {
-      timer.cancel();
-    }
+    const made = this.#next;
+    this.#next = null;
+    const hello = await handlers.hello().catch((error: unknown) => {
+      made?.cut();
+      throw error;
+    });
+    if (signal.aborted) return made?.cut();
+    const socket = made ?? (await this.#dial(this.serverUrl, limitMs, signal));
     this.#socket = socket;
     this.#lastHeardAt = clock.monotonic();
     await new Promise<void>((resolve) => {
-      const session = new Session();
+      const session = new LinkSession();
       socket.listen({
         text: (text) => this.#receive(text, session),
         bytes: (bytes) => this.#receiveBytes(bytes),
-        alive: () => (this.#lastHeardAt = clock.monotonic()),
+        alive: () => this.#heard(),
         drained: () => handlers.drained(),
         closed: (code, reason) => {
           session.end();
+          this.#search?.end();
           this.#socket = null;
           this.#welcomed = false;
           logger.info({ code, reason }, "the connection to the server has ended");
@@ -183,8 +195,23 @@ export class ServerLink {
       });
       socket.send(JSON.stringify({ type: "hello", wireVersion, now: clock.now(), ...hello } satisfies AgentMessage));
       // Until the welcome says how often beats come.
-      session.watch(clock, limitMs, () => this.#silentFor(limitMs));
+      session.watch(
+        clock,
+        () => limitMs,
+        () => this.#cutWhenSilent(limitMs),
+      );
     });
+  }
+
+  async #dial(serverUrl: string, limitMs: number, signal: AbortSignal): Promise<ServerSocket> {
+    const { dialer, identity, clock } = this.#options;
+    const timeout = new AbortController();
+    const timer = clock.setTimer(limitMs, () => timeout.abort(new Error(`no connection within ${limitMs} ms`)));
+    try {
+      return await dialer.dial({ ...identity(), serverUrl }, AbortSignal.any([signal, timeout.signal]));
+    } finally {
+      timer.cancel();
+    }
   }
 
   /** Goes on to the next server in the list. @returns how many there are */
@@ -195,14 +222,79 @@ export class ServerLink {
     return servers.length;
   }
 
-  #silentFor(limitMs: number): void {
-    if (this.#options.clock.monotonic() - this.#lastHeardAt < limitMs) return;
+  #heard(): void {
+    this.#lastHeardAt = this.#options.clock.monotonic();
+    if (this.#search?.why === "silence") this.#search.end();
+  }
+
+  get #silentMs(): number {
+    return this.#options.clock.monotonic() - this.#lastHeardAt;
+  }
+
+  /** After the welcome. Whether there are several servers may change while the connection stands. */
+  #watchServer(session: LinkSession, heartbeatMs: number): void {
+    const { clock, servers } = this.#options;
+    const several = (): boolean => servers().length > 1;
+    session.watch(
+      clock,
+      () => (several() ? lookMs : heartbeatMs / 2),
+      () => {
+        this.#cutWhenSilent(several() ? Math.max(silentOfSeveralMs, heartbeatMs * 2) : heartbeatMs * silentBeats);
+        if (session.ended || !several()) return;
+        if (this.#silentMs >= suspiciousMs) this.#lookElsewhere();
+        else if (this.#silentMs >= quietMs) this.#socket?.ping();
+      },
+    );
+  }
+
+  #others(): string[] {
+    return this.#options.servers().filter((url) => url !== this.serverUrl);
+  }
+
+  /** Beginning with any of them: agents of a server that froze come to all others. */
+  #lookElsewhere(): void {
+    const { random } = this.#options;
+    const others = this.#others();
+    const first = randomInt(random, others.length);
+    this.#goTo([...others.slice(first), ...others.slice(0, first)], "silence", randomInt(random, searchSpreadMs));
+  }
+
+  /** Dials these while the connection stands: the first that answers takes the present one's place. Does nothing while it is under way. */
+  #goTo(servers: readonly string[], why: ServerSearch["why"], afterMs: number): void {
+    if (this.#search !== null || this.#next !== null) return;
+    const { clock, logger } = this.#options;
+    const search = new ServerSearch(why);
+    this.#search = search;
+    const signal = AbortSignal.any([search.signal, this.#ending.signal]);
+    const dialAll = async (): Promise<void> => {
+      if (afterMs > 0) await sleep(clock, afterMs, signal);
+      for (const url of servers) {
+        const socket = await this.#dial(url, dialOneOfSeveralMs, signal).catch(() => null);
+        if (signal.aborted) return socket?.cut();
+        if (socket === null) continue;
+        logger.info({ server: url, why }, "this host goes to another server");
+        this.#next = socket;
+        this.#server = url;
+        if (why === "silence") this.#socket?.cut();
+        else this.#socket?.close(1000, "this host goes to another server");
+        return;
+      }
+    };
+    void dialAll()
+      .catch(() => {})
+      .finally(() => {
+        if (this.#search === search) this.#search = null;
+      });
+  }
+
+  #cutWhenSilent(limitMs: number): void {
+    if (this.#silentMs < limitMs) return;
     this.#options.logger.warn({ limitMs }, "nothing was heard from the server for too long; the connection is cut and made again");
     this.#socket?.cut();
   }
 
-  #receive(text: string, session: Session): void {
-    this.#lastHeardAt = this.#options.clock.monotonic();
+  #receive(text: string, session: LinkSession): void {
+    this.#heard();
     let message: ServerMessage;
     try {
       // The server is authenticated; a message that is not of this version's shape is skipped below or fails in its handler.
@@ -222,7 +314,7 @@ export class ServerLink {
       });
   }
 
-  async #handle(message: ServerMessage, session: Session): Promise<void> {
+  async #handle(message: ServerMessage, session: LinkSession): Promise<void> {
     const { handlers, reports, clock, logger } = this.#options;
     switch (message.type) {
       case "welcome": {
@@ -230,10 +322,7 @@ export class ServerLink {
         this.#leaseMs = message.leaseMs;
         this.#lastBeatAt = clock.monotonic();
         this.#welcomed = true;
-        // Whether there are several may change while the connection stands.
-        session.watch(clock, message.heartbeatMs / 2, () =>
-          this.#silentFor(message.heartbeatMs * (this.#options.servers().length > 1 ? silentBeatsOfSeveral : silentBeats)),
-        );
+        this.#watchServer(session, message.heartbeatMs);
         session.beat(clock, message.heartbeatMs, (sequence) => this.#beat(sequence));
         return reports.restart();
       }
@@ -242,6 +331,9 @@ export class ServerLink {
         return;
       case "servers":
         return handlers.servers(message.servers);
+      case "go-to":
+        if (this.#others().includes(message.server)) this.#goTo([message.server], "asked", 0);
+        return;
       case "sync":
         return handlers.sync(message);
       case "upsert":
@@ -280,89 +372,27 @@ export class ServerLink {
   }
 
   #receiveBytes(bytes: Uint8Array): void {
-    this.#lastHeardAt = this.#options.clock.monotonic();
+    this.#heard();
     if (bytes.byteLength < streamHeaderBytes) return;
     const stream = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
     this.#options.handlers.streamData(stream, bytes.subarray(streamHeaderBytes));
   }
 }
 
-/**
- * Whose turn a message takes. Machines and volumes are written to the disk side by side, each after its own predecessor; what they are made of
- * comes before them, and all else after what was sent before it. What only concerns the connection waits for nobody.
- */
-function turnOf(message: ServerMessage): Turn {
-  switch (message.type) {
-    case "beat":
-    case "reported":
-      return { type: "at-once" };
-    case "upsert": {
-      const { kind, id } = message.document;
-      return kind === "vm" || kind === "volume" ? { type: "beside", key: `${kind}/${id}` } : { type: "alone" };
-    }
-    case "call":
-      // These two need nothing of the documents that tell of them: those go to the disk while memory moves, and while the guest stands still.
-      return message.method === "migrate.perform" || message.method === "migrate.finish" ? { type: "past" } : { type: "alone" };
-    default:
-      return { type: "alone" };
-  }
-}
+/** Other servers are dialled while the present one is still connected. */
+class ServerSearch {
+  readonly why: "silence" | "asked";
+  readonly #end = new AbortController();
 
-/** `past`: after all that ran alone, before what runs beside. */
-type Turn = { readonly type: "alone" | "at-once" | "past" } | { readonly type: "beside"; readonly key: string };
-
-/** What lives as long as one connection: its timers, and the order of its messages. */
-class Session {
-  /** The end of the newest message that ran alone. */
-  #last: Promise<unknown> = Promise.resolve();
-  /** By key, what has run beside others since. */
-  readonly #beside = new Map<string, Promise<unknown>>();
-  #ended = false;
-  #watching: Timer | undefined;
-  #beating: Timer | undefined;
-
-  get ended(): boolean {
-    return this.#ended;
+  constructor(why: ServerSearch["why"]) {
+    this.why = why;
   }
 
-  inTurn(work: () => Promise<void>, turn: Turn): Promise<void> {
-    if (turn.type === "at-once") return work();
-    if (turn.type === "past") return this.#last.then(() => (this.#ended ? undefined : work()));
-    const before = turn.type === "beside" ? (this.#beside.get(turn.key) ?? this.#last) : Promise.all([this.#last, ...this.#beside.values()]);
-    const next = before.then(() => (this.#ended ? undefined : work()));
-    const ended = next.catch(() => {});
-    if (turn.type === "beside") this.#beside.set(turn.key, ended);
-    else {
-      this.#last = ended;
-      this.#beside.clear();
-    }
-    return next;
-  }
-
-  watch(clock: Clock, everyMs: number, look: () => void): void {
-    this.#watching?.cancel();
-    const again = () => {
-      if (this.#ended) return;
-      look();
-      if (!this.#ended) this.#watching = clock.setTimer(everyMs, again);
-    };
-    this.#watching = clock.setTimer(everyMs, again);
-  }
-
-  /** The next beat is timed from the last one's end: figures that come late never pile up. */
-  beat(clock: Clock, everyMs: number, send: (sequence: number) => Promise<void>): void {
-    let sequence = 0;
-    const again = async () => {
-      if (this.#ended) return;
-      await send(++sequence).catch(() => {});
-      if (!this.#ended) this.#beating = clock.setTimer(everyMs, () => void again());
-    };
-    void again();
+  get signal(): AbortSignal {
+    return this.#end.signal;
   }
 
   end(): void {
-    this.#ended = true;
-    this.#watching?.cancel();
-    this.#beating?.cancel();
+    this.#end.abort(new Error("no other server is looked for any more"));
   }
 }

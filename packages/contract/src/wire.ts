@@ -67,6 +67,8 @@ export type ServerMessage =
     }
   /** Other ones than the welcome told: a server has joined or left. */
   | { readonly type: "servers"; readonly servers: readonly string[] }
+  /** This server carries more than its share: go to that one, as soon as it answers. */
+  | { readonly type: "go-to"; readonly server: string }
   | { readonly type: "beat"; readonly sequence: number; readonly now: number }
   | { readonly type: "sync"; readonly revision: number; readonly documents: readonly AgentDocument[] }
   | { readonly type: "upsert"; readonly revision: number; readonly document: AgentDocument }

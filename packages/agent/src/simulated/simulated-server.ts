@@ -46,6 +46,7 @@ export class SimulatedServer implements Dialer {
         if (typeof data === "string") this.#receive(JSON.parse(data) as AgentMessage); // of this version's agent
         else this.#receiveStream(data);
       },
+      ping: () => queueMicrotask(() => mine.handlers?.alive()),
       close: (_code, reason) => end(reason),
       cut: () => end("cut"),
       listen: (handlers) => {
