@@ -136,6 +136,22 @@ export class TwoServers {
     }
   }
 
+  /** Until each server carries its share of the agents. @returns ms that it took */
+  async spread(): Promise<number> {
+    const from = performance.now();
+    await until(
+      "a share of the agents at each server",
+      120_000,
+      async () => {
+        const { servers } = await this.anywhere("asking who carries which agents", (client) => client.server.list());
+        const counts = servers.map(({ agents }) => agents ?? 0);
+        return (servers.length === serverNames.length && Math.max(...counts) - Math.min(...counts) <= 1) || undefined;
+      },
+      250,
+    );
+    return performance.now() - from;
+  }
+
   async kill(name: ServerName): Promise<void> {
     this.#clients.get(name)?.close();
     this.#clients.delete(name);

@@ -11,8 +11,8 @@ import { TwoServers, type ServerName } from "../e2e/two-servers.ts";
 import { ServedLoad } from "./served-load.ts";
 import type { Round, Story } from "./story.ts";
 
-export interface ServerFaultsRound extends Pick<Round, "random" | "log"> {
-  /** How long members and servers are frozen or cut off: longer than agents wait for a server (10 s). */
+export interface ServerFaultsRound extends Pick<Round, "random" | "log" | "measured"> {
+  /** How long members and servers are frozen or cut off: longer than agents wait for a server that is silent (4 s). */
   readonly holdMs: number;
   /** From a fault until a machine that was asked for after it is placed. */
   readonly controlBackMs: number;
@@ -25,7 +25,7 @@ export const severalServers: Story = {
     const servers = await TwoServers.open(17_963);
     return {
       logDirectory: `${servers.site.folder}/d/logs`,
-      round: ({ random, log }) => playServerFaults(servers, { holdMs: 60_000, controlBackMs: 5000, random, log }),
+      round: ({ random, log, measured }) => playServerFaults(servers, { holdMs: 60_000, controlBackMs: 5000, random, log, measured }),
       close: () => servers.close(),
     };
   },
@@ -114,7 +114,7 @@ function faultsOf(servers: TwoServers): Fault[] {
   ];
 }
 
-export async function playServerFaults(servers: TwoServers, { random, log, holdMs, controlBackMs }: ServerFaultsRound): Promise<void> {
+export async function playServerFaults(servers: TwoServers, { random, log, measured, holdMs, controlBackMs }: ServerFaultsRound): Promise<void> {
   const { deployment } = servers.site;
   await neverTwice(deployment, async () => {
     const load = new ServedLoad(servers, random);
@@ -129,11 +129,14 @@ export async function playServerFaults(servers: TwoServers, { random, log, holdM
         const at = performance.now();
         try {
           const backMs = await load.placedAfter(at, Math.max(30_000, controlBackMs));
+          measured("placed, ms", backMs);
           log(`${fault.what} (${which}): control is back after ${backMs} ms`);
           if (backMs > controlBackMs) late.push(`${fault.what} (${which}): ${backMs} ms`);
           if (fault.leader !== undefined) assert.notEqual(await servers.leader(), fault.leader, `${fault.what}: the other one leads`);
-          // Agents notice within two heartbeats that their server is silent.
-          log(`  every host has acted after ${await load.actedAfter(at, 60_000)} ms`);
+          // Agents notice within a few seconds that their server is silent.
+          const actedMs = await load.actedAfter(at, 60_000);
+          measured("every host has acted, ms", actedMs);
+          log(`  every host has acted after ${actedMs} ms`);
           if (fault.held === true) await pause(Math.max(0, holdMs - (performance.now() - at)));
         } finally {
           await mend();
@@ -152,6 +155,7 @@ export async function playServerFaults(servers: TwoServers, { random, log, holdM
     const { intact, problems } = await servers.client("a").audit.verify();
     assert.ok(intact, problems.join("; "));
     for (const [vm, on] of await copies(deployment)) assert.equal(on.length, 1, `${vm} runs on ${on.join(" and ")}`);
+    log(`each server carries its share of the agents after ${Math.round(await servers.spread())} ms`);
     assert.deepEqual(late, [], `control was back later than ${controlBackMs} ms`);
     await load.removeAll();
   });

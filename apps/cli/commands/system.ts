@@ -115,6 +115,7 @@ export function systemCommands(program: Command, cli: Cli): void {
         { title: "NAME", value: (row) => row.name },
         { title: "ADDRESS", value: (row) => row.url },
         { title: "AGENTS", value: (row) => row.agentUrl },
+        { title: "HOSTS", value: (row) => row.agents?.toString() ?? "" },
         { title: "VERSION", value: (row) => row.version },
         { title: "STATE", value: (row) => (row.leads ? "leads" : row.present ? "there" : "gone") },
       ]);

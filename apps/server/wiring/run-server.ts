@@ -10,6 +10,7 @@ import { RecordCache } from "@sheaf/runtime";
 import {
   admitServer,
   AgentsGateway,
+  AgentSpread,
   bootstrapAdmin,
   createApi,
   createFencingDevices,
@@ -130,7 +131,10 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const servers = async () => {
     const held = await store.get(leaderKey("controllers"));
     const leader = held === null ? null : (JSON.parse(held.value) as { identity: string }).identity; // written by Leadership alone
-    return directory.servers().map((server) => ({ ...server, leads: server.name === leader }));
+    return directory.servers().map((server) => {
+      const heard = server.name === serverName ? gateway.agents : agents.agentsOf(server.name);
+      return { ...server, leads: server.name === leader, ...(heard === undefined ? {} : { agents: heard }) };
+    });
   };
 
   const tasks = new TaskLogs(clock);
@@ -176,6 +180,13 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     own: directory,
     others: agents,
     release: () => gateway.release(),
+    clock,
+    logger: logger.child({ part: "servers" }),
+  });
+  const spread = new AgentSpread({
+    own: gateway,
+    store: directory,
+    others: agents,
     clock,
     logger: logger.child({ part: "servers" }),
   });
@@ -299,6 +310,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       await api.close();
       await controllers.stop();
       handOver.close();
+      spread.close();
       await directory.close();
       agents.close();
       peers.close();

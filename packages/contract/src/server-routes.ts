@@ -16,7 +16,15 @@ export const serverRoutes = {
     body: Nothing,
     output: z.object({
       servers: z.array(
-        z.object({ name: z.string(), url: z.string(), agentUrl: z.string(), version: z.string(), present: z.boolean(), leads: z.boolean() }),
+        z.object({
+          name: z.string(),
+          url: z.string(),
+          agentUrl: z.string(),
+          version: z.string(),
+          present: z.boolean(),
+          leads: z.boolean(),
+          agents: z.int().min(0).optional().describe("Hosts whose agents are connected to it; absent while it is not reached"),
+        }),
       ),
     }),
     errors: ["unavailable"],

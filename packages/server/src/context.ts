@@ -153,6 +153,7 @@ export interface SiteServers {
       readonly version: string;
       readonly present: boolean;
       readonly leads: boolean;
+      readonly agents?: number;
     }[]
   >;
   /** What a server that joins must have; `null`: this store is for one server. */

@@ -15,6 +15,7 @@ export { RestoredSite } from "./gateway/restored-site.ts";
 export { TaskLogs } from "./gateway/task-logs.ts";
 export { createImageLibrary, type RunningImageLibrary } from "./library/image-library.ts";
 export { defaultLibraryLimits } from "./library/library-ports.ts";
+export { AgentSpread } from "./servers/agent-spread.ts";
 export { HandOver } from "./servers/hand-over.ts";
 export { peerPath } from "./servers/peer-messages.ts";
 export { admitServer, PeerService } from "./servers/peer-service.ts";

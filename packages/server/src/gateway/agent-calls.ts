@@ -29,6 +29,11 @@ export class AgentCalls {
     this.#send = send;
   }
 
+  /** Those under way. */
+  get count(): number {
+    return this.#calls.size;
+  }
+
   /** @throws SheafError, see `Agents.call` */
   call(method: Extract<ServerMessage, { type: "call" }>["method"], parameters: unknown, options: CallOptions): Promise<unknown> {
     const id = this.#next;

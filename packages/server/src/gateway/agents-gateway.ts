@@ -14,6 +14,7 @@ import type { AgentStream, StreamHandlers } from "./agent-streams.ts";
 import { FenceGate } from "./fence-gate.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { HostDocuments, recordKey } from "./host-documents.ts";
+import { idleSessions } from "./idle-sessions.ts";
 import { judgeReport } from "./report-rights.ts";
 import { ReportWriter } from "./report-writer.ts";
 
@@ -208,6 +209,19 @@ export class AgentsGateway implements Agents, SessionOwner {
       streams += session.streams.count;
     }
     return { connected: this.#sessions.size, waitingDocuments, streams, waitingReports: this.#reports.backlog, ...this.#reports.statistics };
+  }
+
+  /** Hosts that are connected here. */
+  get agents(): number {
+    return this.#sessions.size;
+  }
+
+  /** Asks agents that nothing is under way with to go to another server. @returns how many were asked */
+  sendTo(agentUrl: string, count: number): number {
+    const { cache, clock } = this.#context;
+    const idle = idleSessions(this.#sessions.values(), { cache, documents: this.documents, now: clock.now() }).slice(0, count);
+    for (const session of idle) session.send({ type: "go-to", server: agentUrl });
+    return idle.length;
   }
 
   /** Ends every connection: agents go to another server. @returns how many there were */

@@ -9,6 +9,12 @@ const code = (wanted: string) => (error: unknown) => error instanceof SheafError
 
 describe("agents' connections", () => {
   let world: World;
+  const stay = async (ms: number, agents: readonly FakeAgent[]): Promise<void> => {
+    for (let past = 0; past < ms; past += 1000) {
+      await world.clock.advance(1000);
+      for (const agent of agents) agent.alive();
+    }
+  };
   let host = "";
   beforeEach(async () => {
     world = await World.open();
@@ -53,6 +59,34 @@ describe("agents' connections", () => {
     const machine = { id: world.newId(), epoch: 2, incarnation: "another life" };
     await world.agent(host, [machine]);
     assert.deepEqual(world.heard.at(-1), { hostId: host, machines: [machine] });
+  });
+
+  it("sends agents to another server that have been here for a while, and that nothing is under way with", async () => {
+    const hosts = [host, await world.host(), await world.host(), await world.host()];
+    const [idle, asked, works, viewed] = await Promise.all(hosts.map((each) => world.agent(each)));
+    assert.ok(idle && asked && works && viewed);
+    assert.equal(world.gateway.agents, 4);
+    assert.equal(world.gateway.sendTo("https://b", 9), 0, "they have just come");
+    await stay(31_000, [idle, asked, works, viewed]);
+    const newcomer = await world.agent(await world.host());
+    const call = world.gateway.call(asked.hostId, "vm.probe", { vmId: "v" } as never, { timeoutMs: 60_000 });
+    call.catch(() => {});
+    const task = await world.put(
+      "task",
+      { verb: "drain", target: { kind: "host", id: works.hostId, name: "h" }, requestedBy: "test" },
+      { parts: { "status/controller": { state: "running", message: "", startedAt: 0 } } },
+    );
+    const console = world.gateway.openConsole(viewed.hostId, { vmId: "v", type: "vnc" }, { bytes() {}, ended() {} }, 60_000);
+    console.catch(() => {});
+    await settle();
+    viewed.say({ type: "reply", id: viewed.of("call")[0]?.id ?? 0, ok: true, result: {} });
+    await settle();
+    assert.equal(world.gateway.sendTo("https://b", 9), 1);
+    assert.deepEqual(idle.of("go-to"), [{ type: "go-to", server: "https://b" }]);
+    for (const other of [asked, works, viewed, newcomer]) assert.deepEqual(other.of("go-to"), []);
+    await world.putPart("task", task, "status/controller", { state: "succeeded", message: "", startedAt: 0, endedAt: 1 });
+    assert.equal(world.gateway.sendTo("https://b", 9), 2, "the task has ended");
+    assert.equal(works.of("go-to").length, 1);
   });
 
   it("tells agents of all servers: at the welcome, and when one joins or leaves", async () => {

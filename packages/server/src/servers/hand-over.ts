@@ -2,7 +2,8 @@
  * A server that the store answers no more, while it answers another server, can tell its agents nothing new: it sends them to the other
  * ones. Called by the start-up code. Must never send agents away where no other server has the store: they stay, and their consoles with them.
  */
-import type { Clock, Logger, Timer } from "@sheaf/base";
+import type { Clock, Logger } from "@sheaf/base";
+import { lookEvery } from "./look-every.ts";
 
 export interface HandOverOptions {
   readonly own: { readonly storeSilentMs: number };
@@ -17,26 +18,19 @@ const lookMs = 250;
 /** As long as a lead lasts: whoever leads next needs the agents too. */
 const silentMs = 3000;
 /** Another server's answer may be so old: servers ask once a second, and tell once a second. */
-const freshMs = 2500;
+export const freshMs = 2500;
 
 export class HandOver {
   readonly #options: HandOverOptions;
-  #timer: Timer;
+  readonly #looking: ReturnType<typeof lookEvery>;
 
   constructor(options: HandOverOptions) {
     this.#options = options;
-    this.#timer = this.#later();
+    this.#looking = lookEvery(options.clock, lookMs, () => this.#look());
   }
 
   close(): void {
-    this.#timer.cancel();
-  }
-
-  #later(): Timer {
-    return this.#options.clock.setTimer(lookMs, () => {
-      this.#look();
-      this.#timer = this.#later();
-    });
+    this.#looking.cancel();
   }
 
   /** Again and again: whoever comes back meanwhile is not kept waiting until the store has not answered either. */

@@ -197,6 +197,24 @@ describe("the agents of two servers", () => {
     assert.deepEqual(held, [["early", [{ id: "m", epoch: 3, incarnation: "i" }]]]);
   });
 
+  it("knows what the other servers carry, as long as each of them is reached and has the store", async () => {
+    there.connect(host);
+    await clock.advance(1100);
+    assert.deepEqual([site.agentsOf("b"), site.loads], [1, [{ agentUrl: "https://b:7444", agents: 1 }]]);
+    storeSilentThereMs = 4000;
+    await clock.advance(1100);
+    assert.deepEqual([site.agentsOf("b"), site.loads], [1, null]);
+    storeSilentThereMs = 0;
+    await clock.advance(1100);
+    assert.notEqual(site.loads, null);
+    reachable = false;
+    sockets.at(-1)?.cut();
+    assert.deepEqual([site.agentsOf("b"), site.loads], [undefined, null]);
+    servers = servers.map((server) => ({ ...server, present: false }));
+    directoryChanged();
+    assert.deepEqual(site.loads, [], "one that is gone is not waited for");
+  });
+
   it("passes on calls with progress, errors and the log of tasks", async () => {
     there.connect(host);
     await clock.advance(1);

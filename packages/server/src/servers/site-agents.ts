@@ -9,6 +9,8 @@ import type { Agents, CallOptions } from "@sheaf/controllers";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { AgentStream, StreamHandlers } from "../gateway/agent-streams.ts";
 import type { TaskLogs } from "../gateway/task-logs.ts";
+import type { ServerLoad } from "./agent-spread.ts";
+import { freshMs } from "./hand-over.ts";
 import { moveAllowanceMs, PeerLink } from "./peer-link.ts";
 import type { HeldMachine } from "./peer-messages.ts";
 import type { OwnAgents } from "./peer-service.ts";
@@ -120,6 +122,19 @@ export class SiteAgents implements Agents {
   /** For how long the store has answered none of the other servers that are linked. */
   get othersStoreSilentMs(): number {
     return Math.min(Number.POSITIVE_INFINITY, ...[...this.#links.values()].map(({ link }) => link.storeSilentMs));
+  }
+
+  /** How many agents another server hears; `undefined` while it is not reached. */
+  agentsOf(server: string): number | undefined {
+    const link = this.#links.get(server)?.link;
+    return link?.up === true ? link.agents : undefined;
+  }
+
+  /** What the other servers that are there carry; `null` where one is not reached, or the store does not answer it. */
+  get loads(): readonly ServerLoad[] | null {
+    const there = [...this.#links.values()].filter(({ present }) => present);
+    if (there.some(({ link }) => link.storeSilentMs > freshMs)) return null;
+    return there.map(({ link, url }) => ({ agentUrl: url, agents: link.agents }));
   }
 
   close(): void {
