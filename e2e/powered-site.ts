@@ -100,9 +100,10 @@ export class PoweredSite {
 
   /** When it answers. */
   async guest(name: string): Promise<RunningGuest> {
-    const { id, spec, placement } = await this.machine(name);
-    const address = spec.nics[0]?.addresses?.[0] ?? "none";
+    const address = (await this.machine(name)).spec.nics[0]?.addresses?.[0] ?? "none";
     const { bootId } = await guestAnswers(address);
+    // It may not have had a place before.
+    const { id, placement } = await this.machine(name);
     return { id, name, address, bootId, host: (await this.hostOf(placement?.host)) ?? "", epoch: placement?.epoch ?? 0 };
   }
 
