@@ -252,11 +252,11 @@ export class SimulatedSite {
 
   /** As on a new machine: the server is gone, its store's new life begins with what was in the backup. */
   async restore({ entries }: Backup): Promise<void> {
-    this.server.crash();
     this.#restores += 1;
     const store = await openMemoryStore({ clock: this.clock, random: new Chance(this.#options.seed, `store ${this.#restores}`).random });
     for (let index = 0; index < entries.length; index += 50)
       await store.transact({ compare: [], then: entries.slice(index, index + 50).map(({ key, value }) => ({ put: key, value })) });
+    this.server.crash();
     this.#store = store;
     this.server.store = store;
     this.records.restored(store, await store.revision(), entries);

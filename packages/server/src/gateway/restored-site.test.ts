@@ -85,6 +85,14 @@ describe("a restored site", () => {
     site.close();
   });
 
+  it("a machine that has moved since and come back is held under the newer epoch: its host goes by no older one", async () => {
+    const vm = await world.put("vm", vmWith(), { ...beforeRestore, parts: { placement: place(a, 2) } });
+    const site = await open();
+    await site.heard(a, [{ id: vm, epoch: 4, incarnation: old }]);
+    assert.deepEqual([world.cache.get("vm", vm)?.placement?.host, world.cache.get("vm", vm)?.placement?.epoch], [a, 4]);
+    site.close();
+  });
+
   it("believes no claim on what was decided since, and none once the site is settled", async () => {
     const decided = await world.put("vm", vmWith(), { ...beforeRestore, parts: { placement: world.placement(a) } });
     const pending = await world.put("vm", vmWith(), beforeRestore);

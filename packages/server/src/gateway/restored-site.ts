@@ -111,8 +111,8 @@ export class RestoredSite {
         const before = this.#claims.get(id);
         if (vm.placement === undefined) {
           if (before === undefined || later(claim, before)) this.#claims.set(id, claim);
-        } else if (vm.placement.host !== hostId && vm.placement.incarnation === incarnation && epoch > vm.placement.epoch)
-          await this.#place(vm, claim);
+          // Also of the same host: it may have left and come back since.
+        } else if (vm.placement.incarnation === incarnation && epoch > vm.placement.epoch) await this.#place(vm, claim);
       }
       this.#heard.add(hostId);
       await this.#settleIfAllHeard();
