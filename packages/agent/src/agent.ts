@@ -339,7 +339,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
 
   /** All this agent answers for: by its disk, and by the domains that carry Sheaf's mark. */
   async function managedMachines(): Promise<Extract<AgentMessage, { type: "hello" }>["machines"]> {
-    const found = new Map<string, { id: string; epoch: number; incarnation: string }>();
+    const found = new Map<string, { id: string; epoch: number; incarnation: string; incoming?: boolean }>();
     for (const { id, placement } of kept.documents("vm"))
       if (placement?.host === hostId) found.set(id, { id, epoch: placement.epoch, incarnation: placement.incarnation });
     for (const id of kept.machineIds()) {
@@ -347,8 +347,14 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       if (held && !found.has(id)) found.set(id, { id, epoch: held.epoch, incarnation: held.incarnation });
     }
     const domains = await within(hypervisor.domains(), 5000, "the hypervisor does not answer").catch(() => []);
-    for (const { uuid, mark } of domains)
-      if (mark) found.set(uuid, { id: uuid, epoch: Math.max(mark.epoch, found.get(uuid)?.epoch ?? 0), incarnation: mark.incarnation });
+    for (const { uuid, mark } of domains) {
+      if (!mark) continue;
+      const migration = kept.machine(uuid)?.migration;
+      const incoming = migration?.role === "target" && !migration.mayHaveRun;
+      if (incoming && found.has(uuid)) continue;
+      const epoch = Math.max(mark.epoch, found.get(uuid)?.epoch ?? 0);
+      found.set(uuid, { id: uuid, epoch, incarnation: mark.incarnation, ...(incoming ? { incoming } : {}) });
+    }
     return [...found.values()];
   }
 

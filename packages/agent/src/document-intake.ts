@@ -31,6 +31,8 @@ export class DocumentIntake {
   #expected = false;
   readonly #waiting = new Map<string, ((vm: RecordOf<"vm">) => void)[]>();
   #synced = false;
+  /** By kind and id, since the last sync. What the disk remembers may be of another life of the store, whose revisions say nothing here. */
+  readonly #revisions = new Map<string, number>();
 
   constructor(options: DocumentIntakeOptions) {
     this.#options = options;
@@ -78,7 +80,7 @@ export class DocumentIntake {
         touch(kind, id);
       }
     }
-    // Whatever their revisions: after a restore of the store those of its new life are lower than what the disk remembers.
+    this.#revisions.clear();
     for (const document of documents) await this.#take(document);
     this.#spokenOf = new Set(documents.flatMap(({ kind, id }) => (kind === "vm" ? [id] : [])));
     await taken();
@@ -89,15 +91,15 @@ export class DocumentIntake {
   }
 
   async upsert(document: AgentDocument): Promise<void> {
-    const { kept, logger } = this.#options;
-    const before = kept.document(document.kind, document.id);
-    if (before && before.revision > document.revision)
-      return logger.debug({ kind: document.kind, id: document.id, revision: document.revision }, "an older document was skipped");
+    const { kind, id, revision } = document;
+    if ((this.#revisions.get(`${kind}/${id}`) ?? 0) > revision)
+      return this.#options.logger.debug({ kind, id, revision }, "an older document was skipped");
     await this.#take(document);
   }
 
   async #take(document: AgentDocument): Promise<void> {
     const { kept, touch } = this.#options;
+    this.#revisions.set(`${document.kind}/${document.id}`, document.revision);
     if (document.kind === "volume" || document.kind === "image") await this.#options.returned(document.id);
     await kept.putDocument(document);
     if (document.kind === "vm") await this.#machine(document);

@@ -91,6 +91,16 @@ test("the guest does not stand still for the new placement's documents", async (
   assert.deepEqual([b.hypervisor.live(ids.vm)?.machine?.epoch, b.hypervisor.live(ids.vm)?.machine?.incarnation], [2, "i1"]);
 });
 
+test("the copy that was prepared is told as incoming, the guest at the source as held", async () => {
+  const it = await pair(true);
+  await untilPerformed(it);
+  for (const host of [it.a, it.b]) host.server.cut();
+  await it.a.clock.advance(5000);
+  const told = (host: SimulatedHost) => host.server.hellos.at(-1)?.machines.map(({ epoch, incoming }) => ({ epoch, incoming: incoming ?? false }));
+  assert.deepEqual(told(it.a), [{ epoch: 1, incoming: false }]);
+  assert.deepEqual(told(it.b), [{ epoch: 1, incoming: true }]);
+});
+
 const disk = `/mnt/local/sheaf/volumes/${ids.volume}.qcow2`;
 
 for (const shared of [true, false]) {

@@ -26,7 +26,8 @@ export type AgentMessage =
       /** Agent's wall clock, to measure skew. */
       readonly now: number;
       /** Machines this agent manages by its own disk: the server answers `remove` for those that are no longer its. */
-      readonly machines: readonly { readonly id: string; readonly epoch: number; readonly incarnation: string }[];
+      /** `incoming`: the copy that a migration prepared here, whose CPUs have not run: another host holds the machine. */
+      readonly machines: readonly { readonly id: string; readonly epoch: number; readonly incarnation: string; readonly incoming?: boolean }[];
     }
   | { readonly type: "heartbeat"; readonly sequence: number; readonly now: number; readonly load: HostLoad }
   /** Part values this agent is the writer of; the server checks rights, writes by compare, answers `reported`. `vm` etc. by id. */

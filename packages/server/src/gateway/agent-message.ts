@@ -31,7 +31,7 @@ const schemas = {
     hostId: Id,
     bootId: z.string().max(100),
     now: z.number(),
-    machines: z.array(z.looseObject({ id: Id, epoch: z.int(), incarnation: z.string().max(100) })).max(100_000),
+    machines: z.array(z.looseObject({ id: Id, epoch: z.int(), incarnation: z.string().max(100), incoming: z.boolean().optional() })).max(100_000),
   }),
   heartbeat: z.looseObject({ type: z.literal("heartbeat"), sequence: Count, now: z.number(), load: HostLoadShape.or(NoLoad) }),
   report: z.looseObject({

@@ -38,7 +38,9 @@ export interface GatewayContext {
   };
   readonly revocations: { isRevoked(hostId: string, serial: string): boolean; onChange(listener: () => void): () => void };
   /** Absent: the store is taken to know where everything is. */
-  readonly restored?: { heard(hostId: string, machines: readonly { id: string; epoch: number; incarnation: string }[]): Promise<void> };
+  readonly restored?: {
+    heard(hostId: string, machines: readonly { id: string; epoch: number; incarnation: string; incoming?: boolean }[]): Promise<void>;
+  };
   /** Agents' ports of all servers, told to agents; absent: there is this one only. */
   readonly servers?: { agentUrls(): readonly string[]; subscribe(listener: () => void): () => void };
   readonly refused: (attempt: RefusedAgentAttempt) => void;

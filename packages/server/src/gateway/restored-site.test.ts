@@ -93,6 +93,15 @@ describe("a restored site", () => {
     site.close();
   });
 
+  it("a copy that a migration prepared is no claim: the machine is its source's, whoever is heard first", async () => {
+    const vm = await world.put("vm", vmWith(), { ...beforeRestore, parts: { placement: place(a, 1) } });
+    const site = await open();
+    await site.heard(b, [{ id: vm, epoch: 2, incarnation: old, incoming: true }]);
+    assert.deepEqual([world.cache.get("vm", vm)?.placement?.host, world.cache.get("vm", vm)?.placement?.epoch], [a, 1]);
+    assert.deepEqual([...site.all()], [[b, []]], "nor for other servers");
+    site.close();
+  });
+
   it("believes no claim on what was decided since, and none once the site is settled", async () => {
     const decided = await world.put("vm", vmWith(), { ...beforeRestore, parts: { placement: world.placement(a) } });
     const pending = await world.put("vm", vmWith(), beforeRestore);

@@ -80,7 +80,9 @@ export class RestoredSite {
    * A host's agent says what it holds. Resolves when the cache has seen what follows from it.
    * @throws StoreError where the store does not answer: the agent comes again
    */
-  heard(hostId: string, machines: readonly HeldMachine[]): Promise<void> {
+  heard(hostId: string, told: readonly (HeldMachine & { readonly incoming?: boolean })[]): Promise<void> {
+    // What a migration prepared there is held by its source.
+    const machines = told.filter(({ incoming }) => incoming !== true);
     if (!this.#settled) {
       this.#hellos.set(hostId, machines);
       for (const listener of this.#listeners) listener(hostId, machines);
