@@ -308,10 +308,11 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     servers: () => [...new Set([...knownServers, identity().serverUrl])],
     handlers: {
       hello: async () => ({ agentVersion: options.version, hostId, bootId, machines: await managedMachines() }),
-      welcome: async ({ incarnation, servers }) => {
+      welcome: async ({ incarnation, servers, restoring }) => {
         intake.expectSync();
         // That this boot was heard of stands on the disk only when what came with it does: the next agent would start what was moved away.
-        await kept.setWelcome({ incarnation, bootId: kept.welcome?.bootId === bootId ? bootId : "" });
+        const heard = kept.welcome?.bootId === bootId ? bootId : "";
+        await kept.setWelcome({ incarnation, bootId: heard, ...(restoring === true ? { restoring } : {}) });
         if (servers !== undefined) await keepServers(servers);
         touchAll();
       },

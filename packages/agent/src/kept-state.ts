@@ -14,6 +14,8 @@ import { type MachineMemory, readMachineMemory } from "./machine-memory.ts";
 export interface Welcome {
   readonly incarnation: string;
   readonly bootId: string;
+  /** The store came from a backup, and other hosts were still to be heard. */
+  readonly restoring?: true;
 }
 
 /** A task of this host that was begun: it is never begun again. `result` is what was reported at its end. */
@@ -208,7 +210,7 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 
 function asWelcome(value: unknown): Welcome | null {
   if (!isObject(value) || typeof value["incarnation"] !== "string" || typeof value["bootId"] !== "string") return null;
-  return { incarnation: value["incarnation"], bootId: value["bootId"] };
+  return { incarnation: value["incarnation"], bootId: value["bootId"], ...(value["restoring"] === true ? { restoring: true } : {}) };
 }
 
 /** Enough to know what it is. Fields are not checked again: the server wrote it, and a newer server's are kept. */

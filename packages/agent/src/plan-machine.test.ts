@@ -268,6 +268,18 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
     "seed start",
     "starting",
   ],
+  [
+    "restored store, held before, other hosts still to be heard",
+    { welcome: { incarnation: "i2", bootId: "boot", restoring: true }, domain: domain("stopped"), memory: remembered() },
+    "",
+    "stopped",
+  ],
+  [
+    "restored store, placed since, other hosts still to be heard",
+    { welcome: { incarnation: "i1", bootId: "boot", restoring: true } },
+    "define seed start",
+    "starting",
+  ],
   ["restored store, never held", { welcome: { incarnation: "i2", bootId: "boot" } }, "", "stopped"],
   ["highly available, lease over", { vm: machine({ highlyAvailable: true }), leaseHolds: false }, "", "stopped"],
   ["foreign domain of this id", { domain: domain("running", "booted", { mark: undefined }) }, "", "failed"],
@@ -401,7 +413,12 @@ const anySituation: fc.Arbitrary<Situation> = fc
         migration: fc.boolean(),
       }),
     ),
-    welcome: fc.option(fc.record({ incarnation: fc.constantFrom("i1", "i2"), bootId: fc.constantFrom("boot", "earlier") })),
+    welcome: fc.option(
+      fc.record(
+        { incarnation: fc.constantFrom("i1", "i2"), bootId: fc.constantFrom("boot", "earlier"), restoring: fc.constant(true as const) },
+        { requiredKeys: ["incarnation", "bootId"] },
+      ),
+    ),
     flags: fc.record({
       synced: fc.boolean(),
       isCurrent: fc.boolean(),
@@ -457,6 +474,7 @@ test("property: nothing starts without a welcome since boot, the newest epoch kn
       if (place?.incarnation !== it.welcome?.incarnation) {
         const same = (one: { epoch: number; incarnation: string } | undefined) =>
           one?.epoch === place?.epoch && one?.incarnation === place?.incarnation;
+        assert.notEqual(it.welcome?.restoring, true);
         assert.ok(same(held) || same(it.domain?.mark), "under a restored store only what was held here starts");
       }
       assert.equal(it.vm?.deletedAt, undefined);

@@ -436,14 +436,16 @@ function wantsStart(it: Situation, vm: Vm, memory: MachineMemory): Verdict {
 
 /**
  * The rule that keeps a machine from running twice: the newest epoch, told by the server since this boot of the host, and no document that
- * the server is about to replace; after a restore of the store only what this host has held all along; highly available ones only while
- * the host's lease holds.
+ * the server is about to replace; after a restore of the store only what this host has held all along, and not before every host was heard;
+ * highly available ones only while the host's lease holds.
  * @returns `null` when it may start, else why not
  */
 export function mayStart(it: Situation, vm: Vm, memory: MachineMemory): string | null {
   if (!it.welcome || it.welcome.bootId !== it.bootId)
     return "it waits for the server: after a restart of the host nothing starts before the server has been heard";
   if (!it.isCurrent) return "it waits for what the server has to say of it";
+  if (it.welcome.restoring && vm.placement?.incarnation !== it.welcome.incarnation)
+    return "it waits for the other hosts: the store was restored from a backup, and until every host has been heard or cut off it may run elsewhere";
   if (!holds(it, vm, memory))
     return "it is not started: its placement is older than the store, which was restored from a backup, and it has not run here; place it anew";
   if (vm.spec.highlyAvailable && !it.leaseHolds) return "it waits for the server: it is highly available, and may run on another host by now";

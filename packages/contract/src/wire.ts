@@ -65,6 +65,11 @@ export type ServerMessage =
       readonly now: number;
       /** Agents' ports of the site's servers, `https://name:7444`: where to go when this one is gone. */
       readonly servers?: readonly string[];
+      /**
+       * The store came from a backup, and not every host has been heard since: what was placed before it may run elsewhere by now, and is not
+       * started until a later welcome does not say so any more.
+       */
+      readonly restoring?: boolean;
     }
   /** Other ones than the welcome told: a server has joined or left. */
   | { readonly type: "servers"; readonly servers: readonly string[] }

@@ -83,6 +83,8 @@ export class AgentSession {
   bootId = "";
   /** How often this agent is to say that it lives, as it was told. */
   heartbeatMs = 0;
+  /** It was told that the site comes from a backup, and that hosts were still to be heard. */
+  restoring = false;
   /** Mean deviation of its heartbeats from that, ms. */
   jitterMs = 0;
   #heartbeatAt = 0;
@@ -227,6 +229,7 @@ export class AgentSession {
     }
     if (this.isClosed) return;
     this.#state = "ready";
+    this.restoring = this.#context.restored?.settled() === false;
     this.heartbeatMs = this.#owner.heartbeatMs(this.hostId);
     this.#heartbeatAt = clock.monotonic();
     this.send({
@@ -237,6 +240,7 @@ export class AgentSession {
       heartbeatMs: this.heartbeatMs,
       leaseMs: settings.leaseMs,
       now: clock.now(),
+      ...(this.restoring ? { restoring: true } : {}),
       ...(this.#context.servers === undefined ? {} : { servers: this.#context.servers.agentUrls() }),
     });
     this.#sync();

@@ -82,6 +82,7 @@ export class AgentsGateway implements Agents, SessionOwner {
       context.cache.subscribe((_revision, changes) => this.#changed(changes)),
       context.revocations.onChange(() => this.#cutRevoked()),
       context.servers?.subscribe(() => this.#tellServers()) ?? (() => {}),
+      context.restored?.onSettled(() => this.#endRestoring()) ?? (() => {}),
     ];
     this.#sweepLater();
   }
@@ -431,6 +432,12 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#servers = known;
     const servers = this.#context.servers?.agentUrls() ?? [];
     for (const session of this.#sessions.values()) session.send({ type: "servers", servers });
+  }
+
+  /** The next welcome lets them start what was placed before the restore, after all that came of the others' words. */
+  #endRestoring(): void {
+    for (const session of this.#sessions.values())
+      if (session.restoring) session.end(closeCodes.goingAway, "every host of the restored site has been heard: connect again");
   }
 
   #cutRevoked(): void {

@@ -61,6 +61,16 @@ describe("agents' connections", () => {
     assert.deepEqual(world.heard.at(-1), { hostId: host, machines: [machine] });
   });
 
+  it("says that a restored site has hosts still to be heard, and has agents come again when none is left", async () => {
+    world.settled = false;
+    const agent = await world.agent(host);
+    world.settle();
+    const last = await world.agent(await world.host());
+    assert.deepEqual([agent.of("welcome")[0]?.restoring, last.of("welcome")[0]?.restoring], [true, undefined]);
+    assert.match(agent.closed?.reason ?? "", /connect again/);
+    assert.equal(last.closed, null);
+  });
+
   it("sends agents to another server that have been here for a while, and that nothing is under way with", async () => {
     const hosts = [host, await world.host(), await world.host(), await world.host()];
     const [idle, asked, works, viewed] = await Promise.all(hosts.map((each) => world.agent(each)));

@@ -40,6 +40,10 @@ export interface GatewayContext {
   /** Absent: the store is taken to know where everything is. */
   readonly restored?: {
     heard(hostId: string, machines: readonly { id: string; epoch: number; incarnation: string; incoming?: boolean }[]): Promise<void>;
+    /** Every host of the record was heard. */
+    settled(): boolean;
+    /** @returns the function that ends it */
+    onSettled(listener: () => void): () => void;
   };
   /** Agents' ports of all servers, told to agents; absent: there is this one only. */
   readonly servers?: { agentUrls(): readonly string[]; subscribe(listener: () => void): () => void };

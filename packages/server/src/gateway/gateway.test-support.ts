@@ -132,6 +132,8 @@ export class World {
   readonly revoked = new Set<string>();
   readonly renewals: { present: string; addresses: readonly string[] }[] = [];
   readonly #revocationListeners = new Set<() => void>();
+  settled = true;
+  readonly #settledListeners = new Set<() => void>();
   /** Agents' ports of all servers. */
   servers: readonly string[] = ["https://a"];
   readonly #serversListeners = new Set<() => void>();
@@ -170,6 +172,11 @@ export class World {
         },
       },
       restored: {
+        settled: () => this.settled,
+        onSettled: (listener) => {
+          this.#settledListeners.add(listener);
+          return () => this.#settledListeners.delete(listener);
+        },
         heard: async (hostId, machines) => {
           await Promise.resolve();
           this.heard.push({ hostId, machines });
@@ -191,6 +198,12 @@ export class World {
     this.gateway.close();
     this.cache.close();
     await this.store.close();
+  }
+
+  /** Every host of a restored site was heard. */
+  settle(): void {
+    this.settled = true;
+    for (const listener of this.#settledListeners) listener();
   }
 
   setServers(servers: readonly string[]): void {

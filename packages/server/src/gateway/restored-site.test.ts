@@ -35,16 +35,16 @@ describe("a restored site", () => {
     assert.equal(site.heldBack({ createdAt: 0 }), false);
     site.close();
     const again = await open();
-    assert.equal(again.settled, true, "a later start waits for nobody");
+    assert.equal(again.settled(), true, "a later start waits for nobody");
     again.close();
   });
 
   it("waits no more for a host that a person removed", async () => {
     const site = await open();
     await site.heard(a, []);
-    assert.equal(site.settled, false);
+    assert.equal(site.settled(), false);
     await world.erase("host", b);
-    await until("the site is settled", () => site.settled);
+    await until("the site is settled", () => site.settled());
     site.close();
   });
 
@@ -53,9 +53,9 @@ describe("a restored site", () => {
     await fenced(0);
     const site = await open();
     await site.heard(a, []);
-    assert.equal(site.settled, false);
+    assert.equal(site.settled(), false);
     await fenced(world.clock.now() + 1);
-    await until("the site is settled", () => site.settled);
+    await until("the site is settled", () => site.settled());
     site.close();
   });
 

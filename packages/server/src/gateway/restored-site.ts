@@ -37,6 +37,7 @@ export class RestoredSite {
   readonly #heard = new Set<string>();
   readonly #hellos = new Map<string, readonly HeldMachine[]>();
   readonly #listeners = new Set<(hostId: string, machines: readonly HeldMachine[]) => void>();
+  readonly #settledListeners = new Set<() => void>();
   /** Of machines that the store gives no host: decided when all hosts were heard, because an old memory may claim what moved on. */
   readonly #claims = new Map<string, Claim>();
   #turn: Promise<void> = Promise.resolve();
@@ -59,7 +60,7 @@ export class RestoredSite {
   static async open(context: RestoredSiteContext): Promise<RestoredSite> {
     const site = new RestoredSite(context, (await context.store.get(restoredSiteKey))?.value === context.store.incarnation);
     await site.#inTurn(() => site.#settleIfAllHeard());
-    if (!site.settled)
+    if (!site.settled())
       context.logger.warn(
         { waitingFor: site.#missing().map(({ name }) => name) },
         "a backup was restored: what had no host then gets none until every host has been heard, or is removed",
@@ -67,7 +68,7 @@ export class RestoredSite {
     return site;
   }
 
-  get settled(): boolean {
+  settled(): boolean {
     return this.#settled;
   }
 
@@ -88,6 +89,12 @@ export class RestoredSite {
       for (const listener of this.#listeners) listener(hostId, machines);
     }
     return this.learned(hostId, machines);
+  }
+
+  /** @returns the function that ends it */
+  onSettled(listener: () => void): () => void {
+    this.#settledListeners.add(listener);
+    return () => void this.#settledListeners.delete(listener);
   }
 
   /** What agents said here since this server began, while it matters: for the other servers, which hear other hosts. */
@@ -145,6 +152,7 @@ export class RestoredSite {
     }
     await store.transact({ compare: [], then: [{ put: restoredSiteKey, value: store.incarnation }] });
     this.#settled = true;
+    for (const listener of this.#settledListeners) listener();
     if (this.#heard.size > 0) logger.info({ hosts: this.#heard.size }, "every host of the restored site has been heard");
   }
 
