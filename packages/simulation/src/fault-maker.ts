@@ -174,6 +174,13 @@ export class FaultMaker {
       case "host-disk-slow":
         host.files.delayMs = amount * 20;
         return lasting(`${name}: the disk is slow`, () => (host.files.delayMs = 0), `${name}: the disk is fast again`);
+      case "server-lost":
+        void this.#site
+          .backup()
+          .then((backup) =>
+            this.#lasts(kind, forMs, () => void this.#site.restore(backup), "the server's machine is lost; the backup is restored on a new one"),
+          );
+        return `a backup of the server is made; ${forMs / 1000} s later its machine is lost`;
       case "store-slow":
         server.disk.syncMs = amount * 30;
         return lasting("the server's disk is slow", () => (server.disk.syncMs = 2), "the server's disk is fast again");

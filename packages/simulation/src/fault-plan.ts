@@ -43,9 +43,11 @@ export const faultKinds = [
   "bmc-slow",
   "bmc-denies",
 ] as const;
+/** Drawn by themselves: what was acknowledged since the backup is lost, and may be. */
+export const disasters = ["server-lost"] as const;
 /** What no site survives unharmed: for scenarios alone. */
 export const deceptions = ["bmc-lies"] as const;
-export type FaultKind = (typeof faultKinds)[number] | (typeof deceptions)[number];
+export type FaultKind = (typeof faultKinds)[number] | (typeof disasters)[number] | (typeof deceptions)[number];
 
 export interface Fault {
   readonly type: "fault";
@@ -105,10 +107,15 @@ export interface PlanOptions {
   readonly faults: Severity;
   /** Things that people ask for, in an hour. */
   readonly deedsPerHour: number;
+  /** The server's machine is lost now and then, and a backup restored. */
+  readonly disasters?: boolean;
 }
 
 /** Mean time between faults of one host, and of the server, hours. */
 const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.2 } as const;
+
+/** Of each hour, and of each run that is shorter. */
+const disasterShare = 0.3;
 
 /** Share of deeds that meet a fault on their way. */
 const nearDeeds = { none: 0, light: 0.02, heavy: 0.2 } as const;
@@ -176,7 +183,7 @@ const deedWeights: Readonly<Record<DeedKind, number>> = {
 export const lastPhaseMs = 120_000;
 const ofStore = new Set<FaultKind>(["store-slow", "store-full", "store-uncertain", "store-unavailable", "answers-lost"]);
 
-export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: PlanOptions): PlannedEvent[] {
+export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour, disasters: wanted = false }: PlanOptions): PlannedEvent[] {
   const events: PlannedEvent[] = [];
   const chance = new Chance(seed, "faults");
   const hours = durationMs / 3_600_000;
@@ -231,6 +238,18 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour }: Plan
       forMs: near.pick([200, 1000, 3000, 20_000, 40_000]),
       amount: near.between(1, 20),
       moment: { phase: near.pick(phases), side: near.happens(0.5) ? "source" : "target", delayMs: near.pick([0, 0, 0, 30, 100, 200, 400, 1500]) },
+    });
+  }
+  const rare = new Chance(seed, "disasters");
+  for (let left = Math.max(1, Math.round(hours)); left > 0 && wanted; left -= 1) {
+    if (!rare.happens(disasterShare)) continue;
+    events.push({
+      type: "fault",
+      atMs: rare.between(0, durationMs),
+      kind: rare.pick(disasters),
+      host: 0,
+      forMs: rare.pick([3000, 60_000, 600_000]),
+      amount: rare.between(1, 60),
     });
   }
   // At the end hosts and network are well already while the store is not: what it loses then, no new connection brings again.

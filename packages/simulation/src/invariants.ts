@@ -218,6 +218,10 @@ function unmetMachine(records: RecordsWatch, truth: Truth, hostName: (id: string
   if (seen.state === "running" && !there && head.spec.power !== "paused") return `is reported running on ${host} and does not run`;
   if (seen.state === "stopped" && there) return `is reported stopped and runs on ${host}`;
   if (seen.problem !== undefined || seen.state === "failed") return null;
+  // A person is to say that no host which joined after the backup holds it.
+  if (seen.state === "stopped" && seen.reason?.endsWith("place it anew") === true) return null;
+  // Deleted after the backup that is back now: it is on record again, and its disks say why it cannot start.
+  if (head.spec.disks.some(({ volume }: { volume: string }) => records.part("volume", volume, "status/agent")?.problem !== undefined)) return null;
   switch (head.spec.power) {
     case "running":
       if (there && seen.state === "running") return null;

@@ -17,6 +17,8 @@ const { values } = parseArgs({
     faults: { type: "string", default: "heavy" },
     /** Things people ask for in an hour. */
     deeds: { type: "string" },
+    /** The server's machine is lost now and then, and a backup restored. */
+    disasters: { type: "boolean", default: false },
     /** Only the result. */
     quiet: { type: "boolean", default: false },
     /** The product's own warnings, too. */
@@ -49,6 +51,7 @@ async function one(seed: number, faults: Severity): Promise<boolean> {
     hosts: Number(values.hosts),
     durationMs: Number(values.hours) * 3_600_000,
     faults,
+    disasters: values.disasters,
     productLog: values.log,
     ...(values.deeds === undefined ? {} : { deedsPerHour: Number(values.deeds) }),
   };
@@ -61,7 +64,8 @@ async function one(seed: number, faults: Severity): Promise<boolean> {
     `seed ${seed}: ${result.broken === null ? "every promise was kept" : `BROKEN: ${result.broken}`} · ${timeText(result.virtualMs)} simulated in ${(realMs / 1000).toFixed(1)} s (${Math.round(result.virtualMs / realMs)} ×), ${result.events} events, ${memory} MiB, digest ${result.digest}`,
   );
   if (result.broken === null) return true;
-  const flags = `--seed ${seed} --hosts ${values.hosts} --hours ${values.hours} --faults ${faults}${values.deeds === undefined ? "" : ` --deeds ${values.deeds}`}`;
+  const more = `${values.deeds === undefined ? "" : ` --deeds ${values.deeds}`}${values.disasters ? " --disasters" : ""}`;
+  const flags = `--seed ${seed} --hosts ${values.hosts} --hours ${values.hours} --faults ${faults}${more}`;
   out(`see it again: npm run simulate -- ${flags}`);
   if (values.shrink === undefined) return false;
   const upTo = result.plan.filter(({ atMs }) => atMs <= result.virtualMs);

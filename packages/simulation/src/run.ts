@@ -16,6 +16,8 @@ export interface RunOptions {
   readonly durationMs: number;
   readonly faults: Severity;
   readonly deedsPerHour?: number;
+  /** The server's machine is lost now and then, and a backup restored. */
+  readonly disasters?: boolean;
   /** Instead of what the seed draws. */
   readonly plan?: readonly PlannedEvent[];
   readonly listener?: (line: StoryLine) => void;
@@ -52,7 +54,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     productLog: options.productLog ?? false,
   });
   const deedsPerHour = options.deedsPerHour ?? hosts * 100;
-  const plan = options.plan ?? drawPlan({ seed, hosts, durationMs, faults: options.faults, deedsPerHour });
+  const plan = options.plan ?? drawPlan({ seed, hosts, durationMs, faults: options.faults, deedsPerHour, disasters: options.disasters ?? false });
   const faults = new FaultMaker(site);
   const deeds = new DeedMaker(site, hosts * 16);
   const beganAt = site.clock.monotonic();
