@@ -241,7 +241,7 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour, disast
     });
   }
   const rare = new Chance(seed, "disasters");
-  for (let left = Math.max(1, Math.round(hours)); left > 0 && wanted; left -= 1) {
+  for (let left = wanted ? Math.max(1, Math.round(hours)) : 0; left > 0; left -= 1) {
     if (!rare.happens(disasterShare)) continue;
     events.push({
       type: "fault",
