@@ -91,6 +91,18 @@ test("the guest does not stand still for the new placement's documents", async (
   assert.deepEqual([b.hypervisor.live(ids.vm)?.machine?.epoch, b.hypervisor.live(ids.vm)?.machine?.incarnation], [2, "i1"]);
 });
 
+test("a target whose copy went with its agent says that it never ran, so that the guest goes on at the source", async () => {
+  const it = await pair(true);
+  const { b, call } = it;
+  const { performed } = await untilPerformed(it);
+  await move(it);
+  await b.restart();
+  assert.equal(await b.hypervisor.domain(ids.vm), null);
+  assert.deepEqual(await through(it, b.server.call("vm.probe", { vmId: ids.vm })), { state: "incoming", migrating: false });
+  const finish = { ...call, cookie: performed.cookie, cancelled: false, newEpoch: 2 };
+  assert.deepEqual(await through(it, b.server.call("migrate.finish", finish)), { cookie: "", running: false, neverRan: true });
+});
+
 test("the copy that was prepared is told as incoming, the guest at the source as held", async () => {
   const it = await pair(true);
   await untilPerformed(it);

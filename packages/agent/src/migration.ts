@@ -199,8 +199,10 @@ export class Migrations {
     const domain = await hypervisor.domain(vmId);
     const migration = kept.machine(vmId)?.migration;
     const migrating = this.active(vmId);
-    if (!domain?.mark) return { state: "absent", migrating };
-    if (domain.state === "paused" && migration?.role === "target" && !migration.mayHaveRun) return { state: "incoming", migrating };
+    const neverRan = migration?.role === "target" && !migration.mayHaveRun;
+    // Gone with the session that had prepared it: asked for its end, this host can say that it never ran, and the source goes on.
+    if (!domain?.mark) return { state: neverRan ? "incoming" : "absent", migrating };
+    if (domain.state === "paused" && neverRan) return { state: "incoming", migrating };
     if (domain.state === "paused" && (domain.reason === "migration" || domain.reason === "starting-up") && migration?.role === "target")
       return { state: "incoming", migrating };
     switch (domain.state) {
