@@ -113,10 +113,7 @@ export class KeptState {
   /** @param removal `undefined`: the machine is this host's again */
   async putRemoval(id: string, removal: MachineMemory["removal"]): Promise<void> {
     if (removal) return this.putNote(removalNote(id), removal);
-    if (this.note(removalNote(id)) !== undefined) await this.removeNote(removalNote(id));
-    // An earlier version kept it with the rest.
-    const memory = this.#machines.get(id);
-    if (memory?.removal) await this.putMachine(id, memory);
+    await this.removeNote(removalNote(id));
   }
 
   async removeMachine(id: string): Promise<void> {

@@ -445,7 +445,7 @@ export function mayStart(it: Situation, vm: Vm, memory: MachineMemory): string |
     return "it waits for the server: after a restart of the host nothing starts before the server has been heard";
   if (!it.isCurrent) return "it waits for what the server has to say of it";
   if (it.welcome.restoring && vm.placement?.incarnation !== it.welcome.incarnation)
-    return "it waits for the other hosts: the store was restored from a backup, and until every host has been heard or cut off it may run elsewhere";
+    return "it waits for the other hosts: the store was restored from a backup, and until every host has been heard, cut off or removed it may run elsewhere";
   if (!holds(it, vm, memory))
     return "it is not started: its placement is older than the store, which was restored from a backup, and it has not run here; place it anew";
   if (vm.spec.highlyAvailable && !it.leaseHolds) return "it waits for the server: it is highly available, and may run on another host by now";

@@ -4,7 +4,7 @@
  * coherency with TCG memory access", not in Debian 12): what the guest writes next is not copied, and it goes on at the target with old
  * bytes in some pages. QEMU marks page by page, correctly, where the memory's size is no multiple of 64 pages, so that is what such a
  * machine gets: two pages more, which the balloon takes back. libvirt rounds sizes to MiB, hence QEMU's own arguments.
- * Machines with a NUMA node (`memory.maximumBytes`) or huge pages are beyond this. docs/decisions/0009-memory-of-emulated-machines.md
+ * Machines with a NUMA node (`memory.maximumBytes`) or huge pages are beyond this. docs/decisions/0012-memory-of-emulated-machines.md
  */
 import type { DomainDescription } from "./domain-description.ts";
 import type { XmlNode } from "./xml-reader.ts";

@@ -40,9 +40,7 @@ export class HostFiles implements Files, ProgramFiles {
 
   async writeAtomic(path: string, content: string | Uint8Array): Promise<void> {
     await this.#mayWrite();
-    const files = this.#reached(path);
-    await files.writeAtomic(path, isSeed(path) ? "a seed" : content);
-    files.writes.length = 0;
+    await this.#reached(path).writeAtomic(path, isSeed(path) ? "a seed" : content);
   }
 
   async rename(from: string, to: string): Promise<void> {

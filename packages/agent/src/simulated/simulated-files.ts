@@ -22,8 +22,6 @@ export class SimulatedFiles implements Files {
   freesSpace = false;
   /** Paths under which nothing answers, as storage that hangs. */
   readonly hung = new Set<string>();
-  /** Writes that were made, in order: paths. */
-  readonly writes: string[] = [];
 
   constructor(files: Readonly<Record<string, string>> = {}) {
     for (const [path, text] of Object.entries(files)) this.put(path, text);
@@ -59,7 +57,6 @@ export class SimulatedFiles implements Files {
   async writeAtomic(path: string, content: string | Uint8Array): Promise<void> {
     await this.#answer(path);
     if (!this.#entries.get(parentOf(path))?.names) throw new Error(`ENOENT: no such directory: ${parentOf(path)}`);
-    this.writes.push(path);
     this.put(path, content);
   }
 
