@@ -235,6 +235,17 @@ test("output is a table for people, and whole records for programs", async () =>
   assert.equal((await run(["vm", "list", "-o", "name"], () => ({ items }))).out, "web");
 });
 
+test("machines are listed with the names of their hosts, which only tables ask for", async () => {
+  const answer = ({ path }: HttpRequest) =>
+    path.includes("/hosts")
+      ? { items: [{ id: "0192a000-0000-7000-8000-00000000000a", name: "h7" }] }
+      : { items: [{ ...record("web"), state: "running", spec: {}, placement: { host: "0192a000-0000-7000-8000-00000000000a" } }] };
+  const asTable = await run(["--project", "p", "vm", "list"], answer);
+  assert.match(asTable.out, /^NAME.* HOST .*\nweb .* h7 /);
+  const asNames = await run(["vm", "list", "-o", "name"], answer);
+  assert.deepEqual([asNames.out, asNames.requests.length], ["web", 1]);
+});
+
 test("what comes from guests and hosts moves no cursor", async () => {
   const items = [{ ...record("web"), state: "\u001b]0;owned\u0007\nroot", spec: {} }];
   assert.match((await run(["vm", "list"], () => ({ items }))).out, /^NAME.*\nweb +- +\ufffd\]0;owned\ufffd\ufffdroot [^\n]*$/);

@@ -30,7 +30,13 @@ export async function listAll(
   return items;
 }
 
-export function addListing(noun: Command, cli: Cli, group: ListedGroup, columns: readonly Column<Row>[]): void {
+/** @param columns a function where they need to know more than the rows; asked for tables alone */
+export function addListing(
+  noun: Command,
+  cli: Cli,
+  group: ListedGroup,
+  columns: readonly Column<Row>[] | (() => Promise<readonly Column<Row>[]>),
+): void {
   noun
     .command("list")
     .alias("ls")
@@ -41,7 +47,10 @@ export function addListing(noun: Command, cli: Cli, group: ListedGroup, columns:
     .option("--limit <count>", "at most so many", countArgument)
     .action(async (options: { filter?: string; label?: string; sort?: string; limit?: number }) => {
       const { limit, ...query } = options;
-      show(cli, await listAll(cli, group, query, limit), columns);
+      const rows = await listAll(cli, group, query, limit);
+      const { output } = cli.options();
+      if (typeof columns !== "function") show(cli, rows, columns);
+      else show(cli, rows, rows.length > 0 && (output === "table" || output === "wide") ? await columns() : []);
     });
   noun
     .command("show <name>")
@@ -76,9 +85,7 @@ export const idColumn: Column<Row> = { title: "ID", value: (row) => text(row, "i
 /** Names of hosts by id, for tables; empty where the caller may not list them. */
 export async function hostNames(cli: Cli): Promise<ReadonlyMap<string, string>> {
   try {
-    const client = await cli.client();
-    const page = await client.host.list({ query: { limit: 1000, fields: "id,name" } });
-    return new Map(page.items.map((host) => [host.id, host.name]));
+    return new Map((await listAll(cli, "host", { fields: "id,name" })).map(({ id, name }) => [String(id), String(name)]));
   } catch (error) {
     if (error instanceof SheafError && error.code === "not-allowed") return new Map();
     throw error;

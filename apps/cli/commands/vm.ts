@@ -3,7 +3,7 @@ import type { Client } from "@sheaf/client";
 import { SheafError } from "@sheaf/model";
 import { InvalidArgumentError, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
-import { age, bytes, get, show, text, type Row } from "../output.ts";
+import { type Column, age, bytes, get, show, text, type Row } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
 import {
   bytesArgument,
@@ -41,18 +41,15 @@ interface CreateOptions {
 
 export function vmCommands(program: Command, cli: Cli, now: () => number): void {
   const vm = program.command("vm").description("machines");
-  addListing(vm, cli, "vm", [
+  addListing(vm, cli, "vm", async () => [
     nameColumn,
     idColumn,
     { title: "NUMBER", value: (row) => text(row, "number") },
     { title: "STATE", value: (row) => text(row, "state") },
     { title: "CPUS", value: (row) => text(row, "spec.cpu.count") },
     { title: "MEMORY", value: (row) => bytes(get(row, "spec.memory.bytes")) },
-    {
-      title: "ADDRESS",
-      value: (row) => (get(row, "spec.nics") as { addresses?: string[] }[] | undefined)?.flatMap((nic) => nic.addresses ?? []).join(","),
-    },
-    { title: "HOST", value: (row) => text(row, "placement.hostName") ?? text(row, "placement.host") },
+    addressColumn,
+    hostColumn(await hostNames(cli)),
     { title: "AGE", value: (row) => age(row["createdAt"], now()) },
     { title: "REASON", value: reason, wide: true },
   ]);
@@ -283,18 +280,18 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
   };
 }
 
+const addressColumn: Column<Row> = {
+  title: "ADDRESS",
+  value: (row) => (get(row, "spec.nics") as { addresses?: string[] }[] | undefined)?.flatMap((nic) => nic.addresses ?? []).join(","),
+};
+
+const hostColumn = (names: ReadonlyMap<string, string>): Column<Row> => ({
+  title: "HOST",
+  value: (row) => names.get(text(row, "placement.host") ?? "") ?? text(row, "placement.host"),
+});
+
 async function showMachines(cli: Cli, rows: readonly Row[]): Promise<void> {
-  const hosts = await hostNames(cli);
-  show(cli, rows, [
-    nameColumn,
-    idColumn,
-    { title: "STATE", value: (row) => text(row, "state") },
-    {
-      title: "ADDRESS",
-      value: (row) => (get(row, "spec.nics") as { addresses?: string[] }[] | undefined)?.flatMap((nic) => nic.addresses ?? []).join(","),
-    },
-    { title: "HOST", value: (row) => hosts.get(text(row, "placement.host") ?? "") ?? text(row, "placement.host") },
-  ]);
+  show(cli, rows, [nameColumn, idColumn, { title: "STATE", value: (row) => text(row, "state") }, addressColumn, hostColumn(await hostNames(cli))]);
 }
 
 type Verb = "start" | "reboot" | "reset" | "pause" | "resume";
