@@ -136,6 +136,8 @@ test("it is stopped, nothing is left, and its folder is neither taken for a real
   const refused = await server("start.ts", "--demo", "2", "--data", other, "--port", String(port));
   assert.equal(refused.code, 1);
   assert.deepEqual(await readdir(other), ["store.sqlite"]);
-  await server("purge.ts", "--data", data);
+  // As `npm run purge` does it: what it was called by names the folder, too.
+  const purged = await run(process.execPath, join(root, "tools/purge.mjs"), "--demo", "--data", data);
+  assert.deepEqual([purged.code, purged.out], [0, `${data} is removed.\n`], purged.error);
   assert.ok(!existsSync(data), "purge removes it");
 });

@@ -1,6 +1,6 @@
 /**
  * `npm run purge`: stops what a start left running and removes the data folder with all machines of a lab or of this host, and the folder of a
- * simulated data centre; `--demo`: that one alone; `--data DIR`: DIR alone.
+ * simulated data centre; `--demo`: that one alone; `--data DIR`: DIR alone, of either kind.
  */
 import { readFile, rm } from "node:fs/promises";
 import { existsSync } from "node:fs";
@@ -16,7 +16,7 @@ import { dataFolder } from "./wiring/data-folder.ts";
 
 const { values } = parseArgs({ options: { data: { type: "string" }, demo: { type: "boolean", default: false } } });
 try {
-  if (values.data === undefined) await purgeDemo(resolve(demoFolder));
+  if (values.demo || values.data === undefined) await purgeDemo(resolve(values.data ?? demoFolder));
   if (!values.demo) await purge(resolve(values.data ?? ".sheaf"));
 } catch (error) {
   const next = error instanceof SheafError ? ` ${error.extra.next ?? ""}` : "";

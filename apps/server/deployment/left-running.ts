@@ -17,11 +17,24 @@ export async function endLeftRunning(dataDirectory: string): Promise<void> {
 
 async function leftRunning(dataDirectory: string): Promise<number[]> {
   const folders = [dataDirectory, join(dataDirectory, "agent")];
+  const callers = await ownCallers();
   const found: number[] = [];
   for (const pid of (await readdir("/proc")).map(Number)) {
-    if (!(pid > 0) || pid === process.pid) continue;
+    if (!(pid > 0) || callers.has(pid)) continue;
     const [program = "", ...words] = await commandLine(pid);
     if (basename(program) === "node" && words.some((word) => folders.includes(word))) found.push(pid);
+  }
+  return found;
+}
+
+/** This process and all that it was called by: their command lines may name the folder as well. */
+async function ownCallers(): Promise<ReadonlySet<number>> {
+  const found = new Set<number>();
+  for (let pid = process.pid; pid > 0 && !found.has(pid);) {
+    found.add(pid);
+    // The program's name stands in brackets and may hold spaces; its state and its parent follow (proc_pid_stat(5)).
+    const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+    pid = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1] ?? 0);
   }
   return found;
 }
