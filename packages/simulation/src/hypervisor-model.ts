@@ -36,7 +36,7 @@ export interface HypervisorTimes {
 }
 
 export const defaultTimes: HypervisorTimes = {
-  define: 15,
+  define: 8,
   start: 350,
   destroy: 120,
   other: 10,
