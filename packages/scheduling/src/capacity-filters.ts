@@ -4,7 +4,7 @@ import { failOverRoom } from "./fail-over-room.ts";
 import { freeBytes } from "./free-bytes.ts";
 import type { HostFilter } from "./host-filter.ts";
 import type { PlacementRequest } from "./placement-request.ts";
-import type { SnapshotIndex } from "./snapshot.ts";
+import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
 
 export function capacityFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
   const { table } = snapshot;
@@ -17,12 +17,10 @@ export function capacityFilters(requests: readonly PlacementRequest[], snapshot:
     { cpus: 0, memory: 0, huge: 0 },
   );
   // What the machines take on that host already is theirs to take again.
-  const given = (slot: number, of: (own: NonNullable<ReturnType<SnapshotIndex["own"]>>) => number): number => {
+  const charges = chargesOf(requests, snapshot);
+  const given = (slot: number, of: (own: VmCharge) => number): number => {
     let sum = 0;
-    for (const request of requests) {
-      const own = snapshot.own(request.vm, slot);
-      if (own !== undefined) sum += of(own);
-    }
+    for (const own of charges) if (own.slots.includes(slot)) sum += of(own);
     return sum;
   };
   const freeMemory = (slot: number): number =>

@@ -5,35 +5,47 @@ import type { HostTable } from "./host-table.ts";
 import type { NoHost, PlacementDecision, RankedHost, RefusalClass } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { spread } from "./policies/spread.ts";
-import { constraintFilters } from "./request-filters.ts";
+import { groupFilters, standingFilters } from "./request-filters.ts";
+import { StandingHosts } from "./standing-hosts.ts";
 import type { HostFigures, ScoringPolicy } from "./scoring-policy.ts";
-import type { SnapshotIndex } from "./snapshot.ts";
+import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
 
 /** O(hosts). The snapshot is not changed: `reserve` what you act on. Equal scores: the smaller host id. */
-export function place(request: PlacementRequest, snapshot: SnapshotIndex, policy: ScoringPolicy = spread): PlacementDecision {
-  return placeAll([request], snapshot, policy);
+export function place(
+  request: PlacementRequest,
+  snapshot: SnapshotIndex,
+  policy: ScoringPolicy = spread,
+  standing: StandingHosts = new StandingHosts(snapshot),
+): PlacementDecision {
+  return placeAll([request], snapshot, policy, standing);
 }
 
-/** One host for all `requests` (at least one). */
-export function placeAll(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy: ScoringPolicy): PlacementDecision {
-  const filters = filtersFor(requests, snapshot);
+/** One host for all `requests` (at least one). @param standing shared by decisions between which only reservations change */
+export function placeAll(
+  requests: readonly PlacementRequest[],
+  snapshot: SnapshotIndex,
+  policy: ScoringPolicy,
+  standing: StandingHosts,
+): PlacementDecision {
+  const changing = changingFilters(requests, snapshot);
   const { table } = snapshot;
   const figures = newFigures(requests);
+  const charges = chargesOf(requests, snapshot);
   let best = -1;
   let bestScore = Number.NEGATIVE_INFINITY;
   let fitting = 0;
-  for (let slot = 0; slot < table.length; slot += 1) {
-    if (table.facts[slot] === undefined || firstFailing(filters, slot) !== undefined) continue;
+  for (const slot of standing.slots(requests)) {
+    if (firstFailing(changing, slot) !== undefined) continue;
     fitting += 1;
-    fill(figures, table, slot, requests, snapshot);
+    fill(figures, table, slot, charges);
     const score = policy.score(figures);
     if (score > bestScore || (score === bestScore && (table.ids[slot] ?? "") < (table.ids[best] ?? ""))) {
       best = slot;
       bestScore = score;
     }
   }
-  if (best === -1) return refuse(filters, table);
-  fill(figures, table, best, requests, snapshot);
+  if (best === -1) return refuse(filtersFor(requests, snapshot), table);
+  fill(figures, table, best, charges);
   const count = fitting === 1 ? "the only host that fits" : `best of ${fitting} hosts that fit`;
   return {
     host: table.ids[best] ?? "",
@@ -48,6 +60,7 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy:
   const filters = filtersFor([request], snapshot);
   const { table } = snapshot;
   const figures = newFigures([request]);
+  const charges = chargesOf([request], snapshot);
   const hosts: RankedHost[] = [];
   for (let slot = 0; slot < table.length; slot += 1) {
     const facts = table.facts[slot];
@@ -58,7 +71,7 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy:
       hosts.push({ ...head, fits: false, reasons });
       continue;
     }
-    fill(figures, table, slot, [request], snapshot);
+    fill(figures, table, slot, charges);
     hosts.push({ ...head, fits: true, reasons: [afterwards(figures)], score: policy.score(figures) });
   }
   const order = (a: RankedHost, b: RankedHost): number => {
@@ -81,7 +94,11 @@ export function refusalsOf(request: PlacementRequest, hostId: string, snapshot: 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 function filtersFor(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
-  return [...requests.flatMap((request) => constraintFilters(request, snapshot)), ...capacityFilters(requests, snapshot)];
+  return [...requests.flatMap((request) => standingFilters(request, snapshot)), ...changingFilters(requests, snapshot)];
+}
+
+function changingFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
+  return [...requests.flatMap((request) => groupFilters(request, snapshot)), ...capacityFilters(requests, snapshot)];
 }
 
 function firstFailing(filters: readonly HostFilter[], slot: number): HostFilter | undefined {
@@ -123,14 +140,13 @@ function newFigures(requests: readonly PlacementRequest[]): HostFigures {
 }
 
 /** Ordinary memory and huge pages count together: they are one resource in the scores. */
-function fill(figures: HostFigures, table: HostTable, slot: number, requests: readonly PlacementRequest[], snapshot: SnapshotIndex): void {
+function fill(figures: HostFigures, table: HostTable, slot: number, charges: readonly VmCharge[]): void {
   figures.cpuCapacity = table.cpuCapacity[slot] ?? 0;
   figures.cpuUsed = table.cpuUsed[slot] ?? 0;
   figures.memoryCapacity = (table.memoryCapacity[slot] ?? 0) + (table.hugeCapacity[slot] ?? 0);
   figures.memoryUsed = (table.memoryUsed[slot] ?? 0) + (table.hugeUsed[slot] ?? 0);
-  for (const request of requests) {
-    const own = snapshot.own(request.vm, slot);
-    if (own === undefined) continue;
+  for (const own of charges) {
+    if (!own.slots.includes(slot)) continue;
     figures.cpuUsed -= own.cpus;
     figures.memoryUsed -= own.memoryBytes + own.hugeBytes;
   }

@@ -8,6 +8,7 @@ import type { PlacementRequest } from "./placement-request.ts";
 import { spread } from "./policies/spread.ts";
 import type { ScoringPolicy } from "./scoring-policy.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
+import { StandingHosts } from "./standing-hosts.ts";
 
 export interface BatchDecision {
   readonly request: PlacementRequest;
@@ -20,6 +21,7 @@ export interface BatchDecision {
  */
 export function planBatch(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy: ScoringPolicy = spread): BatchDecision[] {
   const decisions = new Map<PlacementRequest, PlacementDecision>();
+  const standing = new StandingHosts(snapshot);
   const gangs = new Map<string, PlacementRequest[]>();
   for (const request of requests) {
     if (request.together === undefined || snapshot.membersTogether(request.together) > 0) continue;
@@ -30,12 +32,12 @@ export function planBatch(requests: readonly PlacementRequest[], snapshot: Snaps
   for (const request of [...requests].sort(byImportance)) {
     if (decisions.has(request)) continue;
     const gang = request.together === undefined ? undefined : gangs.get(request.together);
-    if (gang !== undefined && gang.length > 1) placeGang(gang, snapshot, policy, decisions);
-    else decide(request, place(request, snapshot, policy), snapshot, decisions);
+    if (gang !== undefined && gang.length > 1) placeGang(gang, snapshot, policy, standing, decisions);
+    else decide(request, place(request, snapshot, policy, standing), snapshot, decisions);
   }
   return requests.map((request) => ({
     request,
-    decision: decisions.get(request) ?? place(request, snapshot, policy), // every request was decided above
+    decision: decisions.get(request) ?? place(request, snapshot, policy, standing), // every request was decided above
   }));
 }
 
@@ -43,9 +45,10 @@ function placeGang(
   gang: readonly PlacementRequest[],
   snapshot: SnapshotIndex,
   policy: ScoringPolicy,
+  standing: StandingHosts,
   decisions: Map<PlacementRequest, PlacementDecision>,
 ): void {
-  const common = placeAll(gang, snapshot, policy);
+  const common = placeAll(gang, snapshot, policy, standing);
   for (const request of gang) {
     if (common.none) {
       decisions.set(request, { ...common, reason: `${common.reason}, for all ${gang.length} machines that stay together` });
@@ -53,7 +56,7 @@ function placeGang(
     }
     // Members may exclude each other (together and apart at once): each is looked at again.
     const refusals = refusalsOf(request, common.host, snapshot);
-    decide(request, refusals.length === 0 ? common : place(request, snapshot, policy), snapshot, decisions);
+    decide(request, refusals.length === 0 ? common : place(request, snapshot, policy, standing), snapshot, decisions);
   }
 }
 

@@ -1,21 +1,41 @@
 /**
  * What rules hosts out for one machine besides capacity: its own wishes (pin, cluster, selector, where its volumes lie), the
- * state of hosts, what they can run, networks and pools, groups. The order is the order of explanation: the first that fails names the class.
+ * state of hosts, what they can run, networks and pools; then groups. The order is the order of explanation: the first that fails names the class.
  */
 import type { HostFilter } from "./host-filter.ts";
 import type { HostFacts, HostState } from "./host-table.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
-export function constraintFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
+/** Those whose answer no reservation changes. */
+export function standingFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   return [
     ...ownFilters(request, snapshot),
     ...stateFilters(snapshot),
     ...abilityFilters(request, snapshot),
     ...networkFilters(request, snapshot),
     ...poolFilters(request, snapshot),
-    ...groupFilters(request, snapshot),
   ];
+}
+
+/** Equal for requests whose standing filters say the same of every host. */
+export function standingKey(request: PlacementRequest): string {
+  const { host, cluster, hostSelector, leave, unknownVolumes, volumes, machineType, cpuModel, uefi, secureBoot, tpm, networks } = request;
+  const where = volumes.map(({ pool, pinnedTo }) => [pool, pinnedTo]);
+  return JSON.stringify([
+    host,
+    cluster,
+    hostSelector,
+    leave,
+    unknownVolumes.length > 0,
+    where,
+    machineType,
+    cpuModel,
+    uefi,
+    secureBoot,
+    tpm,
+    networks,
+  ]);
 }
 
 function ownFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
@@ -130,7 +150,8 @@ function poolFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFi
   return filters;
 }
 
-function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
+/** Machines it must be with, or without: reservations count. */
+export function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   const filters: HostFilter[] = [];
   const { together, apart, vm } = request;
   if (together !== undefined) {

@@ -142,12 +142,6 @@ export class SnapshotIndex {
     this.table.powerPercent[slot] = figures.powerPercent ?? Number.NaN;
   }
 
-  /** What the machine takes on that host already: it does not compete with itself. */
-  own(vmId: string, slot: number): VmCharge | undefined {
-    const charge = this.#charges.get(vmId);
-    return charge?.slots.includes(slot) ? charge : undefined;
-  }
-
   /** What the machine takes, on whichever hosts. */
   charge(vmId: string): VmCharge | undefined {
     return this.#charges.get(vmId);
@@ -260,3 +254,7 @@ export function buildSnapshot(records: Iterable<Extract<SnapshotChange, { type: 
   for (const record of records) snapshot.update({ type: "upsert", record });
   return snapshot;
 }
+
+/** What these machines take already, on whichever hosts: there they do not compete with themselves. */
+export const chargesOf = (requests: readonly PlacementRequest[], snapshot: SnapshotIndex): VmCharge[] =>
+  requests.flatMap(({ vm }) => snapshot.charge(vm) ?? []);
