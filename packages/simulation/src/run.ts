@@ -35,6 +35,9 @@ export interface RunResult {
   readonly lines: readonly StoryLine[];
 }
 
+/** No fault keeps the server away for so long: a run without it would prove nothing. */
+const serverAwayMs = 20 * 60_000;
+
 export async function run(options: RunOptions): Promise<RunResult> {
   const { seed, hosts, durationMs } = options;
   const nature = new Chance(seed, "nature of the site");
@@ -61,6 +64,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
   let broken: string | null = null;
   try {
     let calm = false;
+    let servedAt = beganAt;
     for (const event of plan) {
       if (!calm && event.atMs >= durationMs - lastPhaseMs) {
         calm = true;
@@ -68,6 +72,8 @@ export async function run(options: RunOptions): Promise<RunResult> {
         faults.healHosts();
       }
       await site.advance(Math.max(0, beganAt + event.atMs - site.clock.monotonic()));
+      if (site.server.ready) servedAt = site.clock.monotonic();
+      else if (site.clock.monotonic() - servedAt > serverAwayMs) throw new Error("the simulated server is away, and nothing starts it again");
       if (event.type === "fault") faults.make(event);
       else deeds.make(event);
     }

@@ -2,7 +2,7 @@
  * The management server as a process of the simulation: the real cache, gateway, controllers and API, put together as `apps/server`
  * does, on simulated ports. Can be killed at any await, stopped in good order, and started again on the same data.
  */
-import type { Logger, SimulatedClock } from "@sheaf/base";
+import { type Logger, type SimulatedClock, sleep } from "@sheaf/base";
 import { apiPrefix, type PulseMessage } from "@sheaf/contract";
 import { SimulatedFiles } from "@sheaf/agent";
 import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
@@ -33,6 +33,8 @@ import type { SimulatedNetwork } from "./simulated-network.ts";
 import { type DiskState, goodDisk, StoreDisk } from "./store-disk.ts";
 
 const version = "0.1.0";
+/** What a service manager grants; then it kills. */
+const stopWithinMs = 10_000;
 /** Cheapest that scrypt takes: nobody attacks a simulation. */
 const passwordCost = 2 ** 4;
 export const adminPassword = "simulated";
@@ -215,11 +217,10 @@ export class SimulatedServer {
     this.#stop = null;
     if (!this.ready || !stop) return this.crash();
     const life = this.#life;
+    // What waits for a store that does not answer never ends by itself.
+    await Promise.race([stop().catch(() => {}), sleep(this.#options.clock, stopWithinMs)]);
     // Not the one that was started after it.
-    const end = (): void => (this.#life === life ? this.crash() : undefined);
-    this.#options.clock.setTimer(10_000, end);
-    await stop().catch(() => {});
-    end();
+    if (this.#life === life) this.crash();
   }
 
   freeze(): void {
