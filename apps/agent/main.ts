@@ -118,7 +118,7 @@ async function main(): Promise<void> {
     },
     { version: "0.1.0", dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
   );
-  const silent = sayAlive(dataDirectory);
+  const silent = sayAlive(dataDirectory, () => agent.hearsServer);
   const pulse = given.pulse === "separate" ? null : keepPulse(dataDirectory);
   logger.info({ hostId: identity.hostId, server: identity.serverUrl, address, libvirt: given.libvirt }, "the agent runs");
   const { running } = given;

@@ -3,25 +3,45 @@
  * the one that an earlier agent left.
  */
 import { spawn } from "node:child_process";
-import { readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { AgentWord } from "@sheaf/agent";
 
 export const agentAliveFile = (dataDirectory: string): string => `${dataDirectory}/alive`;
 export const pulsePidFile = (dataDirectory: string): string => `${dataDirectory}/pulse.pid`;
 
 const everyMs = 1000;
+const hears = "hears the server\n";
 const program = join(import.meta.dirname, "pulse.ts");
 
-/** Says every second that this process works. @returns how it ends */
-export function sayAlive(dataDirectory: string): () => void {
+/** Says every second that this process works, and whether it hears the server. @returns how it ends */
+export function sayAlive(dataDirectory: string, hearsServer: () => boolean): () => void {
   const file = agentAliveFile(dataDirectory);
-  writeFileSync(file, "", { mode: 0o600 });
-  const timer = setInterval(() => {
+  let said = "";
+  const say = (): void => {
+    const word = hearsServer() ? hears : "";
+    if (word !== said) writeFileSync(file, word);
+    said = word;
     const now = new Date();
     utimesSync(file, now, now);
-  }, everyMs);
+  };
+  writeFileSync(file, said, { mode: 0o600 });
+  const timer = setInterval(say, everyMs);
   timer.unref();
   return () => clearInterval(timer);
+}
+
+/** What `sayAlive` says in another process. */
+export function watchAgent(dataDirectory: string): () => AgentWord {
+  const file = agentAliveFile(dataDirectory);
+  let seen = -1;
+  let [since, hearsServer] = [performance.now(), false];
+  return () => {
+    const { mtimeMs } = statSync(file, { throwIfNoEntry: false }) ?? { mtimeMs: -1 };
+    // Compared with what was seen before, not with a clock that may jump.
+    if (mtimeMs !== seen) [seen, since, hearsServer] = [mtimeMs, performance.now(), readFileSync(file, "utf8") === hears];
+    return { silentMs: performance.now() - since, hearsServer };
+  };
 }
 
 /** Sees to it that a pulse runs. `stop` ends it: for an agent that ends for good. */

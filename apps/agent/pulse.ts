@@ -4,16 +4,15 @@
  *
  *   pulse.ts DATA_DIRECTORY
  */
-import { statSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { createLogger, NodeFiles, secureGet, SystemClock } from "@sheaf/adapters";
 import { readBootId, readIdentity, readServers, startPulse } from "@sheaf/agent";
 import { agentPaths } from "@sheaf/contract";
-import { agentAliveFile, pulsePidFile } from "./pulse-process.ts";
+import { pulsePidFile, watchAgent } from "./pulse-process.ts";
 
 const [, , dataDirectory = ""] = process.argv;
 const logger = createLogger({ level: "info", fields: { program: "pulse" } });
 const files = new NodeFiles();
-const agentLookMs = 500;
 const oneServerMs = 1500;
 let lastServer = "";
 
@@ -25,7 +24,9 @@ const pulse = startPulse(
     clock: new SystemClock(),
     logger,
     files,
-    async tell(message, signal) {
+    agent: watchAgent(dataDirectory),
+    async tell(message, limitMs) {
+      const whole = AbortSignal.timeout(limitMs);
       // Asked each time: certificates are renewed.
       const now = (await readIdentity(files, dataDirectory)) ?? identity;
       const servers = [...new Set([...(await readServers(files, dataDirectory)), now.serverUrl])];
@@ -34,7 +35,7 @@ const pulse = startPulse(
       let failure: unknown;
       for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
         try {
-          const limit = AbortSignal.any([signal, AbortSignal.timeout(oneServerMs)]);
+          const limit = AbortSignal.any([whole, AbortSignal.timeout(oneServerMs)]);
           const { body } = await secureGet({
             ...now,
             url: `${server}${agentPaths.pulse(message)}`,
@@ -55,13 +56,9 @@ const pulse = startPulse(
   { dataDirectory, hostId: identity.hostId, bootId: await readBootId(files) },
 );
 
-let seen = 0;
-setInterval(() => {
-  const { mtimeMs } = statSync(agentAliveFile(dataDirectory), { throwIfNoEntry: false }) ?? { mtimeMs: 0 };
-  // Compared with what was seen before, not with a clock that may jump.
-  if (mtimeMs !== seen) pulse.agentLives();
-  seen = mtimeMs;
-}, agentLookMs);
-const end = (): void => void pulse.stop().then(() => process.exit(0));
+const end = (): void => {
+  pulse.stop();
+  process.exit(0);
+};
 process.on("SIGTERM", end);
 process.on("SIGINT", end);

@@ -12,6 +12,7 @@ import { haveMigrationCertificates, writeMigrationCertificates } from "./certifi
 import { CertificateKeeper } from "./certificate-keeper.ts";
 import { Consoles } from "./consoles.ts";
 import { DocumentIntake } from "./document-intake.ts";
+import { GuestPauses } from "./guest-pauses.ts";
 import { GuestWatch } from "./guest-watch.ts";
 import { HostKeeper } from "./host-keeper.ts";
 import { LoadMeter } from "./host-load.ts";
@@ -55,6 +56,8 @@ export interface Agent {
   /** Nothing is under way, pauses and timers aside. */
   readonly idle: boolean;
   readonly connected: boolean;
+  /** Something of the server was heard within the last heartbeat and a half. */
+  readonly hearsServer: boolean;
 }
 
 export async function startAgent(ports: AgentPorts, options: AgentOptions): Promise<Agent> {
@@ -208,6 +211,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     withMachine,
     report: (id, value) => reports.put("task", id, "status/agent", value),
   });
+  const pauses = new GuestPauses();
   const guests = new GuestWatch({ hostId, clock, logger, kept, hypervisor, withMachine });
   const consoles = new Consoles({
     ...{ hypervisor, sockets, logger },
@@ -251,12 +255,14 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       case "task":
         return tasks.run(id);
       case "guest": {
-        const { facts, answer, againAfterMs } = await host.guest(id);
+        const { facts, answer } = await host.guest(id);
         const changed = machines.guestAgent(id, facts);
         const restarts = kept.machine(id)?.restarts;
         const watchMs = await guests.look(id, answer);
         if (changed || kept.machine(id)?.restarts !== restarts) touch("vm", id);
-        const next = Math.min(againAfterMs ?? Number.POSITIVE_INFINITY, watchMs ?? Number.POSITIVE_INFINITY);
+        if (answer !== "answers") pauses.forget(id);
+        const pauseMs = answer === "answers" ? pauses.after(id, changed) : Number.POSITIVE_INFINITY;
+        const next = Math.min(pauseMs, watchMs ?? Number.POSITIVE_INFINITY);
         return Number.isFinite(next) ? { againAfterMs: next } : undefined;
       }
       case "host":
@@ -434,6 +440,9 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     },
     get connected() {
       return link.connected;
+    },
+    get hearsServer() {
+      return link.hearsServer;
     },
     async stop() {
       ending.abort(new Error("the agent is stopping"));

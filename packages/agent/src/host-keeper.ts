@@ -30,7 +30,6 @@ export interface HostKeeperOptions {
 const lookEveryMs = 120_000;
 /** While something is wrong. */
 const lookAgainMs = 10_000;
-const guestEveryMs = 60_000;
 
 const Links = z.array(
   z.looseObject({
@@ -43,7 +42,6 @@ const Links = z.array(
 export interface GuestAnswer {
   readonly facts: NonNullable<VmObservation["guestAgent"]> | null;
   readonly answer: "answers" | "silent" | "unknown" | "off";
-  readonly againAfterMs?: number;
 }
 
 export class HostKeeper {
@@ -116,7 +114,7 @@ export class HostKeeper {
     return missing;
   }
 
-  /** What the guest's agent says now, and when to ask again. */
+  /** What the guest's agent says now. */
   async guest(machineId: string): Promise<GuestAnswer> {
     const { hypervisor, kept } = this.#options;
     const domain = kept.document("vm", machineId) ? await hypervisor.domain(machineId) : null;
@@ -126,7 +124,6 @@ export class HostKeeper {
     return {
       answer: "answers",
       facts: { connected: true, addresses: [...found.addresses].sort(), ...(found.hostname === undefined ? {} : { hostname: found.hostname }) },
-      againAfterMs: guestEveryMs,
     };
   }
 

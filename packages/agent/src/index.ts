@@ -6,7 +6,7 @@ export type { LibvirtHypervisorOptions } from "./libvirt-hypervisor.ts";
 export { readBootId } from "./host-inventory.ts";
 export { readServers } from "./known-servers.ts";
 export { startPulse } from "./pulse.ts";
-export type { Pulse, PulseOptions, PulsePorts } from "./pulse.ts";
+export type { AgentWord, Pulse, PulseOptions, PulsePorts } from "./pulse.ts";
 export { planMachine } from "./plan-machine.ts";
 export type { Plan, Situation, Step } from "./plan-machine.ts";
 export * from "./ports.ts";

@@ -3,19 +3,21 @@ import { test } from "node:test";
 import { silentLogger, SimulatedClock } from "@sheaf/base";
 import type { PulseMessage } from "@sheaf/contract";
 import type { RecordOf } from "@sheaf/model";
-import { pulseFile, pulsePoolsFile, startPulse } from "./pulse.ts";
+import { type AgentWord, pulseFile, pulsePoolsFile, startPulse } from "./pulse.ts";
 import { readPulse } from "./read-pulse.ts";
 import { SimulatedFiles } from "./simulated/simulated-files.ts";
 
 const hostId = "01900000-0000-7000-8000-000000000001";
 const pool = (type: "shared" | "local") => ({ spec: { type, path: "/shared" } }) as RecordOf<"pool">; // what is looked at
 
-async function started(tell: (message: PulseMessage) => Promise<void>) {
+const agentAlone = { silentMs: 0, hearsServer: false };
+
+async function started(tell: (message: PulseMessage) => Promise<void>, agent: (nowMs: number) => AgentWord = () => agentAlone) {
   const clock = new SimulatedClock();
   const files = new SimulatedFiles({ [pulsePoolsFile("/data")]: "/shared\n/unmounted" });
   await files.makeDirectory("/shared");
   const pulse = startPulse(
-    { clock, logger: silentLogger, files, tell: (message) => tell(message) },
+    { clock, logger: silentLogger, files, tell, agent: () => agent(clock.monotonic()) },
     { dataDirectory: "/data", hostId, bootId: "boot" },
   );
   return { clock, files, pulse };
@@ -23,9 +25,13 @@ async function started(tell: (message: PulseMessage) => Promise<void>) {
 
 test("it beats to the server and into every shared pool that is there, and tells how long the agent has been silent", async () => {
   const told: PulseMessage[] = [];
-  const { clock, files, pulse } = await started(async (message) => void told.push(message));
+  let silentSince = 0;
+  const { clock, files, pulse } = await started(
+    async (message) => void told.push(message),
+    (nowMs) => ({ silentMs: nowMs - silentSince, hearsServer: false }),
+  );
   await clock.advance(3000);
-  pulse.agentLives();
+  silentSince = 3000;
   await clock.advance(1000);
   assert.deepEqual(
     told.map(({ agentSilentMs }) => agentSilentMs),
@@ -36,10 +42,34 @@ test("it beats to the server and into every shared pool that is there, and tells
   const second = await readPulse(files, pool("shared"), hostId);
   assert.ok(first && second && second.sequence > first.sequence && second.bootId === "boot");
   assert.equal(await files.readText(pulseFile("/unmounted", hostId)), null);
-  await pulse.stop();
+  pulse.stop();
   const count = told.length;
   await clock.advance(10_000);
   assert.equal(told.length, count);
+});
+
+test("it comes every second where the agent is silent or does not hear the server, and seldom while all is well", async () => {
+  let word = { silentMs: 500, hearsServer: true };
+  let told = 0;
+  const { clock, files, pulse } = await started(
+    async () => void (told += 1),
+    () => word,
+  );
+  const beatsIn = async (ms: number): Promise<number> => {
+    const before = told;
+    await clock.advance(ms);
+    return told - before;
+  };
+  await clock.advance(100);
+  assert.equal(await beatsIn(50_000), 10);
+  word = { silentMs: 2001, hearsServer: true };
+  assert.equal(await beatsIn(10_000), 10);
+  word = { silentMs: 0, hearsServer: false };
+  const written = async () => (await readPulse(files, pool("shared"), hostId))?.sequence ?? 0;
+  const before = await written();
+  assert.equal(await beatsIn(10_000), 10);
+  assert.ok((await written()) >= before + 18, "the pools get as many");
+  pulse.stop();
 });
 
 test("a server that does not answer holds up nothing else, and is tried again", async () => {
@@ -54,7 +84,7 @@ test("a server that does not answer holds up nothing else, and is tried again", 
   await clock.advance(30_000);
   assert.ok(tries >= 5, `${tries} tries`);
   assert.ok((await sequence()) > before + 20);
-  await pulse.stop();
+  pulse.stop();
 });
 
 test("what another host left there is read only where it is a pulse", async () => {

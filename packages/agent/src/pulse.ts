@@ -3,7 +3,7 @@
  * to the server, and a file in each shared pool that other hosts can see. So a hung agent, or a management network that is cut, is told
  * from a host that is off. Started by `apps/agent`; it must never depend on what the agent does but for the words it is handed.
  */
-import { deadline, type Clock, type Logger, sleep } from "@sheaf/base";
+import type { Clock, Logger, Timer } from "@sheaf/base";
 import type { PulseMessage } from "@sheaf/contract";
 import type { Files } from "./ports.ts";
 
@@ -11,8 +11,17 @@ export interface PulsePorts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly files: Pick<Files, "readText" | "writeAtomic" | "makeDirectory" | "facts">;
-  /** One small request to the server. Rejects when it does not come through. */
-  readonly tell: (message: PulseMessage, signal: AbortSignal) => Promise<void>;
+  /** One small request to the server. Rejects when it does not come through within `limitMs`. */
+  readonly tell: (message: PulseMessage, limitMs: number) => Promise<void>;
+  readonly agent: () => AgentWord;
+}
+
+/** What the agent says of itself. */
+export interface AgentWord {
+  /** Since it last said that it works, ms. */
+  readonly silentMs: number;
+  /** It said then that it hears the server. */
+  readonly hearsServer: boolean;
 }
 
 export interface PulseOptions {
@@ -22,13 +31,15 @@ export interface PulseOptions {
 }
 
 export interface Pulse {
-  /** The agent has said that it works. */
-  agentLives(): void;
-  /** Resolves when what was under way has ended. */
-  stop(): Promise<void>;
+  /** What is under way is left behind. */
+  stop(): void;
 }
 
 export const pulseEveryMs = 1000;
+/** While the agent works and hears the server nobody asks for the pulse: it comes less often, and every second from when it may be asked for. */
+const calmEveryMs = 5000;
+/** The agent says every second that it works. */
+const agentWorksMs = 2000;
 /** A request or a write that takes longer is given up; the next one is another. */
 const limitMs = 5000;
 
@@ -37,40 +48,20 @@ export const pulsePoolsFile = (dataDirectory: string): string => `${dataDirector
 export const pulseFile = (poolPath: string, hostId: string): string => `${poolPath}/pulse/${hostId}`;
 
 export function startPulse(ports: PulsePorts, options: PulseOptions): Pulse {
-  const { clock, logger, files } = ports;
-  const ending = new AbortController();
-  let agentHeardAt = clock.monotonic();
+  const { clock, files } = ports;
   let sequence = 0;
-
+  let timer: Timer | undefined;
   const message = (): PulseMessage => ({
     bootId: options.bootId,
     sequence: (sequence += 1),
-    agentSilentMs: Math.round(clock.monotonic() - agentHeardAt),
+    agentSilentMs: Math.round(ports.agent().silentMs),
   });
 
-  /** Each way has its own loop: storage that hangs does not hold up the network, nor the other way round. */
-  async function beat(what: string, once: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    let failing = false;
-    while (!ending.signal.aborted) {
-      const limit = deadline(clock, limitMs, () => new Error(`no end within ${limitMs} ms`), ending.signal);
-      try {
-        await once(limit.signal);
-        if (failing) logger.info({ way: what }, "the pulse gets through again");
-        failing = false;
-      } catch (error) {
-        if (!failing && !ending.signal.aborted) logger.warn({ way: what, reason: String(error) }, "the pulse does not get through this way");
-        failing = true;
-      } finally {
-        limit.done();
-      }
-      await sleep(clock, pulseEveryMs, ending.signal).catch(() => {});
-    }
-  }
-
-  async function writeToPools(signal: AbortSignal): Promise<void> {
+  async function writeToPools(): Promise<void> {
     const paths = ((await files.readText(pulsePoolsFile(options.dataDirectory))) ?? "").split("\n").filter(Boolean);
+    if (paths.length === 0) return;
     const text = `${JSON.stringify({ ...message(), at: clock.now() })}\n`;
-    await Promise.all(paths.map((path) => aborted(signal, writeTo(path, text))));
+    await Promise.all(paths.map((path) => writeTo(path, text)));
   }
 
   async function writeTo(path: string, text: string): Promise<void> {
@@ -80,22 +71,59 @@ export function startPulse(ports: PulsePorts, options: PulseOptions): Pulse {
     await files.writeAtomic(pulseFile(path, options.hostId), text, { mode: 0o644 });
   }
 
-  const loops = [beat("server", (signal) => aborted(signal, ports.tell(message(), signal))), beat("storage", writeToPools)];
-  return {
-    agentLives: () => (agentHeardAt = clock.monotonic()),
-    async stop() {
-      ending.abort(new Error("the pulse ends"));
-      await Promise.all(loops);
-    },
+  // Each by itself: storage that hangs does not hold up the network, nor the other way round.
+  const ways = [new Way("server", ports, () => ports.tell(message(), limitMs)), new Way("storage", ports, writeToPools)];
+  let beatAt = Number.NEGATIVE_INFINITY;
+  const look = (): void => {
+    timer = clock.setTimer(pulseEveryMs, look);
+    const { silentMs, hearsServer } = ports.agent();
+    const now = clock.monotonic();
+    if (hearsServer && silentMs <= agentWorksMs && now - beatAt < calmEveryMs) return;
+    beatAt = now;
+    for (const way of ways) way.beat();
   };
+  look();
+  return { stop: () => timer?.cancel() };
 }
 
-/** Work that hangs is left behind. */
-function aborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
+/** One of the ways by which a host says that it lives. */
+class Way {
+  readonly #name: string;
+  readonly #ports: PulsePorts;
+  readonly #once: () => Promise<void>;
+  #failing = false;
+  /** Of the beat under way, monotonic ms. */
+  #since: number | null = null;
+
+  constructor(name: string, ports: PulsePorts, once: () => Promise<void>) {
+    this.#name = name;
+    this.#ports = ports;
+    this.#once = once;
+  }
+
+  beat(): void {
+    const now = this.#ports.clock.monotonic();
+    if (this.#since !== null) {
+      if (now - this.#since < limitMs) return;
+      this.#failed(`no end within ${limitMs} ms`);
+    }
+    this.#since = now;
+    this.#once().then(
+      () => this.#ended(now, null),
+      (error: unknown) => this.#ended(now, String(error)),
+    );
+  }
+
+  #ended(since: number, reason: string | null): void {
+    if (this.#since !== since) return; // given up before
+    this.#since = null;
+    if (reason !== null) return this.#failed(reason);
+    if (this.#failing) this.#ports.logger.info({ way: this.#name }, "the pulse gets through again");
+    this.#failing = false;
+  }
+
+  #failed(reason: string): void {
+    if (!this.#failing) this.#ports.logger.warn({ way: this.#name, reason }, "the pulse does not get through this way");
+    this.#failing = true;
+  }
 }

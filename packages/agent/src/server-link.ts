@@ -80,6 +80,7 @@ export class ServerLink {
   /** The connection ends by the agent's own wish, and is made again with the same server. */
   #staying = false;
   #loop: Promise<void> | null = null;
+  #heartbeatMs = 0;
 
   constructor(options: LinkOptions) {
     this.#options = { firstRetryMs: 250, longestRetryMs: 10_000, servers: () => [], ...options };
@@ -97,6 +98,11 @@ export class ServerLink {
 
   get connected(): boolean {
     return this.#welcomed;
+  }
+
+  /** Something of the server was heard within the last heartbeat and a half. */
+  get hearsServer(): boolean {
+    return this.#welcomed && this.#silentMs <= 1.5 * this.#heartbeatMs;
   }
 
   /** Whether the server's last `beat` is younger than the lease it gave. */
@@ -320,6 +326,7 @@ export class ServerLink {
       case "welcome": {
         await handlers.welcome(message);
         this.#leaseMs = message.leaseMs;
+        this.#heartbeatMs = message.heartbeatMs;
         this.#lastBeatAt = clock.monotonic();
         this.#welcomed = true;
         this.#watchServer(session, message.heartbeatMs);

@@ -7,7 +7,6 @@ import {
   type AgentPorts,
   type Dialer,
   type Identity,
-  type Pulse,
   SimulatedFiles,
   SimulatedHypervisor,
   SimulatedProcesses,
@@ -29,7 +28,6 @@ import { readDisk, type Truth } from "./truth.ts";
 const dataDirectory = "/var/lib/sheaf/agent";
 export const serverNode = "server";
 const sharedPrefix = "/mnt/shared";
-const agentAliveEveryMs = 1000;
 /** After what kept its pulse from being heard is over, this much may have been begun on account of it. */
 const settlesInMs = 60_000;
 
@@ -75,7 +73,8 @@ export class SimulatedHost {
   #agent: Agent | null = null;
   #agentRuns = 0;
   #pulseLife: Life | null = null;
-  #pulse: Pulse | null = null;
+  /** When its agent was last seen to work. */
+  #agentWorkedAt = 0;
   readonly #options: HostOptions;
 
   constructor(options: HostOptions) {
@@ -164,11 +163,6 @@ export class SimulatedHost {
       hypervisor: this.hypervisor.connection(life),
     };
     life.atEnd(() => this.network.resetOf(life, this.name));
-    const alive = (): void => {
-      this.#pulse?.agentLives();
-      ownClock.setTimer(agentAliveEveryMs, alive);
-    };
-    alive();
     startAgent(ports, {
       version: "0.1.0",
       dataDirectory,
@@ -223,10 +217,16 @@ export class SimulatedHost {
     const life = new Life();
     this.#pulseLife = life;
     const { clock, logger, tellPulse } = this.#options;
-    this.#pulse = startSimulatedPulse({
+    this.#agentWorkedAt = clock.monotonic();
+    startSimulatedPulse({
       ...{ life, logger, dataDirectory, files: this.files, hostId: this.id, bootId: this.bootId },
       clock: processClock(clock, this.clockError, life),
       tell: (message) => tellPulse(this, message),
+      agent: () => {
+        const now = clock.monotonic();
+        if (this.agentRuns && !this.#agentLife?.frozen) this.#agentWorkedAt = now;
+        return { silentMs: now - this.#agentWorkedAt, hearsServer: this.#agent?.hearsServer ?? false };
+      },
     });
   }
 

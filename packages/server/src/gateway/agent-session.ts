@@ -51,7 +51,9 @@ export interface SessionOwner {
   heartbeatMs(hostId: string): number;
   /** From now on this is the host's connection. */
   ready(session: AgentSession): void;
-  /** A heartbeat came. */
+  /** A heartbeat came, and with it the host's time. */
+  clockTold(session: AgentSession): void;
+  /** A heartbeat came with figures. */
   loaded(session: AgentSession, load: HostLoad): void;
   report(session: AgentSession, sequence: number, parts: readonly ReportedPart[]): void;
   renewCertificate(session: AgentSession, request: string): void;
@@ -308,6 +310,7 @@ export class AgentSession {
       case "heartbeat": {
         this.skew.add(message.now - clock.now());
         this.#measureJitter();
+        this.#owner.clockTold(this);
         if (message.load) {
           this.load = message.load;
           this.#owner.loaded(this, message.load);

@@ -38,8 +38,15 @@ const unansweredLimit = 4096;
 const connectionsPerHost = 4;
 /** O(connections), a comparison each. */
 const sweepMs = 500;
-/** After so much silence an agent is asked for a sign: it costs next to nothing, and half a cluster's silence is told from one host's. */
+/**
+ * After so much silence an agent is asked for a sign: where another's heartbeat has not come, so that half a cluster's silence is told from
+ * one host's, and where agents have other servers to go to, which they do when they hear nothing.
+ */
 const quietMs = 2000;
+/** In heartbeats; without a sign by then, one has not come. */
+const overdue = 1.2;
+/** Somebody whose connection is gone for longer is no news. */
+const lostLatelyMs = 60_000;
 /** A connection is not cut for less. */
 const shortestSilenceMs = 5000;
 const renewalsEveryMs = 60_000;
@@ -65,6 +72,8 @@ export class AgentsGateway implements Agents, SessionOwner {
   /** Servers that agents know of, in one order. */
   #servers: string;
   #sweep: Timer | null = null;
+  /** At the last sweep a heartbeat had not come, or a connection was gone that nobody has made again. */
+  #somebodyMissing = false;
 
   /** The cache must be filled. */
   constructor(context: GatewayContext) {
@@ -462,14 +471,25 @@ export class AgentsGateway implements Agents, SessionOwner {
   #lookAtAll(): void {
     const { clock } = this.#context;
     const now = clock.monotonic();
+    const askQuiet = this.#somebodyMissing || (this.#context.servers?.agentUrls().length ?? 1) > 1;
+    this.#somebodyMissing = this.#lostLately(now);
     for (const session of this.#open) {
       const silentMs = now - session.lastHeardAt;
       const { heartbeatMs } = session;
       if (session.peer.notAfter <= clock.now()) session.end(closeCodes.revoked, "its certificate has ended");
       else if (silentMs >= Math.max(2.5 * heartbeatMs, shortestSilenceMs)) session.cut(`nothing was heard for ${Math.round(silentMs)} ms`);
-      else if (silentMs >= Math.min(heartbeatMs, quietMs)) session.ping();
-      if (session.isReady) this.#recordSkew(session);
+      else if (askQuiet && silentMs >= Math.min(heartbeatMs, quietMs)) session.ping();
+      if (silentMs >= overdue * heartbeatMs) this.#somebodyMissing = true;
     }
+  }
+
+  #lostLately(now: number): boolean {
+    for (const [hostId, { at }] of this.#heard) if (now - at < lostLatelyMs && !this.#sessions.has(hostId)) return true;
+    return false;
+  }
+
+  clockTold(session: AgentSession): void {
+    this.#recordSkew(session);
   }
 
   /** A clock that is off is slow status of the host; one that is right costs nothing. */
