@@ -95,13 +95,21 @@ export class SimulatedFiles implements Files {
 
   async writer(path: string, offset = 0): Promise<FileWriter> {
     await this.#answer(path);
-    let content = bytesOf(this.#entries.get(path)?.content ?? none).slice(0, offset);
-    this.put(path, content);
+    // Grows by doubling: logs are written line by line. What others have read of it stays as it was.
+    let space = bytesOf(this.#entries.get(path)?.content ?? none).slice(0, offset);
+    let length = space.byteLength;
+    this.put(path, space);
     return {
       write: async (bytes) => {
         await this.#answer(path);
-        content = Buffer.concat([content, bytes]);
-        this.put(path, content);
+        if (length + bytes.byteLength > space.byteLength) {
+          const larger = new Uint8Array(2 * (length + bytes.byteLength));
+          larger.set(space.subarray(0, length));
+          space = larger;
+        }
+        space.set(bytes, length);
+        length += bytes.byteLength;
+        this.put(path, space.subarray(0, length));
       },
       sync: () => this.#answer(path),
       close: async () => {},
