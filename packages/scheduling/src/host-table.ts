@@ -167,7 +167,8 @@ export class HostTable {
 function stateOf(host: RecordOf<"host">): HostState {
   const liveness = host.status.liveness?.state;
   if (host.deletedAt !== undefined) return "leaving";
-  if (liveness === "unreachable") return "unreachable";
+  // One that was cut off just when it was heard again has not been silent for long enough yet.
+  if (liveness === "unreachable" || host.status.fencing?.state === "fenced") return "unreachable";
   if (liveness !== "ready") return "joining";
   return host.status.agent === undefined ? "silent" : host.spec.schedulable;
 }

@@ -77,6 +77,14 @@ test("those of a group that a lost host leaves are given one new host, together,
   assert.deepEqual(hosts(cutOff, machines.slice(1)), [id(3), id(3)], "those that come later follow the first");
 });
 
+test("a host that was cut off takes nothing, although it was heard a moment before", () => {
+  const ready = host(1);
+  const cutOff = { ...ready, status: { ...ready.status, fencing: { state: "fenced" as const, since: 0, reason: "", attempts: [] } } };
+  const snapshot = buildSnapshot([cutOff]);
+  const [decided] = planBatch([snapshot.request(vm(1, { spec: { memory: { bytes: gib } } }))], snapshot);
+  assert.match(decided?.decision.none === true ? decided.decision.reason : "", /is unreachable/);
+});
+
 test("a group that fits on no single host is refused as a whole", () => {
   const snapshot = buildSnapshot([host(1, { memoryBytes: 3 * gib })]);
   const spec = { memory: { bytes: 2 * gib }, placement: { together: "web" } };
