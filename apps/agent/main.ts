@@ -10,7 +10,18 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
 import { parseArgs } from "node:util";
-import { connectUnixSocket, createLogger, dial, logLevels, NodeFiles, runProgram, secureGet, SystemClock, systemRandom } from "@sheaf/adapters";
+import {
+  connectUnixSocket,
+  createLogger,
+  dial,
+  logLevels,
+  NodeFiles,
+  runProgram,
+  secureGet,
+  sinceBoot,
+  SystemClock,
+  systemRandom,
+} from "@sheaf/adapters";
 import { type Dialer, libvirtHypervisor, readIdentity, startAgent, type Identity } from "@sheaf/agent";
 import { agentPaths } from "@sheaf/contract";
 import { SYSTEM_SOCKET, unixTransport } from "@sheaf/libvirt";
@@ -108,6 +119,7 @@ async function main(): Promise<void> {
   const agent = await startAgent(
     {
       clock,
+      sinceBoot,
       random: systemRandom,
       logger,
       files,
@@ -133,7 +145,8 @@ async function main(): Promise<void> {
     logger.info({ signal }, "the agent ends; machines run on");
     // Work that hangs in the hypervisor is not waited for: it is found again at the next start.
     silent();
-    pulse?.stop();
+    // The next agent finds the pulse, which pets the host's watchdog meanwhile.
+    if (!agent.guards) pulse?.stop();
     setTimeout(() => process.exit(0), 5000).unref();
     void agent.stop().then(() => process.exit(0));
   };

@@ -5,9 +5,9 @@
  *   pulse.ts DATA_DIRECTORY
  */
 import { writeFileSync } from "node:fs";
-import { createLogger, NodeFiles, secureGet, SystemClock } from "@sheaf/adapters";
+import { createLogger, nodeWatchdogs, NodeFiles, runProgram, secureGet, sinceBoot, SystemClock } from "@sheaf/adapters";
 import { readBootId, readIdentity, readServers, startPulse } from "@sheaf/agent";
-import { agentPaths } from "@sheaf/contract";
+import { agentPaths, type LeaseGrant } from "@sheaf/contract";
 import { pulsePidFile, watchAgent } from "./pulse-process.ts";
 
 const [, , dataDirectory = ""] = process.argv;
@@ -25,15 +25,19 @@ const pulse = startPulse(
     logger,
     files,
     agent: watchAgent(dataDirectory),
-    async tell(message, limitMs) {
+    processes: { run: (program, words, options) => runProgram(program, words, options) },
+    watchdogs: nodeWatchdogs,
+    sinceBoot,
+    async tell(message, limitMs, agentsServer) {
       const whole = AbortSignal.timeout(limitMs);
       // Asked each time: certificates are renewed.
       const now = (await readIdentity(files, dataDirectory)) ?? identity;
       const servers = [...new Set([...(await readServers(files, dataDirectory)), now.serverUrl])];
-      // From the one that answered last; the next is asked only where it does not.
+      // The one that the agent talks to, then the one that answered last; the next is asked only where one does not.
       const first = Math.max(0, servers.indexOf(lastServer));
+      const inTurn = [...servers.slice(first), ...servers.slice(0, first)];
       let failure: unknown;
-      for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
+      for (const server of agentsServer === undefined ? inTurn : new Set([agentsServer, ...inTurn])) {
         try {
           const limit = AbortSignal.any([whole, AbortSignal.timeout(oneServerMs)]);
           const { body } = await secureGet({
@@ -43,9 +47,12 @@ const pulse = startPulse(
             idleTimeoutMs: oneServerMs,
             signal: limit,
           });
-          for await (const _chunk of body) continue;
+          const chunks: Uint8Array[] = [];
+          for await (const chunk of body) chunks.push(chunk);
           lastServer = server;
-          return;
+          const text = Buffer.concat(chunks).toString();
+          // The server is authenticated; one of the version before answers with nothing.
+          return text === "" ? null : (JSON.parse(text) as LeaseGrant);
         } catch (error) {
           failure = error;
         }

@@ -287,8 +287,9 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     request: async ({ method, path, range }, { commonName }) => {
       const pulse = parsePulsePath(path);
       if (pulse) {
-        gateway.receivePulse(commonName, pulse);
-        return { status: 200, headers: { "content-length": "0" } };
+        const grant = await gateway.receivePulse(commonName, pulse);
+        const text = grant === null ? "" : JSON.stringify(grant);
+        return { status: 200, headers: { "content-length": String(text.length) }, body: chunk(text) };
       }
       const imageId = path.startsWith(agentPaths.image("")) ? path.slice(agentPaths.image("").length) : "";
       return library.serve(imageId, { method, ...(range === undefined ? {} : { range }) });
@@ -324,6 +325,10 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       await files.remove(folder.facts);
     },
   };
+}
+
+async function* chunk(text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
 }
 
 interface Secure {

@@ -10,4 +10,5 @@ export * from "./secure-get.ts";
 export * from "./system-clock.ts";
 export * from "./system-random.ts";
 export * from "./unix-socket.ts";
+export * from "./watchdog.ts";
 export { OtherAuthorityError, pinnedPost } from "./pinned-post.ts";

@@ -35,6 +35,7 @@ import { readBootId } from "./host-inventory.ts";
 import { guestFilesDirectory } from "./host-paths.ts";
 import { ReportQueue } from "./report-queue.ts";
 import { toPng } from "./screenshot.ts";
+import { SelfFence } from "./self-fence.ts";
 import { ServerLink } from "./server-link.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { VolumeFiles } from "./volume-files.ts";
@@ -58,10 +59,12 @@ export interface Agent {
   readonly connected: boolean;
   /** Something of the server was heard within the last heartbeat and a half. */
   readonly hearsServer: boolean;
+  /** Machines here rely on the watchdog that the pulse holds: it must not end with the agent. */
+  readonly guards: boolean;
 }
 
 export async function startAgent(ports: AgentPorts, options: AgentOptions): Promise<Agent> {
-  const { clock, files, processes, hypervisor, dialer, sockets } = ports;
+  const { clock, files, processes, hypervisor, dialer, sockets, sinceBoot } = ports;
   const { hostId } = options.identity;
   const ring = logRing(ports.logger, () => clock.now());
   const { logger } = ring;
@@ -93,7 +96,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   });
   const identity = (): Identity => certificates.identity;
 
-  const touch = (kind: Kind | "host-inventory" | "certificate" | "guest", id: string): void => keys.touch(`${kind}/${id}`);
+  const touch = (kind: Kind | "host-inventory" | "certificate" | "guest" | "lease", id: string): void => keys.touch(`${kind}/${id}`);
   const withMachine = <T>(machineId: string, work: () => Promise<T>): Promise<T> => keys.exclusive(`vm/${machineId}`, work);
   const within = async <T>(work: Promise<T>, limitMs: number, what: string): Promise<T> => {
     const limit = deadline(clock, limitMs, () => new Error(what));
@@ -107,6 +110,14 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     }
   };
 
+  const lease = await SelfFence.open({
+    ...{ hostId, bootId, logger, files, hypervisor, kept, sinceBoot, within },
+    server: () => link.serverUrl,
+    changed: (what) => {
+      if (what === "watchdog") return touch("host-inventory", "-");
+      for (const { id } of kept.documents("vm")) touch("vm", id);
+    },
+  });
   const volumeFiles = new VolumeFiles(files, processes);
   const shelf = new ImageShelf({
     ...{ hostId, logger, files, volumeFiles },
@@ -161,6 +172,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     version: options.version,
     address: options.address,
     intake: () => intake,
+    watchdog: () => lease.watchdog,
     learned: () => {
       for (const { id } of kept.documents("vm")) touch("vm", id);
     },
@@ -194,7 +206,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     input: (vm) => equipment.input(vm),
     synced: () => intake.synced,
     isCurrent: (id) => intake.isCurrent(id),
-    leaseHolds: () => link.leaseHolds,
+    lease,
     migrating: (id) => migrations.active(id),
     report: (id, value) => reports.put("vm", id, "status/agent", value),
     forgotten: (id) => {
@@ -267,7 +279,10 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       }
       case "host":
         touch("certificate", "-");
+        touch("lease", "-");
         return host.look();
+      case "lease":
+        return lease.look();
       case "host-inventory":
         return host.look();
       case "certificate":
@@ -305,7 +320,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   });
 
   const link = new ServerLink({
-    clock,
+    ...{ clock, sinceBoot },
     random: ports.random,
     logger,
     dialer,
@@ -341,6 +356,9 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         dispatch.disconnected();
       },
       load: () => load.read(),
+      promise: () => lease.promise(),
+      welcomed: (sentAtMs, leaseMs) => lease.welcomed(sentAtMs, leaseMs),
+      granted: (sentAtMs, grant, promised) => lease.granted(sentAtMs, grant, promised),
     },
   });
 
@@ -371,6 +389,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     for (const id of equipment.unreleased()) touch(id.kind, id.id);
     touch("host-inventory", "-");
     touch("certificate", "-");
+    touch("lease", "-");
   }
 
   function onEvent(event: HypervisorEvent): void {
@@ -443,6 +462,9 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     },
     get hearsServer() {
       return link.hearsServer;
+    },
+    get guards() {
+      return lease.guards;
     },
     async stop() {
       ending.abort(new Error("the agent is stopping"));

@@ -1,7 +1,7 @@
 /** The host itself: its inventory, looked at on changes and every few minutes and told when it differs, and what its guests' agents say. */
 import type { Clock, Logger } from "@sheaf/base";
 import type { DomainHost } from "@sheaf/domain-xml";
-import type { HostObservation, VmObservation } from "@sheaf/model";
+import type { HostObservation, VmObservation, WatchdogObservation } from "@sheaf/model";
 import { z } from "zod";
 import type { DocumentIntake } from "./document-intake.ts";
 import { isAccelerated, readInventory, readProcessorFlags } from "./host-inventory.ts";
@@ -22,6 +22,7 @@ export interface HostKeeperOptions {
   readonly kept: KeptState;
   readonly pools: PoolReconciler;
   readonly intake: () => DocumentIntake;
+  readonly watchdog: () => WatchdogObservation | undefined;
   /** Machines that wait for the hypervisor's answer can be looked at. */
   readonly learned: () => void;
   readonly report: (value: HostObservation) => void;
@@ -92,7 +93,8 @@ export class HostKeeper {
       addresses,
     });
     // A hypervisor that has not been heard yet would look like a host without one.
-    if (this.#facts || problems.length > 0) report(observation);
+    const watchdog = this.#options.watchdog();
+    if (this.#facts || problems.length > 0) report(watchdog === undefined ? observation : { ...observation, watchdog });
     return { againAfterMs: observation.problems.length > 0 ? lookAgainMs : lookEveryMs };
   }
 

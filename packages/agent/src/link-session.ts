@@ -26,7 +26,19 @@ export function turnOf(message: ServerMessage): Turn {
 /** `past`: after all that ran alone, before what runs beside. */
 type Turn = { readonly type: "alone" | "at-once" | "past" } | { readonly type: "beside"; readonly key: string };
 
+export interface SentHeartbeat {
+  /** Ms since the host booted. */
+  readonly sentAtMs: number;
+  /** What it said of the host's watchdog. */
+  readonly promised: number | undefined;
+}
+
+/** Of servers that answer late, or not at all. */
+const heartbeatsKept = 32;
+
 export class LinkSession {
+  /** Not answered yet, by sequence. */
+  readonly #heartbeats = new Map<number, SentHeartbeat>();
   /** The end of the newest message that ran alone. */
   #last: Promise<unknown> = Promise.resolve();
   /** By key, what has run beside others since. */
@@ -73,6 +85,17 @@ export class LinkSession {
       if (!this.#ended) this.#beating = clock.setTimer(everyMs, () => void again());
     };
     void again();
+  }
+
+  sent(sequence: number, heartbeat: SentHeartbeat): void {
+    this.#heartbeats.set(sequence, heartbeat);
+    this.#heartbeats.delete(sequence - heartbeatsKept);
+  }
+
+  answered(sequence: number): SentHeartbeat | undefined {
+    const heartbeat = this.#heartbeats.get(sequence);
+    this.#heartbeats.delete(sequence);
+    return heartbeat;
   }
 
   end(): void {

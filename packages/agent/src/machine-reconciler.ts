@@ -13,6 +13,7 @@ import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
 import type { MachineInput } from "./machine-input.ts";
 import { afterRefusal, planMachine, type Situation, type Step } from "./plan-machine.ts";
 import { type Domain, type Files, type Hypervisor, HypervisorError } from "./ports.ts";
+import type { SelfFence } from "./self-fence.ts";
 import { seedContent, type SeedContent, seedDigest, writeSeed } from "./seed.ts";
 
 type Vm = RecordOf<"vm">;
@@ -29,7 +30,7 @@ export interface MachineReconcilerOptions {
   readonly input: (vm: Vm) => MachineInput;
   readonly synced: () => boolean;
   readonly isCurrent: (machineId: string) => boolean;
-  readonly leaseHolds: () => boolean;
+  readonly lease: Pick<SelfFence, "holds" | "forAll" | "start">;
   /** A migration's calls hold this machine. */
   readonly migrating: (machineId: string) => boolean;
   readonly report: (machineId: string, value: VmObservation) => void;
@@ -130,7 +131,8 @@ export class MachineReconciler {
         welcome: kept.welcome,
         synced: this.#options.synced(),
         isCurrent: this.#options.isCurrent(id),
-        leaseHolds: this.#options.leaseHolds(),
+        leaseHolds: this.#options.lease.holds,
+        leaseForAll: this.#options.lease.forAll,
         vm,
         memory,
         domain,
@@ -216,7 +218,8 @@ export class MachineReconciler {
         return this.#remember(id, { ...memory, seedDigest: seedDigest(seed) });
       }
       case "start":
-        await hypervisor.start(id, { paused: step.paused });
+        if (!vm) return;
+        await this.#options.lease.start(vm, step.paused);
         return this.#started(id, look, step.paused);
       case "press-power":
         return hypervisor.shutdown(id);

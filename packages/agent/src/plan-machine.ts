@@ -40,6 +40,8 @@ export interface Situation {
   readonly isCurrent: boolean;
   /** For highly available machines: the server has been heard within the host's lease. */
   readonly leaseHolds: boolean;
+  /** Servers count on it for all machines: this host fences itself. */
+  readonly leaseForAll: boolean;
   readonly vm: RecordOf<"vm"> | undefined;
   readonly memory: MachineMemory | undefined;
   readonly domain: Domain | null;
@@ -449,6 +451,7 @@ export function mayStart(it: Situation, vm: Vm, memory: MachineMemory): string |
   if (!holds(it, vm, memory))
     return "it is not started: its placement is older than the store, which was restored from a backup, and it has not run here; place it anew";
   if (vm.spec.highlyAvailable && !it.leaseHolds) return "it waits for the server: it is highly available, and may run on another host by now";
+  if (it.leaseForAll && !it.leaseHolds) return "it waits for the server: this host fences itself, and its lease is over";
   return null;
 }
 

@@ -47,6 +47,21 @@ export interface Processes {
   ): Promise<ProcessResult>;
 }
 
+/** Watchdog devices of the host. Both calls end at once: nothing may come between a decision to pet and the write. */
+export interface Watchdogs {
+  /** Arms it. @throws where it is not there, or another program holds it */
+  open(path: string): OpenWatchdog;
+}
+
+export interface OpenWatchdog {
+  /** @throws where it cannot be written to */
+  pet(): void;
+  /** Closes it so that it does not fire, where its driver lets that be (`nowayout`). */
+  disarm(): void;
+  /** Closes it armed. */
+  abandon(): void;
+}
+
 export interface ProcessResult {
   readonly exitCode: number | null;
   readonly output: string;
@@ -320,6 +335,8 @@ export interface LocalSockets {
 
 export interface AgentPorts {
   readonly clock: Clock;
+  /** Ms since the host booted, time asleep included: the same for all programs of the host. */
+  readonly sinceBoot: () => number;
   readonly random: Random;
   readonly logger: Logger;
   readonly files: Files;

@@ -6,18 +6,25 @@ import type { RecordOf } from "@sheaf/model";
 import { type AgentWord, pulseFile, pulsePoolsFile, startPulse } from "./pulse.ts";
 import { readPulse } from "./read-pulse.ts";
 import { SimulatedFiles } from "./simulated/simulated-files.ts";
+import { SimulatedProcesses } from "./simulated/simulated-processes.ts";
 
 const hostId = "01900000-0000-7000-8000-000000000001";
 const pool = (type: "shared" | "local") => ({ spec: { type, path: "/shared" } }) as RecordOf<"pool">; // what is looked at
 
 const agentAlone = { silentMs: 0, hearsServer: false };
 
-async function started(tell: (message: PulseMessage) => Promise<void>, agent: (nowMs: number) => AgentWord = () => agentAlone) {
+async function started(tell: (message: PulseMessage) => Promise<null>, agent: (nowMs: number) => AgentWord = () => agentAlone) {
   const clock = new SimulatedClock();
   const files = new SimulatedFiles({ [pulsePoolsFile("/data")]: "/shared\n/unmounted" });
   await files.makeDirectory("/shared");
   const pulse = startPulse(
-    { clock, logger: silentLogger, files, tell, agent: () => agent(clock.monotonic()) },
+    {
+      ...{ clock, logger: silentLogger, files, processes: new SimulatedProcesses(files) },
+      watchdogs: { open: () => assert.fail("no watchdog is wanted") },
+      sinceBoot: () => clock.monotonic(),
+      tell: (message) => tell(message),
+      agent: () => agent(clock.monotonic()),
+    },
     { dataDirectory: "/data", hostId, bootId: "boot" },
   );
   return { clock, files, pulse };
@@ -27,7 +34,10 @@ test("it beats to the server and into every shared pool that is there, and tells
   const told: PulseMessage[] = [];
   let silentSince = 0;
   const { clock, files, pulse } = await started(
-    async (message) => void told.push(message),
+    async (message) => {
+      told.push(message);
+      return null;
+    },
     (nowMs) => ({ silentMs: nowMs - silentSince, hearsServer: false }),
   );
   await clock.advance(3000);
@@ -52,7 +62,10 @@ test("it comes every second where the agent is silent or does not hear the serve
   let word = { silentMs: 500, hearsServer: true };
   let told = 0;
   const { clock, files, pulse } = await started(
-    async () => void (told += 1),
+    async () => {
+      told += 1;
+      return null;
+    },
     () => word,
   );
   const beatsIn = async (ms: number): Promise<number> => {

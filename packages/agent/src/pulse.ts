@@ -1,18 +1,28 @@
 /**
  * The pulse of a host: a process of its own beside the agent that says "this host lives" by two other ways than the agent's: small requests
  * to the server, and a file in each shared pool that other hosts can see. So a hung agent, or a management network that is cut, is told
- * from a host that is off. Started by `apps/agent`; it must never depend on what the agent does but for the words it is handed.
+ * from a host that is off. It also holds the host's watchdog, where the host is to fence itself. Started by `apps/agent`; it must never depend
+ * on what the agent does but for the words it is handed.
  */
 import type { Clock, Logger, Timer } from "@sheaf/base";
-import type { PulseMessage } from "@sheaf/contract";
-import type { Files } from "./ports.ts";
+import type { LeaseGrant, PulseMessage } from "@sheaf/contract";
+import { leaseLookMs } from "./lease-files.ts";
+import type { Files, Processes, Watchdogs } from "./ports.ts";
+import { WatchdogKeeper } from "./watchdog-keeper.ts";
 
 export interface PulsePorts {
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly files: Pick<Files, "readText" | "writeAtomic" | "makeDirectory" | "facts">;
-  /** One small request to the server. Rejects when it does not come through within `limitMs`. */
-  readonly tell: (message: PulseMessage, limitMs: number) => Promise<void>;
+  readonly files: Pick<Files, "readText" | "writeAtomic" | "makeDirectory" | "facts" | "list">;
+  readonly processes: Processes;
+  readonly watchdogs: Watchdogs;
+  /** Ms since the host booted, time asleep included. */
+  readonly sinceBoot: () => number;
+  /**
+   * One small request to a server, first to the one that is named. Rejects when it does not come through within `limitMs`.
+   * @returns what the host may go on by; `null`: nothing
+   */
+  readonly tell: (message: PulseMessage, limitMs: number, server: string | undefined) => Promise<LeaseGrant | null>;
   readonly agent: () => AgentWord;
 }
 
@@ -42,20 +52,37 @@ const calmEveryMs = 5000;
 const agentWorksMs = 2000;
 /** A request or a write that takes longer is given up; the next one is another. */
 const limitMs = 5000;
+/** Most hosts do not fence themselves. */
+const idleLookMs = 5000;
 
 /** Where the agent says which shared pools there are: one path a line. */
 export const pulsePoolsFile = (dataDirectory: string): string => `${dataDirectory}/pulse-pools`;
 export const pulseFile = (poolPath: string, hostId: string): string => `${poolPath}/pulse/${hostId}`;
 
 export function startPulse(ports: PulsePorts, options: PulseOptions): Pulse {
-  const { clock, files } = ports;
+  const { clock, files, logger, sinceBoot } = ports;
+  const watchdog = new WatchdogKeeper({ ...ports, ...options });
   let sequence = 0;
   let timer: Timer | undefined;
+  let watching: Timer | undefined;
+  let ended = false;
   const message = (): PulseMessage => ({
     bootId: options.bootId,
     sequence: (sequence += 1),
     agentSilentMs: Math.round(ports.agent().silentMs),
   });
+
+  async function tellServer(): Promise<void> {
+    const sentAt = sinceBoot();
+    const grant = await ports.tell(message(), limitMs, watchdog.server);
+    if (grant) watchdog.granted(sentAt, grant);
+  }
+
+  /** A look that hangs is not followed by another one: two at once would write over each other. */
+  async function watch(): Promise<void> {
+    await watchdog.look().catch((error: unknown) => logger.error({ reason: String(error) }, "the host's watchdog could not be looked after"));
+    if (!ended) watching = clock.setTimer(watchdog.wanted ? leaseLookMs : idleLookMs, () => void watch());
+  }
 
   async function writeToPools(): Promise<void> {
     const paths = ((await files.readText(pulsePoolsFile(options.dataDirectory))) ?? "").split("\n").filter(Boolean);
@@ -72,7 +99,7 @@ export function startPulse(ports: PulsePorts, options: PulseOptions): Pulse {
   }
 
   // Each by itself: storage that hangs does not hold up the network, nor the other way round.
-  const ways = [new Way("server", ports, () => ports.tell(message(), limitMs)), new Way("storage", ports, writeToPools)];
+  const ways = [new Way("server", ports, tellServer), new Way("storage", ports, writeToPools)];
   let beatAt = Number.NEGATIVE_INFINITY;
   const look = (): void => {
     timer = clock.setTimer(pulseEveryMs, look);
@@ -83,7 +110,15 @@ export function startPulse(ports: PulsePorts, options: PulseOptions): Pulse {
     for (const way of ways) way.beat();
   };
   look();
-  return { stop: () => timer?.cancel() };
+  void watch();
+  return {
+    stop() {
+      ended = true;
+      timer?.cancel();
+      watching?.cancel();
+      watchdog.end();
+    },
+  };
 }
 
 /** One of the ways by which a host says that it lives. */

@@ -89,9 +89,13 @@ class Linked {
       },
       disconnected: () => {},
       load: async () => ({ cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] }),
+      promise: async () => undefined,
+      welcomed: () => {},
+      granted: async () => {},
       ...more,
     } as Partial<LinkHandlers> as LinkHandlers; // nothing else comes here
     this.link = new ServerLink({
+      sinceBoot: () => this.clock.monotonic(),
       ...{ clock: this.clock, random: seededRandom(1), logger: silentLogger, dialer, handlers, reports: new ReportQueue(() => {}) },
       identity: () => ({ hostId: "h", serverUrl: "https://a" }) as Identity, // nobody looks at the rest
       servers: () => this.known,

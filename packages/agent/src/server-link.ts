@@ -3,7 +3,7 @@
  * What concerns documents is handled one message after the other, in the order in which it came; calls begin in that order too and
  * then run side by side. Never decides anything about machines.
  */
-import { type AgentMessage, type HostLoad, type ServerMessage, streamHeaderBytes, wireVersion } from "@sheaf/contract";
+import { type AgentMessage, type HostLoad, type LeaseGrant, type ServerMessage, streamHeaderBytes, wireVersion } from "@sheaf/contract";
 import { type Clock, type Logger, type Random, randomInt, sleep } from "@sheaf/base";
 import { LinkSession, turnOf } from "./link-session.ts";
 import type { Dialer, Identity, ServerSocket } from "./ports.ts";
@@ -30,10 +30,18 @@ export interface LinkHandlers {
   drained(): void;
   disconnected(): void;
   load(): Promise<HostLoad>;
+  /** What a heartbeat says of the host's watchdog; asked before it is sent. */
+  promise(): Promise<number | undefined>;
+  /** A hello was answered. Leases count from when this agent sent what is answered. */
+  welcomed(sentAtMs: number, leaseMs: number): void;
+  /** A heartbeat was answered; `null`: by a server of the version before. @param promised what it said of the host's watchdog */
+  granted(sentAtMs: number, grant: LeaseGrant | null, promised: number | undefined): Promise<void>;
 }
 
 export interface LinkOptions {
   readonly clock: Clock;
+  /** Ms since the host booted, time asleep included. */
+  readonly sinceBoot: () => number;
   readonly random: Random;
   readonly logger: Logger;
   readonly dialer: Dialer;
@@ -70,8 +78,7 @@ export class ServerLink {
   #socket: ServerSocket | null = null;
   #welcomed = false;
   #lastHeardAt = 0;
-  #lastBeatAt: number | null = null;
-  #leaseMs = 0;
+  #helloSentAtMs = 0;
   /** Which server is dialled: the one that welcomed last, until it fails. */
   #server: string | null = null;
   /** The way to the next server, made while the connection with this one stood. */
@@ -103,11 +110,6 @@ export class ServerLink {
   /** Something of the server was heard within the last heartbeat and a half. */
   get hearsServer(): boolean {
     return this.#welcomed && this.#silentMs <= 1.5 * this.#heartbeatMs;
-  }
-
-  /** Whether the server's last `beat` is younger than the lease it gave. */
-  get leaseHolds(): boolean {
-    return this.#lastBeatAt !== null && this.#options.clock.monotonic() - this.#lastBeatAt < this.#leaseMs;
   }
 
   /** The agents' port of the server that is, or was last, talked to. */
@@ -199,6 +201,7 @@ export class ServerLink {
           resolve();
         },
       });
+      this.#helloSentAtMs = this.#options.sinceBoot();
       socket.send(JSON.stringify({ type: "hello", wireVersion, now: clock.now(), ...hello } satisfies AgentMessage));
       // Until the welcome says how often beats come.
       session.watch(
@@ -324,18 +327,19 @@ export class ServerLink {
     const { handlers, reports, clock, logger } = this.#options;
     switch (message.type) {
       case "welcome": {
+        handlers.welcomed(this.#helloSentAtMs, message.leaseMs);
         await handlers.welcome(message);
-        this.#leaseMs = message.leaseMs;
         this.#heartbeatMs = message.heartbeatMs;
-        this.#lastBeatAt = clock.monotonic();
         this.#welcomed = true;
         this.#watchServer(session, message.heartbeatMs);
-        session.beat(clock, message.heartbeatMs, (sequence) => this.#beat(sequence));
+        session.beat(clock, message.heartbeatMs, (sequence) => this.#beat(sequence, session));
         return reports.restart();
       }
-      case "beat":
-        this.#lastBeatAt = clock.monotonic();
-        return;
+      case "beat": {
+        const heartbeat = session.answered(message.sequence);
+        const { leaseMs, relied = false } = message;
+        return heartbeat && handlers.granted(heartbeat.sentAtMs, leaseMs === undefined ? null : { leaseMs, relied }, heartbeat.promised);
+      }
       case "servers":
         return handlers.servers(message.servers);
       case "go-to":
@@ -372,9 +376,12 @@ export class ServerLink {
     }
   }
 
-  async #beat(sequence: number): Promise<void> {
-    const load = await this.#options.handlers.load();
-    this.send({ type: "heartbeat", sequence, now: this.#options.clock.now(), load });
+  async #beat(sequence: number, session: LinkSession): Promise<void> {
+    const { handlers, clock, sinceBoot } = this.#options;
+    const load = await handlers.load();
+    const promised = await handlers.promise();
+    session.sent(sequence, { sentAtMs: sinceBoot(), promised });
+    this.send({ type: "heartbeat", sequence, now: clock.now(), load, ...(promised === undefined ? {} : { watchdogMs: promised }) });
     if ((this.#socket?.unsentBytes ?? 0) > maximumUnsentBytes) this.#socket?.cut();
   }
 

@@ -29,7 +29,17 @@ export type AgentMessage =
       /** `incoming`: the copy that a migration prepared here, whose CPUs have not run: another host holds the machine. */
       readonly machines: readonly { readonly id: string; readonly epoch: number; readonly incarnation: string; readonly incoming?: boolean }[];
     }
-  | { readonly type: "heartbeat"; readonly sequence: number; readonly now: number; readonly load: HostLoad }
+  | {
+      readonly type: "heartbeat";
+      readonly sequence: number;
+      readonly now: number;
+      readonly load: HostLoad;
+      /**
+       * The host fences itself: all machines of Sheaf's are stopped when its lease ends, or its hardware watchdog, petted only until then,
+       * resets it after so long. Absent: nothing can be relied on.
+       */
+      readonly watchdogMs?: number;
+    }
   /** Part values this agent is the writer of; the server checks rights, writes by compare, answers `reported`. `vm` etc. by id. */
   | { readonly type: "report"; readonly sequence: number; readonly parts: readonly ReportedPart[] }
   | { readonly type: "reply"; readonly id: number; readonly ok: true; readonly result: unknown }
@@ -61,7 +71,7 @@ export type ServerMessage =
       readonly serverVersion: string;
       readonly incarnation: string;
       readonly heartbeatMs: number;
-      /** HA machines may run this long after the last `beat`. */ readonly leaseMs: number;
+      /** HA machines may be started this long after the hello, or the last heartbeat that a `beat` answered. */ readonly leaseMs: number;
       readonly now: number;
       /** Agents' ports of the site's servers, `https://name:7444`: where to go when this one is gone. */
       readonly servers?: readonly string[];
@@ -75,7 +85,7 @@ export type ServerMessage =
   | { readonly type: "servers"; readonly servers: readonly string[] }
   /** This server carries more than its share: go to that one, as soon as it answers. */
   | { readonly type: "go-to"; readonly server: string }
-  | { readonly type: "beat"; readonly sequence: number; readonly now: number }
+  | ({ readonly type: "beat"; readonly sequence: number; readonly now: number } & Partial<LeaseGrant>)
   | { readonly type: "sync"; readonly revision: number; readonly documents: readonly AgentDocument[] }
   | { readonly type: "upsert"; readonly revision: number; readonly document: AgentDocument }
   /** No longer this host's: it stops managing it; `gone` says the record is deleted for good, else it moved away. */
@@ -93,6 +103,14 @@ export type ServerMessage =
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "stream-end"; readonly stream: number; readonly reason?: string }
   | { readonly type: "certificate"; readonly certificate: string };
+
+/** Counts from when the host sent what it answers. */
+export interface LeaseGrant {
+  /** 0: the lease that the host has is not made longer. */
+  readonly leaseMs: number;
+  /** Servers take the host for one that fences itself, until it is told otherwise. */
+  readonly relied: boolean;
+}
 
 /** Binary frames, both ways: u32 big-endian stream number, then bytes. Credit: at most 256 KiB unacknowledged are buffered, then the stream is closed. */
 export const streamHeaderBytes = 4;
@@ -214,6 +232,6 @@ export function parsePulsePath(path: string): PulseMessage | null {
 export const agentPaths = {
   socket: "/agent/v1/socket",
   /** `GET`: a prepared image's bytes, `Range` resumes. */ image: (imageId: string) => `/agent/v1/images/${imageId}`,
-  /** `GET`, answered with nothing: the host lives. */
+  /** `GET`: the host lives. Answered with a `LeaseGrant` in JSON, or nothing. */
   pulse: ({ bootId, sequence, agentSilentMs }: PulseMessage) => `/agent/v1/pulse/${bootId}/${sequence}/${agentSilentMs}`,
 } as const;

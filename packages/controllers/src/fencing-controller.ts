@@ -13,7 +13,7 @@ import {
   type RecordOf,
   type TaskProgress,
 } from "@sheaf/model";
-import { afterAttempt, hasEnded, planFence, wantsFailOver, type FenceInput } from "@sheaf/planning";
+import { afterAttempt, fencedByItself, hasEnded, heldAgain, planFence, wantsFailOver, type FenceInput } from "@sheaf/planning";
 import { deadline } from "@sheaf/base";
 import type { Compare, Operation } from "@sheaf/store";
 import { commit, Overtaken } from "./commit.ts";
@@ -24,16 +24,20 @@ import { HostWitnesses, type Witness } from "./host-witness.ts";
 import type { Listening } from "./listening.ts";
 import { put } from "./packed-commit.ts";
 import { clusterOf } from "./records.ts";
+import { SelfFencing } from "./self-fencing.ts";
 import type { SiteIndex } from "./site-index.ts";
 
 type Host = RecordOf<"host">;
 type Task = RecordOf<"task">;
 
 const outageCountsForMs = 100;
+/** While a host is only waited for, its pulse may be heard again. */
+const waitingLookMs = 1000;
 
 export function fencingController(context: ControllerContext, index: SiteIndex, listening: Listening): Controller {
   const { agents, cache, clock, store, fencing: devices, logger } = context;
   const witnesses = new HostWitnesses(context);
+  const selfFencing = new SelfFencing(context, listening);
   const outages = new Map<string, { readonly at: number; readonly outage: FenceInput["outage"] }>();
   return {
     name: "fencing",
@@ -52,11 +56,15 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
         if (vm && host && isLost(host) && vm.spec !== previous?.spec) yield host.id;
       } else if (kind === "task" && record && isWish(record as Task)) yield (record as Task).spec.target.id; // the kind says so
     },
-    begin: () => listening.begin(),
+    begin: () => {
+      selfFencing.begin();
+      return listening.begin();
+    },
     async reconcile(hostId, signal) {
       const host = cache.get("host", hostId);
       const wishes = [...index.openTasks(hostId)].flatMap((id) => cache.get("task", id) ?? []).filter(isWish);
       if (!host) return endWishes(wishes, "cancelled", "the host was removed");
+      selfFencing.look(host);
       const { silentMs, graceMs } = hostSilence(host, context, listening);
       // What was concluded before this server listened, or before the agent knocked, is no reason to begin anything.
       // One that is held stays so meanwhile: what held it back (its pulse, others' silence) this server has not heard yet.
@@ -83,6 +91,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
           await release(host, plan.why, plan.broken, wishes);
           return undefined;
         case "try": {
+          if (host.spec.fencing[plan.method]?.type === "watchdog") return waitForItself(host, input, wishes);
           const attempt = await tryMethod(host, plan.method, signal);
           await enter(host, afterAttempt(input, attempt), wishes, attempt.outcome === "off" ? host.status.fencing?.bootId : undefined);
           return 0;
@@ -93,7 +102,26 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
 
   /** Asked only where it can hold something back. */
   async function witnessOf(host: Host, wishes: readonly Task[]): Promise<Witness> {
-    return isLost(host) && mayBegin(host) && wishes.length === 0 && isNeeded(host) ? witnesses.ask(host) : { says: undefined };
+    if (!isLost(host) || !mayBegin(host) || wishes.length > 0 || !isNeeded(host)) return { says: undefined };
+    // Its lease is over: whoever sees it in a pool sees a host that has stopped its machines.
+    return selfFencing.of(host).state === "over" ? { says: witnesses.heard(host.id) } : witnesses.ask(host);
+  }
+
+  /** The method `watchdog`: nothing is done, and a while later is certain. */
+  async function waitForItself(host: Host, input: FenceInput, wishes: readonly Task[]): Promise<number> {
+    const lives = wishes.length === 0 ? witnesses.heard(host.id) : undefined;
+    const self = selfFencing.of(host);
+    if (lives !== undefined && self.state !== "counts-not") await enter(host, heldAgain(input, lives), wishes);
+    else if (self.state === "runs") return Math.min(self.leftMs, waitingLookMs);
+    else {
+      const over = self.state === "over";
+      const attempt: FencingAttempt = { method: "watchdog", at: clock.now(), outcome: over ? "off" : "failed", detail: over ? "" : self.why };
+      // None has begun that this server does not know of.
+      const lease = { key: partKey("host", host.id, "status/lease"), value: JSON.stringify(host.status.lease) };
+      if (over) await enter(host, fencedByItself(input, attempt), wishes, undefined, [lease]);
+      else await enter(host, afterAttempt(input, attempt), wishes);
+    }
+    return 0;
   }
 
   function inputOf(host: Host, wishes: readonly Task[], witness: string | undefined): FenceInput {
@@ -152,7 +180,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
 
   async function tryMethod(host: Host, position: number, signal: AbortSignal): Promise<FencingAttempt> {
     const method = host.spec.fencing[position];
-    if (!method) throw new Overtaken(`host ${host.name} lost a fencing method meanwhile`);
+    if (!method || method.type === "watchdog") throw new Overtaken(`host ${host.name} lost a fencing method meanwhile`);
     const name = fencingMethodName(method);
     const limit = deadline(clock, method.timeoutMs, () => new SheafError("timed-out", `no answer within ${method.timeoutMs} ms`), signal);
     logger.warn({ host: host.name, method: name }, "a lost host's power is being cut");
@@ -173,7 +201,13 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
    * An agent that knocked meanwhile decides otherwise: it is part of the condition.
    * @param endedBoot a device has just ended it, and was asked afterwards: who knocked in it did so before
    */
-  async function enter(host: Host, fencing: HostFencing, wishes: readonly Task[], endedBoot?: string): Promise<void> {
+  async function enter(
+    host: Host,
+    fencing: HostFencing,
+    wishes: readonly Task[],
+    endedBoot?: string,
+    conditions: readonly Compare[] = [],
+  ): Promise<void> {
     const key = partKey("host", host.id, "status/fencing");
     const returnKey = partKey("host", host.id, "status/return");
     const knocked = endedBoot === undefined ? null : await store.get(returnKey);
@@ -186,6 +220,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
         { key: partKey("host", host.id, "spec"), modRevision: host.specRevision },
         await unchanged(key, host.status.fencing),
         { key: returnKey, modRevision: overcome ? knocked.modRevision : 0 },
+        ...conditions,
       ],
       then: [put(key, fencing), ...(overcome ? [{ delete: returnKey }] : []), ...(ends ? wishes.map((task) => ended(task, state, message)) : [])],
     });

@@ -28,10 +28,17 @@ export class HostWitnesses {
     this.#context = context;
   }
 
-  async ask(host: Host): Promise<Witness> {
+  /** What its pulse says to the servers; `undefined`: they do not hear it. */
+  heard(hostId: string): string | undefined {
     const { agents, clock } = this.#context;
-    const pulse = agents.pulse(host.id);
-    if (pulse && clock.monotonic() - pulse.heardAt < pulseCountsForMs) return { says: `its pulse is heard, ${agentWords(pulse.message)}` };
+    const pulse = agents.pulse(hostId);
+    return pulse && clock.monotonic() - pulse.heardAt < pulseCountsForMs ? `its pulse is heard, ${agentWords(pulse.message)}` : undefined;
+  }
+
+  async ask(host: Host): Promise<Witness> {
+    const { clock } = this.#context;
+    const heard = this.heard(host.id);
+    if (heard !== undefined) return { says: heard };
     const found = await this.#lookIntoPools(host);
     const before = this.#looks.get(host.id);
     const now = clock.monotonic();

@@ -1,12 +1,20 @@
 /** What controllers need of the server beyond store and cache. The server's gateway implements it; simulation and tests have their own. */
 import type { AgentCalls, AgentMethod, PulseMessage } from "@sheaf/contract";
-import type { FencingMethod } from "@sheaf/model";
+import type { PowerFence } from "@sheaf/model";
 
 export interface CallOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   /** Fields of the agent's `progress` messages for this task. */
   readonly onProgress?: (fields: Record<string, unknown>) => void;
+}
+
+export interface HeardPulse {
+  /** Monotonic ms. */
+  readonly heardAt: number;
+  readonly message: PulseMessage;
+  /** Monotonic ms of the last word, a pulse's or another one's, by which that host's lease was made longer; `null`: by none that is known. */
+  readonly grantedAt: number | null;
 }
 
 export interface Agents {
@@ -18,7 +26,7 @@ export interface Agents {
   /** How uneven that agent's heartbeats have come lately, ms (mean deviation); 0 where nothing is known. */
   jitterMs(hostId: string): number;
   /** What the process beside the agent said last, and when (monotonic ms); `null` where this server has heard none. */
-  pulse(hostId: string): { readonly heardAt: number; readonly message: PulseMessage } | null;
+  pulse(hostId: string): HeardPulse | null;
   /** @throws SheafError `host-unreachable`, `timed-out` (the work may have been done), `hypervisor-failed`, or what the agent answered */
   call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]>;
   /** @returns the function that ends the subscription. */
@@ -38,5 +46,5 @@ export interface FencingDevices {
    * Cuts the power and asks until the device says that it is off.
    * @throws SheafError `fencing-failed` with the device's words; the power may be off all the same
    */
-  off(method: FencingMethod, signal: AbortSignal): Promise<void>;
+  off(method: PowerFence, signal: AbortSignal): Promise<void>;
 }

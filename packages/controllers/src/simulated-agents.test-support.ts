@@ -113,7 +113,8 @@ export class SimulatedAgents implements Agents {
   /** By host: its pulse reaches the server, or only the shared pool. */
   readonly pulses = new Map<string, "server" | "pool">();
   pulse(hostId: string) {
-    return this.pulses.get(hostId) === "server" ? { heardAt: this.#clock.monotonic(), message: this.#pulseOf(hostId) } : null;
+    const heard = { heardAt: this.#clock.monotonic(), message: this.#pulseOf(hostId), grantedAt: null };
+    return this.pulses.get(hostId) === "server" ? heard : null;
   }
   #pulseOf(hostId: string) {
     const now = this.#clock.monotonic();

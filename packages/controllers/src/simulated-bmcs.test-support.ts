@@ -1,6 +1,6 @@
 /** Management controllers of simulated hosts for tests; a method's address is the host's id. Never imported by production code. */
 import { sleep, type Clock } from "@sheaf/base";
-import { SheafError, type FencingMethod } from "@sheaf/model";
+import { type PowerFence, SheafError } from "@sheaf/model";
 import type { FencingDevices } from "./ports.ts";
 import type { SimulatedAgents } from "./simulated-agents.test-support.ts";
 
@@ -20,7 +20,7 @@ export class SimulatedBmcs implements FencingDevices {
     this.#world = world;
   }
 
-  async off(method: FencingMethod, signal: AbortSignal): Promise<void> {
+  async off(method: PowerFence, signal: AbortSignal): Promise<void> {
     const host = method.type === "command" ? (method.options["plug"] ?? "") : method.address;
     this.calls.push(`${method.type} ${host}`);
     this.moment(host);

@@ -73,8 +73,22 @@ export const CommandFence = z.strictObject({
   password: Password.optional(),
   timeoutMs: TimeoutMs.default(30_000),
 });
-export const FencingMethod = z.discriminatedUnion("type", [IpmiFence, RedfishFence, CommandFence]);
+/**
+ * The host fences itself: it works under a lease that its server renews, and stops what it runs when that ends. Counts as a fence only where
+ * a hardware watchdog resets a host that does not (docs/decisions/0014).
+ */
+export const WatchdogFence = z.strictObject({
+  type: z.literal("watchdog"),
+  /** How long the host may go on without a word from a server. */
+  leaseMs: z.int().min(15_000).max(600_000).default(60_000),
+  /** What the device is asked to be set to: the reset comes so long after it was petted last. Whole seconds. */
+  watchdogTimeoutMs: z.int().min(10_000).max(120_000).multipleOf(1000, "must be whole seconds").default(30_000),
+});
+export type WatchdogFence = z.infer<typeof WatchdogFence>;
+export const FencingMethod = z.discriminatedUnion("type", [IpmiFence, RedfishFence, CommandFence, WatchdogFence]);
 export type FencingMethod = z.infer<typeof FencingMethod>;
+/** Methods of something that cuts the host's power. */
+export type PowerFence = Exclude<FencingMethod, WatchdogFence>;
 
 export const fencingStates = ["fencing", "fenced", "asking", "held"] as const;
 export const FencingAttempt = z.looseObject({
@@ -100,6 +114,8 @@ export const HostFencing = z.looseObject({
   bootId: z.string().optional(),
   /** The newest last; at most eight are kept. */
   attempts: z.array(FencingAttempt),
+  /** `fenced`: by its own lease and watchdog. It may be on, and answer under the same boot: nothing of Sheaf's ran there when this was concluded. */
+  byItself: z.boolean().optional(),
 });
 export type HostFencing = z.infer<typeof HostFencing>;
 
@@ -107,6 +123,38 @@ export type HostFencing = z.infer<typeof HostFencing>;
 export const HostReturn = z.looseObject({ bootId: z.string(), at: Timestamp });
 export type HostReturn = z.infer<typeof HostReturn>;
 
+/**
+ * What a host may rely on, and a server on the host. Written before the first word that relies on it; `termMs` and `watchdogMs` never become
+ * less while the host has not booted anew. Gone where the host does not fence itself so that it counts.
+ */
+export const HostLease = z.looseObject({
+  /** Of the store: what another life of it promised is not known. */
+  incarnation: z.string(),
+  bootId: z.string(),
+  /** The longest that was granted. */
+  termMs: z.int(),
+  /** The longest that its hardware watchdog takes. */
+  watchdogMs: z.int(),
+  /** When it was begun anew although the host was held: who waits for its end waits anew. */
+  begunAt: Timestamp.optional(),
+});
+export type HostLease = z.infer<typeof HostLease>;
+
+/** Hosts' and watchdogs' clocks may run so much slower than the server's: an eighth. */
+const clockRateShare = 1 / 8;
+/** What one server heard, another one knows within this time, or knows that it does not know. */
+const wordTravelsMs = 5000;
+
+/** So long after a host was heard last, anywhere, its lease is over and its watchdog has reset it unless it runs nothing. */
+export const selfFencedAfterMs = ({ termMs, watchdogMs }: Pick<HostLease, "termMs" | "watchdogMs">): number =>
+  Math.ceil((termMs + watchdogMs) * (1 + clockRateShare)) + wordTravelsMs;
+
+export const watchdogMethod = (methods: readonly FencingMethod[]): WatchdogFence | undefined => methods.find((method) => method.type === "watchdog");
+
 /** For messages and attempts: never holds a secret. */
 export const fencingMethodName = (method: FencingMethod): string =>
-  method.type === "command" ? `${method.program} ${method.options["ip"] ?? method.options["plug"] ?? ""}`.trim() : `${method.type} ${method.address}`;
+  method.type === "watchdog"
+    ? "watchdog"
+    : method.type === "command"
+      ? `${method.program} ${method.options["ip"] ?? method.options["plug"] ?? ""}`.trim()
+      : `${method.type} ${method.address}`;

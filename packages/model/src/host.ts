@@ -1,10 +1,10 @@
 /**
  * A host: one server that runs machines.
- * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock` and `status/return` the
+ * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock`, `status/lease` and `status/return` the
  * agents' gateway · `status/fencing` the fencing controller · `status/maintenance` the maintenance controller.
  */
 import { z } from "zod";
-import { FencingMethod, type HostFencing, type HostReturn } from "./fencing.ts";
+import { FencingMethod, type HostFencing, type HostLease, type HostReturn } from "./fencing.ts";
 import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
 
 export const HostSpec = z.strictObject({
@@ -30,9 +30,28 @@ export const HostSpec = z.strictObject({
   /** Migrations that may run from or to this host at once. */
   maximumParallelMigrations: z.int().min(1).max(32).default(2),
   /** How its power is cut when it is lost, in this order. Empty: only a person can say that it is off. */
-  fencing: z.array(FencingMethod).max(4).default([]),
+  fencing: z
+    .array(FencingMethod)
+    .max(4)
+    .refine((methods) => methods.filter(({ type }) => type === "watchdog").length <= 1, "must have the method watchdog once at most")
+    .default([]),
 });
 export type HostSpec = z.infer<typeof HostSpec>;
+
+/**
+ * `hardware`: it is armed, and counts as a fence · `software`: the kernel's own (softdog) is armed, and does not count: a hung kernel does not
+ * reset itself · `none`: no device could be had; the agent alone stops highly available machines.
+ */
+export const WatchdogObservation = z.looseObject({
+  kind: z.enum(["hardware", "software", "none"]),
+  /** As its driver calls it. */
+  identity: z.string().optional(),
+  device: z.string().optional(),
+  timeoutMs: z.int().optional(),
+  /** What follows from it, for people. */
+  meaning: z.string(),
+});
+export type WatchdogObservation = z.infer<typeof WatchdogObservation>;
 
 /** What the agent sees. Loose: a newer agent's fields are kept. */
 export const HostObservation = z.looseObject({
@@ -100,6 +119,8 @@ export const HostObservation = z.looseObject({
   }),
   /** Domains that Sheaf did not make: shown, never touched. */
   unmanaged: z.array(z.looseObject({ uuid: z.string(), name: z.string(), state: z.string() })),
+  /** There where its document has the fencing method `watchdog`. */
+  watchdog: WatchdogObservation.optional(),
   /** What is wrong now (libvirtd does not answer, disk nearly full), for people. */
   problems: z.array(z.string()),
 });
@@ -148,6 +169,7 @@ export interface HostStatus {
   readonly liveness?: HostLiveness;
   readonly drain?: HostDrain;
   readonly fencing?: HostFencing;
+  readonly lease?: HostLease;
   readonly return?: HostReturn;
   readonly maintenance?: HostMaintenance;
 }

@@ -1,8 +1,8 @@
 /**
  * Whether and how a lost host is cut off: (what is known of it, what a person said, now) → the next act of the fencing controller. Pure.
  *
- * The one promise: `fenced` is concluded from a device that said "off" when it was asked afterwards, or from a person's word, and from
- * nothing else. Silence, an expired lease or a failed call never are such a word.
+ * The one promise: `fenced` is concluded from a device that said "off" when it was asked afterwards, from a lease that ended where a hardware
+ * watchdog enforces its end, or from a person's word, and from nothing else. Silence, another expired lease or a failed call never are such a word.
  */
 import type { FencingAttempt, HostFencing, HostLiveness, HostReturn } from "@sheaf/model";
 
@@ -50,7 +50,7 @@ const attemptsKept = 8;
 export function planFence(input: FenceInput): FencePlan {
   const { liveness, fencing, returned, wish, now } = input;
   if (fencing && returned) {
-    const broken = fencing.state === "fenced" && returned.bootId === fencing.bootId;
+    const broken = fencing.state === "fenced" && fencing.byItself !== true && returned.bootId === fencing.bootId;
     return { do: "release", broken, why: broken ? "its agent answers under the very boot that was cut off" : "its agent is back" };
   }
   const lost = liveness?.state === "unreachable";
@@ -88,6 +88,15 @@ export function afterAttempt(input: FenceInput, attempt: FencingAttempt): HostFe
   return attempt.outcome === "off" ? { ...entered(input, "fenced", `${attempt.method} says that it is off`), attempts } : { ...before, attempts };
 }
 
+/** Its lease is over, and so is the time in which its hardware watchdog would have reset it, had it not stopped its machines. */
+export function fencedByItself(input: FenceInput, attempt: FencingAttempt): HostFencing {
+  const reason = "its lease is over, and its watchdog has reset it if it had not stopped its machines";
+  return { ...afterAttempt(input, attempt), reason, byItself: true };
+}
+
+/** It is seen to live while it is only waited for: nothing was done to it, and nothing is. */
+export const heldAgain = (input: FenceInput, witness: string): HostFencing => entered(input, "held", livesReason(witness));
+
 /** Silence of so many at once says more of the network, or of this server, than of the hosts. One host alone is never a wide outage. */
 export const isWide = ({ hosts, silent, wideOutagePercent }: Outage): boolean => silent > 1 && silent * 100 > hosts * wideOutagePercent;
 
@@ -97,9 +106,11 @@ const wideReason = ({ hosts, silent }: Outage): string => `${silent} of the clus
 /** The count moves with every host that falls silent or comes back: written anew for each that is held, it would flood the store just then. */
 const tellsTheSame = (why: string, told: string): boolean => why === told || (why.endsWith(wideWords) && told.endsWith(wideWords));
 
+const livesReason = (witness: string): string => `it lives: ${witness}. Its machines are left alone`;
+
 /** Why nothing is done by itself; `null`: nothing speaks against it. */
 const holding = ({ witness, outage }: FenceInput): string | null =>
-  witness !== undefined ? `it lives: ${witness}. Its machines are left alone` : isWide(outage) ? wideReason(outage) : null;
+  witness !== undefined ? livesReason(witness) : isWide(outage) ? wideReason(outage) : null;
 
 const begin = (input: FenceInput): FencePlan => ({
   do: "enter",

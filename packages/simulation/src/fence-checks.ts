@@ -19,6 +19,11 @@ export function checkFences({ records, truth, broke, host: hostOf, deceived }: F
   const fence = ({ id, now, before }: PartChange): void => {
     const host = hostOf(id);
     if (!host || now?.state !== "fenced" || before?.state === "fenced" || deceived(host)) return;
+    // One that fenced itself may be on: it has stopped its machines, or was reset.
+    if (now.byItself === true) {
+      if (host.hypervisor.inner.active().length > 0) broke(`${host.name} is said to run nothing (${now.reason}) and does`);
+      return;
+    }
     // A host that came up anew meanwhile runs nothing before it was heard.
     if (host.powered && host.bootId === now.bootId) broke(`${host.name} is said to be off (${now.reason}) and is on`);
   };

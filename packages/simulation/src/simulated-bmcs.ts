@@ -4,7 +4,7 @@
  */
 import { type Clock, sleep } from "@sheaf/base";
 import type { FencingDevices } from "@sheaf/controllers";
-import { type FencingMethod, SheafError } from "@sheaf/model";
+import { type PowerFence, SheafError } from "@sheaf/model";
 import type { SimulatedHost } from "./simulated-host.ts";
 
 const takesMs = 1500;
@@ -17,7 +17,8 @@ const slowMs = 25_000;
  */
 export type BmcFault = "fails" | "slow" | "denies" | "lies" | "gone";
 export const fencingTypes = ["ipmi", "redfish", "command"] as const;
-export type FencingType = (typeof fencingTypes)[number];
+/** `watchdog`: the host's own, without any device. */
+export type FencingType = (typeof fencingTypes)[number] | "watchdog";
 
 export interface BmcOptions {
   readonly clock: Clock;
@@ -46,7 +47,7 @@ export class SimulatedBmcs implements FencingDevices {
     return fencingTypes.some((type) => this.#faults.get(`${type} ${host}`) === "lies");
   }
 
-  async off(method: FencingMethod, signal: AbortSignal): Promise<void> {
+  async off(method: PowerFence, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     const host = this.#options.hostOf("address" in method ? method.address : (method.options["plug"] ?? ""));
     if (!host) throw new SheafError("fencing-failed", "nothing answers at this address (simulated)");
@@ -73,9 +74,11 @@ export const hostAddress = (index: number): string => `10.${100 + Math.floor(ind
 export const bmcAddress = (hostAddress: string): string => hostAddress.replace(/^10\.1/, "10.2");
 
 /** A host's `fencing`, as an operator would write it. */
-export const fencingMethods = (types: readonly FencingType[], { name, address }: SimulatedHost): object[] =>
+export const fencingMethods = (types: readonly FencingType[], { name, address }: SimulatedHost, leaseMs: number): object[] =>
   types.map((type) =>
-    type === "command"
-      ? { type, program: "fence_apc_snmp", options: { ip: "10.0.9.9", plug: name } }
-      : { type, address: bmcAddress(address), user: "sheaf", password: "simulated" },
+    type === "watchdog"
+      ? { type, leaseMs }
+      : type === "command"
+        ? { type, program: "fence_apc_snmp", options: { ip: "10.0.9.9", plug: name } }
+        : { type, address: bmcAddress(address), user: "sheaf", password: "simulated" },
   );

@@ -13,7 +13,7 @@ import {
   startAgent,
 } from "@sheaf/agent";
 import type { Clock, Logger } from "@sheaf/base";
-import type { PulseMessage } from "@sheaf/contract";
+import type { LeaseGrant, PulseMessage } from "@sheaf/contract";
 import { Chance } from "./chance.ts";
 import { GuestLoads } from "./guest-loads.ts";
 import { HostFiles } from "./host-files.ts";
@@ -23,11 +23,14 @@ import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { startSimulatedPulse } from "./simulated-pulse.ts";
+import { SimulatedWatchdog, type WatchdogKind } from "./simulated-watchdog.ts";
 import { readDisk, type Truth } from "./truth.ts";
 
 const dataDirectory = "/var/lib/sheaf/agent";
 export const serverNode = "server";
 const sharedPrefix = "/mnt/shared";
+/** From a watchdog's reset to the agent's start. */
+const resetMs = 40_000;
 /** After what kept its pulse from being heard is over, this much may have been begun on account of it. */
 const settlesInMs = 60_000;
 
@@ -48,8 +51,12 @@ export interface HostOptions {
   /** A host by its address or name. */
   readonly hostAt: (address: string) => SimulatedHost | null;
   readonly fetchImage: Dialer["fetchImage"];
-  readonly tellPulse: (host: SimulatedHost, message: PulseMessage) => Promise<void>;
+  readonly tellPulse: (host: SimulatedHost, message: PulseMessage) => Promise<LeaseGrant | null>;
   readonly tell: (text: string) => void;
+  /** None unless said. */
+  readonly watchdog?: WatchdogKind;
+  /** Its watchdog was not petted in time, and resets it. */
+  readonly reset?: (host: SimulatedHost) => void;
   /** Guests use what they have, and figures of it are told; else nothing is ever used. */
   readonly loads?: boolean;
 }
@@ -62,6 +69,9 @@ export class SimulatedHost {
   readonly hypervisor: HypervisorModel;
   readonly clockError = rightClock();
   readonly network: SimulatedNetwork;
+  readonly #watchdog: SimulatedWatchdog;
+  /** By the host's own clock, for all its processes. */
+  readonly #sinceBoot: () => number;
   /** Given when it joined the site. */
   id = "";
   powered = true;
@@ -83,7 +93,10 @@ export class SimulatedHost {
     this.address = options.address;
     this.memoryBytes = options.memoryBytes;
     this.network = options.network;
-    const own = new SimulatedFiles(hardware(options));
+    const { clock } = options;
+    this.#sinceBoot = processClock(clock, this.clockError, new Life()).monotonic;
+    this.#watchdog = new SimulatedWatchdog({ kind: options.watchdog ?? null, clock, fired: () => this.#reset() });
+    const own = new SimulatedFiles({ ...hardware(options), ...this.#watchdog.files });
     this.files = new HostFiles(own, [[sharedPrefix, options.shared]], options.clock);
     const inner = new SimulatedHypervisor();
     const { truth } = options;
@@ -154,6 +167,7 @@ export class SimulatedHost {
     const ownClock = processClock(clock, this.clockError, life);
     const ports: AgentPorts = {
       clock: ownClock,
+      sinceBoot: this.#sinceBoot,
       random: new Chance(seed, `agent ${this.name} ${this.#agentRuns}`).random,
       logger,
       files: life.port(this.files),
@@ -227,6 +241,8 @@ export class SimulatedHost {
         if (this.agentRuns && !this.#agentLife?.frozen) this.#agentWorkedAt = now;
         return { silentMs: now - this.#agentWorkedAt, hearsServer: this.#agent?.hearsServer ?? false };
       },
+      sinceBoot: this.#sinceBoot,
+      watchdog: this.#watchdog,
     });
   }
 
@@ -237,7 +253,15 @@ export class SimulatedHost {
     this.network.down(this.name);
     this.crashAgent();
     this.#pulseLife?.end();
+    this.#watchdog.powerCycle();
     this.hypervisor.inner.powerCycle();
+  }
+
+  #reset(): void {
+    if (!this.powered) return;
+    this.#options.reset?.(this);
+    this.powerOff();
+    this.#options.clock.setTimer(resetMs, () => this.powerOn());
   }
 
   powerOn(): void {

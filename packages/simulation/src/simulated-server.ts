@@ -3,7 +3,7 @@
  * does, on simulated ports. Can be killed at any await, stopped in good order, and started again on the same data.
  */
 import { type Logger, type SimulatedClock, sleep } from "@sheaf/base";
-import { apiPrefix, type PulseMessage } from "@sheaf/contract";
+import { apiPrefix, type LeaseGrant, type PulseMessage } from "@sheaf/contract";
 import { SimulatedFiles } from "@sheaf/agent";
 import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";
 import { RecordCache } from "@sheaf/runtime";
@@ -187,13 +187,12 @@ export class SimulatedServer {
   }
 
   /** A request of a host's pulse. Never resolves where the server hangs. @throws Error where nobody listens */
-  receivePulse(node: string, message: PulseMessage): Promise<void> {
+  receivePulse(node: string, message: PulseMessage): Promise<LeaseGrant | null> {
     const [life, gateway] = [this.#life, this.#gateway];
     if (!this.ready || !life || !gateway) return Promise.reject(new Error("connection refused"));
     return new Promise((resolve) =>
       life.run(() => {
-        gateway.receivePulse(this.#idOf(node), message);
-        resolve();
+        resolve(gateway.receivePulse(this.#idOf(node), message));
       }),
     );
   }

@@ -18,6 +18,7 @@ import { RecordsWatch } from "./records-watch.ts";
 import { serverNode, SimulatedHost } from "./simulated-host.ts";
 import { type NetworkQuality, SimulatedNetwork } from "./simulated-network.ts";
 import { adminPassword, SimulatedServer } from "./simulated-server.ts";
+import type { WatchdogKind } from "./simulated-watchdog.ts";
 import { Story, type StoryLine } from "./story.ts";
 import { Truth } from "./truth.ts";
 
@@ -35,6 +36,10 @@ export interface SiteOptions {
   readonly productLog?: boolean;
   /** Revisions that the store keeps for watches that must be resumed. */
   readonly historyRevisions?: number;
+  /** Of every host. None unless said. */
+  readonly watchdog?: WatchdogKind;
+  /** Of hosts that fence themselves. */
+  readonly leaseMs?: number;
   /** How each host's power can be cut, in this order. None unless said. */
   readonly fencing?: readonly FencingType[];
   /** Of its cluster's spec. */
@@ -120,7 +125,11 @@ export class SimulatedSite {
         tellPulse: async ({ name }, message) => {
           if (!this.network.reaches(name, serverNode)) return new Promise<never>(() => {});
           await sleep(this.clock, this.network.delay(name, serverNode));
-          await this.server.receivePulse(name, message);
+          const grant = await this.server.receivePulse(name, message);
+          // The way back may be cut although the way there is not.
+          if (!this.network.reaches(serverNode, name)) return new Promise<never>(() => {});
+          await sleep(this.clock, this.network.delay(serverNode, name));
+          return grant;
         },
         name: `h${index + 1}`,
         address: hostAddress(index),
@@ -129,6 +138,8 @@ export class SimulatedSite {
         times: { ...defaultTimes, ...options.times },
         hostAt: (address) => this.#hostsBy.get(address) ?? null,
         fetchImage: async (_identity, _image, offset) => imageFrom(offset),
+        ...(options.watchdog === undefined ? {} : { watchdog: options.watchdog }),
+        reset: ({ name }) => this.story.tell("fault", `${name}: its watchdog resets it`),
         tell: (text) => this.story.tell("log", text),
       });
       this.#hostsBy.set(host.name, host);
@@ -284,7 +295,7 @@ export class SimulatedSite {
       subnets: [{ cidr: "10.0.0.0/12", gateway: "10.0.0.1", range: { from: "10.0.0.10", to: "10.15.255.250" } }],
     });
     this.ids.image = await make("/images", "mini", { source: { upload: true }, public: true });
-    const { fencing = [], highAvailability } = this.#options;
+    const { fencing = [], highAvailability, leaseMs = 30_000 } = this.#options;
     const change = async (path: string, spec: object): Promise<void> => {
       const answer = await this.done(this.operator.ask(`changes ${path}`, { method: "PATCH", path, body: { spec } }));
       if (answer?.status !== 200) throw new Error(`changing ${path} was answered ${JSON.stringify(answer?.body)}`);
@@ -292,7 +303,7 @@ export class SimulatedSite {
     if (highAvailability) await change(`/clusters/${this.records.byName("cluster", "default")}`, { highAvailability });
     for (const host of this.hosts) {
       await this.#join(host);
-      if (fencing.length > 0) await change(`/hosts/${host.id}`, { fencing: fencingMethods(fencing, host) });
+      if (fencing.length > 0) await change(`/hosts/${host.id}`, { fencing: fencingMethods(fencing, host, leaseMs) });
     }
     const ready = (): boolean => this.hosts.every(({ id }) => this.records.part("host", id, "status/liveness")?.state === "ready");
     await this.until(ready, 600_000, "all hosts are ready");

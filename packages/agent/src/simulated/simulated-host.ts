@@ -42,6 +42,7 @@ export class SimulatedHost {
     this.agent = await startAgent(
       {
         clock: this.clock,
+        sinceBoot: () => this.clock.monotonic(),
         random: seededRandom(7),
         logger: silentLogger,
         files: this.files,

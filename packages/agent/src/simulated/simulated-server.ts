@@ -1,5 +1,13 @@
 /** The server's end of the agents' wire, in memory: says welcome, sends documents, keeps what is reported. For tests of the agent alone. */
-import { type AgentCalls, type AgentDocument, type AgentMessage, type AgentMethod, type ServerMessage, streamHeaderBytes } from "@sheaf/contract";
+import {
+  type AgentCalls,
+  type AgentDocument,
+  type AgentMessage,
+  type AgentMethod,
+  type LeaseGrant,
+  type ServerMessage,
+  streamHeaderBytes,
+} from "@sheaf/contract";
 import type { Kind } from "@sheaf/model";
 import type { Dialer, Identity, ServerSocket, SocketHandlers } from "../ports.ts";
 
@@ -9,6 +17,10 @@ export class SimulatedServer implements Dialer {
   reachable = true;
   incarnation = "i1";
   leaseMs = 15_000;
+  /** What a heartbeat's answer says of the lease; nothing, as servers of the version before, unless set. */
+  grant: ((heartbeat: Extract<AgentMessage, { type: "heartbeat" }>) => LeaseGrant) | null = null;
+  /** Answers to heartbeats leave when they are let go. */
+  delaysBeats: (send: () => void) => void = (send) => send();
   /** Newest value of each part: `vm/<id>/status/agent`. */
   readonly parts = new Map<string, unknown>();
   /** Every reported value in its order. */
@@ -147,7 +159,7 @@ export class SimulatedServer implements Dialer {
         if (!this.withholdsSync) this.#send({ type: "sync", revision: this.#revision, documents: [...this.documents.values()] });
         return;
       case "heartbeat":
-        return this.#send({ type: "beat", sequence: message.sequence, now: 0 });
+        return this.delaysBeats(() => this.#send({ type: "beat", sequence: message.sequence, now: 0, ...this.grant?.(message) }));
       case "report":
         for (const { kind, id, part, value } of message.parts) {
           const key = `${kind}/${id}/${part}`;

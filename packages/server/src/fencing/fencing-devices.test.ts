@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SimulatedClock } from "@sheaf/base";
-import { CommandFence, IpmiFence, RedfishFence, SheafError, type FencingMethod } from "@sheaf/model";
+import { CommandFence, IpmiFence, RedfishFence, SheafError, type PowerFence } from "@sheaf/model";
 import { createFencingDevices } from "./fencing-devices.ts";
 import type { CallHttps, FencingPrograms } from "./fencing-ports.ts";
 
@@ -30,7 +30,7 @@ function world(answer: (call: Call) => Answer, https: CallHttps = () => Promise.
   };
   const clock = new SimulatedClock();
   const devices = createFencingDevices({ clock, secrets: { open: (text) => text.replace("sealed:", "") }, programs, callHttps: https });
-  const off = async (method: FencingMethod, maxMs = 10_000): Promise<void> => {
+  const off = async (method: PowerFence, maxMs = 10_000): Promise<void> => {
     const limit = new AbortController();
     let ended = false;
     const work = devices.off(method, limit.signal).finally(() => (ended = true));

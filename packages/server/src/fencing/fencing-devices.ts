@@ -1,7 +1,7 @@
 /** The fencing devices behind the controllers' port: one way to cut and make sure, whatever the kind of switch. */
 import { sleep, type Clock } from "@sheaf/base";
 import type { FencingDevices } from "@sheaf/controllers";
-import { SheafError, type FencingMethod } from "@sheaf/model";
+import { type PowerFence, SheafError } from "@sheaf/model";
 import type { Secrets } from "../context.ts";
 import { commandSwitch } from "./command-switch.ts";
 import type { CallHttps, FencingPrograms } from "./fencing-ports.ts";
@@ -20,7 +20,7 @@ export interface FencingDeviceOptions {
 }
 
 export function createFencingDevices({ clock, secrets, programs, callHttps }: FencingDeviceOptions): FencingDevices {
-  const switchOf = (method: FencingMethod): PowerSwitch => {
+  const switchOf = (method: PowerFence): PowerSwitch => {
     switch (method.type) {
       case "ipmi":
         return ipmiSwitch(method, secrets.open(method.password), programs);

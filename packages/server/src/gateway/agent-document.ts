@@ -11,8 +11,11 @@ import type { Secrets } from "../context.ts";
 export function agentDocument(record: RecordOf<Kind>, hostId: string, secrets: Secrets, logger: Logger): AgentDocument {
   // The casts follow `kind`, which says what the record is.
   if (record.kind === "vm") return withSecrets(record as RecordOf<"vm">, secrets, logger) as AgentDocument;
-  // How its power is cut is no business of the host.
-  if (record.kind === "host") return { ...record, spec: { ...(record as RecordOf<"host">).spec, fencing: [] } } as AgentDocument;
+  // How its power is cut is no business of the host; that it is to fence itself is.
+  if (record.kind === "host") {
+    const { spec } = record as RecordOf<"host">;
+    return { ...record, spec: { ...spec, fencing: spec.fencing.filter(({ type }) => type === "watchdog") } } as AgentDocument;
+  }
   const status = record.status as Record<string, unknown>;
   const { hosts } = status;
   if (typeof hosts !== "object" || hosts === null) return record as AgentDocument;

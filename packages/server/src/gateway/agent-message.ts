@@ -33,7 +33,13 @@ const schemas = {
     now: z.number(),
     machines: z.array(z.looseObject({ id: Id, epoch: z.int(), incarnation: z.string().max(100), incoming: z.boolean().optional() })).max(100_000),
   }),
-  heartbeat: z.looseObject({ type: z.literal("heartbeat"), sequence: Count, now: z.number(), load: HostLoadShape.or(NoLoad) }),
+  heartbeat: z.looseObject({
+    type: z.literal("heartbeat"),
+    sequence: Count,
+    now: z.number(),
+    load: HostLoadShape.or(NoLoad),
+    watchdogMs: z.int().min(0).max(600_000).optional(),
+  }),
   report: z.looseObject({
     type: z.literal("report"),
     sequence: Count,

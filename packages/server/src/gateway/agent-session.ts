@@ -4,7 +4,7 @@
  * no memory meanwhile.
  */
 import type { Timer } from "@sheaf/base";
-import { wireVersion, type HostLoad, type ReportedPart, type ServerMessage } from "@sheaf/contract";
+import { wireVersion, type HostLoad, type LeaseGrant, type ReportedPart, type ServerMessage } from "@sheaf/contract";
 import { agentDocument } from "./agent-document.ts";
 import { AgentCalls } from "./agent-calls.ts";
 import { readAgentMessage, type CheckedMessage, type Hello } from "./agent-message.ts";
@@ -51,6 +51,8 @@ export interface SessionOwner {
   heartbeatMs(hostId: string): number;
   /** From now on this is the host's connection. */
   ready(session: AgentSession): void;
+  /** What the host may go on by, after a heartbeat. */
+  lease(session: AgentSession, watchdogMs: number | undefined): LeaseGrant | Promise<LeaseGrant>;
   /** A heartbeat came, and with it the host's time. */
   clockTold(session: AgentSession): void;
   /** A heartbeat came with figures. */
@@ -315,7 +317,7 @@ export class AgentSession {
           this.load = message.load;
           this.#owner.loaded(this, message.load);
         }
-        return this.send({ type: "beat", sequence: message.sequence, now: clock.now() });
+        return this.#answerHeartbeat(message.sequence, this.#owner.lease(this, message.watchdogMs));
       }
       case "report":
         return this.#owner.report(this, message.sequence, message.parts);
@@ -333,6 +335,13 @@ export class AgentSession {
       case "renew-certificate":
         return this.#owner.renewCertificate(this, message.certificateRequest);
     }
+  }
+
+  /** The host lives, whether or not the store answers: it is told so at once where a lease is to be asked for, and what came of it afterwards. */
+  #answerHeartbeat(sequence: number, lease: LeaseGrant | Promise<LeaseGrant>): void {
+    const { clock } = this.#context;
+    if (!(lease instanceof Promise)) return this.send({ type: "beat", sequence, now: clock.now(), ...lease });
+    void lease.then((grant) => this.send({ type: "beat", sequence, now: clock.now(), ...grant }));
   }
 
   /** Of a task that is its own work, a call's, or about what lies on this host. */

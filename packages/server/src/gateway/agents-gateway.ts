@@ -4,7 +4,7 @@
  * skew) stay in memory. Implements `Agents` for controllers and API.
  */
 import type { Timer } from "@sheaf/base";
-import type { AgentCalls as CallTable, AgentMethod, HostLoad, PulseMessage, ReportedPart } from "@sheaf/contract";
+import type { AgentCalls as CallTable, AgentMethod, HostLoad, LeaseGrant, PulseMessage, ReportedPart } from "@sheaf/contract";
 import type { Agents, CallOptions } from "@sheaf/controllers";
 import { partKey, SheafError, type RecordOf } from "@sheaf/model";
 import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
@@ -14,6 +14,7 @@ import type { AgentStream, StreamHandlers } from "./agent-streams.ts";
 import { FenceGate } from "./fence-gate.ts";
 import type { GatewayContext } from "./gateway-context.ts";
 import { HostDocuments, recordKey } from "./host-documents.ts";
+import { HostLeases } from "./host-leases.ts";
 import { idleSessions } from "./idle-sessions.ts";
 import { judgeReport } from "./report-rights.ts";
 import { ReportWriter } from "./report-writer.ts";
@@ -65,6 +66,7 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #heard = new Map<string, { readonly at: number; readonly jitterMs: number }>();
   readonly #pulses = new Map<string, { readonly heardAt: number; readonly message: PulseMessage }>();
   readonly #gate: FenceGate;
+  readonly #leases: HostLeases;
   readonly #loads = new Map<string, Ring<LoadColumn>>();
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
   readonly #touched = new Set<AgentSession>();
@@ -80,6 +82,7 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#context = context;
     this.#reports = new ReportWriter(context);
     this.#gate = new FenceGate(context);
+    this.#leases = new HostLeases(context);
     this.documents = new HostDocuments(context.cache, {
       changed: (hostId, key) => this.#enqueue(this.#sessions.get(hostId), key),
       changedForAll: (key) => {
@@ -137,25 +140,27 @@ export class AgentsGateway implements Agents, SessionOwner {
     return this.#sessions.get(hostId)?.jitterMs ?? this.#heard.get(hostId)?.jitterMs ?? 0;
   }
 
-  pulse(hostId: string): { readonly heardAt: number; readonly message: PulseMessage } | null {
-    return this.#pulses.get(hostId) ?? null;
+  pulse(hostId: string): ReturnType<Agents["pulse"]> {
+    const pulse = this.#pulses.get(hostId);
+    return pulse === undefined ? null : { ...pulse, grantedAt: this.#leases.grantedAt(hostId) };
   }
 
-  /** For the listener: the process beside that host's agent says that the host lives. */
-  receivePulse(hostId: string, message: PulseMessage): void {
+  /** For the listener: the process beside that host's agent says that the host lives. @returns what the host may go on by; `null`: nothing */
+  receivePulse(hostId: string, message: PulseMessage): LeaseGrant | Promise<LeaseGrant> | null {
     const before = this.#pulses.get(hostId);
     this.#pulses.set(hostId, { heardAt: this.#context.clock.monotonic(), message });
     const fencing = this.#context.cache.get("host", hostId)?.status.fencing;
-    if (fencing?.state === "fenced" && fencing.bootId === message.bootId && before?.message.bootId !== message.bootId)
+    if (fencing?.state === "fenced" && !fencing.byItself && fencing.bootId === message.bootId && before?.message.bootId !== message.bootId)
       this.#context.logger.error(
         { host: hostId, attempts: fencing.attempts.map(({ method }) => method) },
         "a host that was said to be off lives: do not trust that device",
       );
+    return this.#leases.ofPulse(hostId, message.bootId);
   }
 
   /** Of every host whose pulse was heard here. */
-  *pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage }> {
-    for (const [hostId, pulse] of this.#pulses) yield { hostId, ...pulse };
+  *pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage; readonly grantedAt: number | null }> {
+    for (const [hostId, pulse] of this.#pulses) yield { hostId, ...pulse, grantedAt: this.#leases.grantedAt(hostId) };
   }
 
   /** Every connected host: when it was heard, monotonic ms, and how uneven its heartbeats come. */
@@ -274,6 +279,7 @@ export class AgentsGateway implements Agents, SessionOwner {
     const { hostId } = session;
     const before = this.#sessions.get(hostId);
     this.#sessions.set(hostId, session);
+    this.#leases.forget(hostId);
     before?.end(closeCodes.replaced, "a newer connection of this host has taken its place");
     this.#context.logger.info({ host: hostId, address: session.peer.address, agentVersion: session.agentVersion }, "an agent is connected");
     if (!before) this.#tell(hostId, true);
@@ -291,6 +297,10 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#sessions.delete(session.hostId);
     this.#heard.set(session.hostId, { at: session.lastHeardAt, jitterMs: session.jitterMs });
     this.#tell(session.hostId, false);
+  }
+
+  lease({ hostId, bootId }: AgentSession, watchdogMs: number | undefined): LeaseGrant | Promise<LeaseGrant> {
+    return this.#leases.ofHeartbeat(hostId, bootId, watchdogMs);
   }
 
   loaded({ hostId, lastHeardAt }: AgentSession, { cpu, memoryUsedBytes, memoryTotalBytes }: HostLoad): void {
@@ -412,6 +422,7 @@ export class AgentsGateway implements Agents, SessionOwner {
   #hostGone(hostId: string): void {
     this.#heard.delete(hostId);
     this.#pulses.delete(hostId);
+    this.#leases.forget(hostId);
     this.#loads.delete(hostId);
     for (const session of this.#open) if (session.hostId === hostId) session.end(closeCodes.revoked, "this host was removed from the site");
   }

@@ -44,7 +44,7 @@ describe("agents' connections", () => {
     assert.equal(world.gateway.connected(host), true);
     await world.clock.advance(1000);
     agent.say({ type: "heartbeat", sequence: 7, now: world.clock.now(), load: { cpu: 0.25, memoryUsedBytes: 1, memoryTotalBytes: 4, vms: [] } });
-    assert.deepEqual(agent.of("beat"), [{ type: "beat", sequence: 7, now: world.clock.now() }]);
+    assert.deepEqual(agent.of("beat"), [{ type: "beat", sequence: 7, now: world.clock.now(), leaseMs: 15_000, relied: false }]);
     assert.equal(world.gateway.lastHeardAt(host), 1000);
     assert.deepEqual(world.gateway.presence(host)?.load, { cpu: 0.25, memoryUsedBytes: 1, memoryTotalBytes: 4, vms: [] });
     agent.breakOff();

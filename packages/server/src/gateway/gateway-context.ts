@@ -8,7 +8,7 @@ export interface GatewaySettings {
   readonly version: string;
   /** Agents say every so often that they live, by their cluster's `detection`; after three of these in silence (at least 5 s) a connection is dead. */
   readonly heartbeatMs: Readonly<Record<"default" | "fast", number>>;
-  /** Told to agents: highly available machines may run so long after the last `beat`. */
+  /** Told to agents: highly available machines may be started so long after the last heartbeat that was answered. Hosts that fence themselves have their own. */
   readonly leaseMs: number;
   /** A host's clock that is further off than this is recorded with the host. */
   readonly skewToleratedMs: number;
@@ -45,7 +45,7 @@ export interface GatewayContext {
     /** @returns the function that ends it */
     onSettled(listener: () => void): () => void;
   };
-  /** Agents' ports of all servers, told to agents; absent: there is this one only. */
-  readonly servers?: { agentUrls(): readonly string[]; subscribe(listener: () => void): () => void };
+  /** Agents' ports of all servers, told to agents, and for how long the store has not answered this one; absent: there is this one only. */
+  readonly servers?: { agentUrls(): readonly string[]; readonly storeSilentMs: number; subscribe(listener: () => void): () => void };
   readonly refused: (attempt: RefusedAgentAttempt) => void;
 }

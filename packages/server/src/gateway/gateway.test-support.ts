@@ -136,6 +136,8 @@ export class World {
   readonly #settledListeners = new Set<() => void>();
   /** Agents' ports of all servers. */
   servers: readonly string[] = ["https://a"];
+  /** For how long the store has not answered this server. */
+  readonly storeState = { silentMs: 0 };
   readonly #serversListeners = new Set<() => void>();
 
   private constructor(clock: SimulatedClock, store: Store, cache: RecordCache, wrap: (store: Store) => Store) {
@@ -143,6 +145,7 @@ export class World {
     this.store = store;
     this.cache = cache;
     this.tasks = new TaskLogs(clock);
+    const { storeState } = this;
     this.gateway = new AgentsGateway({
       store: wrap(store),
       cache,
@@ -166,6 +169,9 @@ export class World {
       },
       servers: {
         agentUrls: () => this.servers,
+        get storeSilentMs() {
+          return storeState.silentMs;
+        },
         subscribe: (listener) => {
           this.#serversListeners.add(listener);
           return () => this.#serversListeners.delete(listener);

@@ -53,11 +53,11 @@ export const poolRules: KindRules<"pool"> = {
 /** Passwords are encrypted. `(secret)` keeps the one of the method at the same place, where that is of the same kind and asks the same device. */
 function sealedFencing(work: Work, methods: readonly FencingMethod[], before: readonly FencingMethod[]): FencingMethod[] {
   return methods.map((method, index) => {
-    if (method.password === undefined) return method;
+    if (method.type === "watchdog" || method.password === undefined) return method;
     if (method.password !== secretText) return { ...method, password: work.services.context.secrets.seal(method.password) };
     const kept = before[index];
     // A password must not be sent to another device than the one that it was given for.
-    if (kept?.password === undefined || fencingMethodName(kept) !== fencingMethodName(method))
+    if (kept === undefined || kept.type === "watchdog" || kept.password === undefined || fencingMethodName(kept) !== fencingMethodName(method))
       throw invalid(`/spec/fencing/${index}/password`, `is "${secretText}", which stands for the password of the same device; give it again`);
     return { ...method, password: kept.password };
   });

@@ -3,8 +3,8 @@
  * through it. Called by `site-agents.ts`.
  */
 import { sleep, type Clock, type Logger, type Timer } from "@sheaf/base";
-import type { AgentMethod, PulseMessage, ServerMessage } from "@sheaf/contract";
-import type { CallOptions } from "@sheaf/controllers";
+import type { AgentMethod, ServerMessage } from "@sheaf/contract";
+import type { CallOptions, HeardPulse } from "@sheaf/controllers";
 import { SheafError } from "@sheaf/model";
 import { AgentCalls } from "../gateway/agent-calls.ts";
 import type { AgentSocket } from "../gateway/agent-session.ts";
@@ -42,7 +42,7 @@ const dialTimeoutMs = 4000;
 export class PeerLink {
   readonly #options: PeerLinkOptions;
   readonly #hosts = new Map<string, HeardThere>();
-  readonly #pulses = new Map<string, { readonly heardAt: number; readonly message: PulseMessage }>();
+  readonly #pulses = new Map<string, HeardPulse>();
   readonly #calls = new Map<string, AgentCalls>();
   readonly #opening = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
   readonly #ending = new AbortController();
@@ -84,7 +84,7 @@ export class PeerLink {
     return this.#hosts.get(hostId);
   }
 
-  pulse(hostId: string): { readonly heardAt: number; readonly message: PulseMessage } | undefined {
+  pulse(hostId: string): HeardPulse | undefined {
     return this.#pulses.get(hostId);
   }
 
@@ -229,7 +229,8 @@ export class PeerLink {
           this.#hosts.set(hostId, { at: now - silentMs, jitterMs, bootId, connected: true });
           if (before?.connected !== true) changed({ hostId, connected: true });
         }
-        for (const [hostId, silentMs, pulse] of message.pulses) this.#pulses.set(hostId, { heardAt: now - silentMs, message: pulse });
+        for (const [hostId, silentMs, pulse, grantedMs] of message.pulses)
+          this.#pulses.set(hostId, { heardAt: now - silentMs, message: pulse, grantedAt: typeof grantedMs !== "number" ? null : now - grantedMs });
         return;
       }
       case "host": {

@@ -10,8 +10,8 @@ export const peerPath = "/server/v1/socket";
 /** Host, ms since it was heard, how uneven its heartbeats come (ms), its boot (absent: a server of the version before). */
 export type HeardHost = readonly [hostId: string, silentMs: number, jitterMs: number, bootId?: string];
 
-/** Host, ms since its pulse was heard, and what it said. */
-export type HeardPulse = readonly [hostId: string, silentMs: number, message: PulseMessage];
+/** Host, ms since its pulse was heard, what it said, and ms since its lease was last made longer there (absent: it was not). */
+export type HeardPulse = readonly [hostId: string, silentMs: number, message: PulseMessage, grantedMs?: number | undefined];
 
 export interface HeldMachine {
   readonly id: string;

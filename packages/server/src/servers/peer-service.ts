@@ -16,7 +16,7 @@ import type { AskedMessage, HeardHost, HeardPulse, HeldMachine, ToldMessage } fr
 export interface OwnAgents extends Agents {
   /** Every connected host: when it was heard (monotonic ms) and how unevenly. */
   heard(): Iterable<{ readonly hostId: string; readonly at: number; readonly jitterMs: number; readonly bootId: string }>;
-  pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage }>;
+  pulses(): Iterable<{ readonly hostId: string; readonly heardAt: number; readonly message: PulseMessage; readonly grantedAt: number | null }>;
   openConsole(
     hostId: string,
     console: { readonly vmId: string; readonly type: "serial" | "vnc" },
@@ -119,7 +119,9 @@ class ServedPeer {
     for (const { hostId, at, jitterMs, bootId } of agents.heard())
       if (at > this.#toldAt) heard.push([hostId, Math.round(now - at), Math.round(jitterMs), bootId]);
     const pulses: HeardPulse[] = [];
-    for (const { hostId, heardAt, message } of agents.pulses()) if (heardAt > this.#toldAt) pulses.push([hostId, Math.round(now - heardAt), message]);
+    for (const { hostId, heardAt, message, grantedAt } of agents.pulses())
+      if (heardAt > this.#toldAt)
+        pulses.push([hostId, Math.round(now - heardAt), message, grantedAt === null ? undefined : Math.floor(now - grantedAt)]);
     this.#toldAt = now;
     this.#send({ type: "digest", heard, pulses, storeSilentMs: Math.round(storeSilentMs()) });
     this.#socket.ping();

@@ -78,7 +78,7 @@ class Agents implements OwnAgents {
   jitterMs(): number {
     return 7;
   }
-  readonly heardPulses = new Map<string, { heardAt: number; message: PulseMessage }>();
+  readonly heardPulses = new Map<string, { heardAt: number; message: PulseMessage; grantedAt: number | null }>();
   pulse(hostId: string) {
     return this.heardPulses.get(hostId) ?? null;
   }
@@ -190,7 +190,7 @@ describe("the agents of two servers", () => {
     assert.equal(site.jitterMs(host), 7);
     assert.equal(site.bootId(host), "boot");
     const message = { bootId: "b", sequence: 4, agentSilentMs: 0 };
-    there.heardPulses.set(host, { heardAt: clock.monotonic(), message });
+    there.heardPulses.set(host, { heardAt: clock.monotonic(), message, grantedAt: null });
     await clock.advance(1100);
     assert.deepEqual(site.pulse(host)?.message, message);
     assert.ok(clock.monotonic() - (site.pulse(host)?.heardAt ?? 0) <= 1200);

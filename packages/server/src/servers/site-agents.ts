@@ -4,8 +4,8 @@
  * that server's agents had the time to come here.
  */
 import type { Clock, Logger } from "@sheaf/base";
-import type { AgentCalls, AgentMethod, PulseMessage } from "@sheaf/contract";
-import type { Agents, CallOptions } from "@sheaf/controllers";
+import type { AgentCalls, AgentMethod } from "@sheaf/contract";
+import type { Agents, CallOptions, HeardPulse } from "@sheaf/controllers";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { AgentStream, StreamHandlers } from "../gateway/agent-streams.ts";
 import type { TaskLogs } from "../gateway/task-logs.ts";
@@ -84,11 +84,14 @@ export class SiteAgents implements Agents {
   }
 
   /** Wherever it was heard last. */
-  pulse(hostId: string): { readonly heardAt: number; readonly message: PulseMessage } | null {
+  pulse(hostId: string): HeardPulse | null {
     let newest = this.#options.own.pulse(hostId);
     for (const { link } of this.#links.values()) {
       const there = link.pulse(hostId);
-      if (there !== undefined && (newest === null || there.heardAt > newest.heardAt)) newest = there;
+      if (there === undefined) continue;
+      const [later, earlier] = newest === null || there.heardAt > newest.heardAt ? [there, newest] : [newest, there];
+      const grants = [later.grantedAt, earlier?.grantedAt ?? null].filter((at) => at !== null);
+      newest = { ...later, grantedAt: grants.length === 0 ? null : Math.max(...grants) };
     }
     return newest;
   }
