@@ -109,7 +109,12 @@ export interface PlanOptions {
   readonly deedsPerHour: number;
   /** The server's machine is lost now and then, and a backup restored. */
   readonly disasters?: boolean;
+  /** Hosts are cut off for longer than their leases last. */
+  readonly longCuts?: boolean;
 }
+
+/** For each host, an hour. */
+const longCutsPerHour = 6;
 
 /** Mean time between faults of one host, and of the server, hours. */
 const betweenHours = { none: Number.POSITIVE_INFINITY, light: 2, heavy: 0.2 } as const;
@@ -183,7 +188,15 @@ const deedWeights: Readonly<Record<DeedKind, number>> = {
 export const lastPhaseMs = 120_000;
 const ofStore = new Set<FaultKind>(["store-slow", "store-full", "store-uncertain", "store-unavailable", "answers-lost"]);
 
-export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour, disasters: wanted = false }: PlanOptions): PlannedEvent[] {
+export function drawPlan({
+  seed,
+  hosts,
+  durationMs,
+  faults,
+  deedsPerHour,
+  disasters: wanted = false,
+  longCuts = false,
+}: PlanOptions): PlannedEvent[] {
   const events: PlannedEvent[] = [];
   const chance = new Chance(seed, "faults");
   const hours = durationMs / 3_600_000;
@@ -251,6 +264,17 @@ export function drawPlan({ seed, hosts, durationMs, faults, deedsPerHour, disast
       forMs: rare.pick([3000, 60_000, 600_000]),
       amount: rare.between(1, 60),
     });
+  }
+  const cuts = new Chance(seed, "long cuts");
+  for (let left = longCuts && faults !== "none" ? Math.round(hours * hosts * longCutsPerHour) : 0; left > 0; left -= 1) {
+    const atMs = cuts.between(0, durationMs);
+    const host = cuts.between(0, hosts - 1);
+    const forMs = cuts.pick([30_000, 60_000, 90_000, 150_000]);
+    const kind = cuts.pick(["partition", "partition", "partition-to-host", "partition-from-host", "host-hang", "agent-hang"] as const);
+    events.push({ type: "fault", atMs, kind, host, forMs, amount: 1 });
+    // By clocks that are off as far as clocks go.
+    if (cuts.happens(0.5))
+      events.push({ type: "fault", atMs: Math.max(0, atMs - 5000), kind: "clock-drift", host, forMs: 180_000, amount: cuts.pick([1, 60]) });
   }
   // At the end hosts and network are well already while the store is not: what it loses then, no new connection brings again.
   const calmMs = durationMs - lastPhaseMs;

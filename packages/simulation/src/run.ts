@@ -41,10 +41,19 @@ const serverAwayMs = 20 * 60_000;
 export async function run(options: RunOptions): Promise<RunResult> {
   const { seed, hosts, durationMs } = options;
   const nature = new Chance(seed, "nature of the site");
+  const devices = nature.pick([[], ["ipmi"], ["ipmi", "redfish"], ["ipmi", "command"], ["command"]] as const);
+  // Drawn by itself: what else a seed draws stays as it was.
+  const ownNature = new Chance(seed, "watchdogs");
+  const watchdog = ownNature.pick([null, null, "hardware", "hardware", "software"] as const);
+  const order = ownNature.pick(["only", "only", "first", "last"] as const);
+  const methods = { only: ["watchdog"], first: ["watchdog", ...devices], last: [...devices, "watchdog"] } as const;
   const site = await SimulatedSite.open({
     seed,
     hosts,
-    fencing: nature.pick([[], ["ipmi"], ["ipmi", "redfish"], ["ipmi", "command"], ["command"]] as const),
+    fencing: watchdog === null ? devices : methods[order],
+    ...(watchdog === null ? {} : { watchdog }),
+    // Short: else few faults last as long.
+    leaseMs: ownNature.pick([15_000, 15_000, 40_000]),
     highAvailability: {
       detection: nature.pick(["default", "fast"]),
       wideOutagePercent: nature.pick([40, 40, 60, 100]),
@@ -57,7 +66,17 @@ export async function run(options: RunOptions): Promise<RunResult> {
     productLog: options.productLog ?? false,
   });
   const deedsPerHour = options.deedsPerHour ?? hosts * 100;
-  const plan = options.plan ?? drawPlan({ seed, hosts, durationMs, faults: options.faults, deedsPerHour, disasters: options.disasters ?? false });
+  const plan =
+    options.plan ??
+    drawPlan({
+      seed,
+      hosts,
+      durationMs,
+      faults: options.faults,
+      deedsPerHour,
+      disasters: options.disasters ?? false,
+      longCuts: watchdog === "hardware",
+    });
   const faults = new FaultMaker(site);
   const deeds = new DeedMaker(site, hosts * 16);
   const beganAt = site.clock.monotonic();

@@ -21,12 +21,14 @@ export async function runScenario(commands: string, listener?: (line: StoryLine)
   const lines = commands.split("\n").map((line) => line.replace(/#.*/, "").trim());
   const [head = "", ...rest] = lines.filter((line) => line !== "");
   const option = (name: string): string | undefined => new RegExp(`\\b${name} (\\S+)`).exec(head)?.[1];
-  const fencing = fencingTypes.filter((type) => option("fencing")?.split(",").includes(type));
+  const fencing = [...fencingTypes, "watchdog" as const].filter((type) => option("fencing")?.split(",").includes(type));
+  const watchdog = (["hardware", "software"] as const).find((kind) => kind === option("device"));
   const site = await SimulatedSite.open({
     seed: 1,
     hosts: Number(/^hosts (\d+)/.exec(head)?.[1] ?? fail(head, "the first line says how many hosts there are: hosts 3")),
     memoryBytes: bytes(option("memory") ?? "16GiB"),
     fencing,
+    ...(watchdog === undefined ? {} : { watchdog }),
     highAvailability: {
       ...(option("detection") === undefined ? {} : { detection: option("detection") }),
       ...(option("wide") === undefined ? {} : { wideOutagePercent: Number(option("wide")) }),
