@@ -196,6 +196,10 @@ install_agent() {
   rm -rf "$programs/agent-$digits"
   mv "$scratch/agent" "$programs/agent-$digits"
   printf '%s\n' "$wanted" >"$programs/agent-$digits/archive.sha256"
+  # What a line installs is on no trial: the person at the line sees whether it works.
+  rm -f "$programs"/trial "$programs"/trial.*
+  cp "$programs/agent-$digits/packaging/agent/start.sh" "$scratch/start-agent"
+  mv "$scratch/start-agent" "$programs/start-agent"
   ln -s "agent-$digits" "$scratch/current"
   mv -T "$scratch/current" "$programs/agent"
 }

@@ -25,7 +25,7 @@ remove_agent() {
   elif [ -x "$programs/agent/packaging/agent/run.sh" ]; then
     "$programs/agent/packaging/agent/run.sh" stop >&2
   fi
-  rm -rf "$programs/agent" "$programs"/agent-* "$configuration/agent.conf"
+  rm -rf "$programs/agent" "$programs"/agent-* "$programs/start-agent" "$programs"/trial* "$programs/.upgrade" "$configuration/agent.conf"
   rmdir "$programs" "$configuration" 2>/dev/null || :
 }
 

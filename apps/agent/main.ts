@@ -2,10 +2,12 @@
  * The host agent. Wiring only: options, the ports' real sides, signals. Ending it leaves every machine running.
  *
  *   main.ts --data DIR [--server URL --join TOKEN --ca-fingerprint sha256:HEX] [--address IP] [--libvirt SOCKET] [--pki DIR]
- *           [--join-only] [--running FILE] [--pulse with-agent|separate]
+ *           [--join-only] [--running FILE] [--pulse with-agent|separate] [--programs DIR] [--self-test]
  *
  * With --join-only it joins, tells people what went wrong in plain words, and ends. The token may come as SHEAF_JOIN_TOKEN: words of a
- * command line can be read by every user of the machine. --running names a file that is there while the agent runs.
+ * command line can be read by every user of the machine. --running names a file that is there while the agent runs. --programs is given by
+ * the start script (packaging/agent/start.sh) alone: versions of the agent lie there, and it goes back to the one before where a new one does
+ * not work. With --self-test it tries what a new version must be able to do on this host, changes nothing, and ends.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
@@ -16,18 +18,20 @@ import {
   dial,
   logLevels,
   NodeFiles,
+  type ProgramOptions,
   runProgram,
   secureGet,
   sinceBoot,
   SystemClock,
   systemRandom,
 } from "@sheaf/adapters";
-import { type Dialer, libvirtHypervisor, readIdentity, startAgent, type Identity } from "@sheaf/agent";
+import { type Dialer, libvirtHypervisor, readIdentity, selfTest, startAgent, type Identity } from "@sheaf/agent";
 import { agentPaths } from "@sheaf/contract";
 import { SYSTEM_SOCKET, unixTransport } from "@sheaf/libvirt";
 import { problems, SheafError } from "@sheaf/model";
+import { installationOf, readOwnArchive } from "./installation.ts";
 import { joinHost } from "./join.ts";
-import { keepPulse, sayAlive } from "./pulse-process.ts";
+import { endEarlierPulse, keepPulse, sayAlive } from "./pulse-process.ts";
 
 const { values: given } = parseArgs({
   options: {
@@ -42,11 +46,17 @@ const { values: given } = parseArgs({
     libvirt: { type: "string", default: SYSTEM_SOCKET },
     pki: { type: "string", default: "/etc/libvirt/pki" },
     running: { type: "string" },
+    programs: { type: "string" },
+    "self-test": { type: "boolean", default: false },
     pulse: { type: "string", default: "with-agent" },
     "log-level": { type: "string", default: "info" },
   },
 });
 
+/** So the start script knows that the next start is wanted at once (packaging/agent/start.sh). */
+const restartCode = 75;
+/** Short: the host's agent is away for so long, and for the start of the next. */
+const restartWithinMs = 1000;
 const dataDirectory = given.data;
 const logLevel = logLevels.find((level) => level === given["log-level"]) ?? "info";
 const logger = createLogger({ level: logLevel, fields: { program: "agent" } });
@@ -107,15 +117,35 @@ function moved(identity: Identity): Identity {
 const dialer: Dialer = {
   dial: ({ serverUrl, ...identity }, signal) =>
     dial({ url: `${serverUrl.replace(/^http/, "ws")}${agentPaths.socket}`, ...identity, timeoutMs: 15_000, signal }),
+  fetchArchive: ({ serverUrl, ...identity }, sha256, signal) =>
+    secureGet({ url: `${serverUrl}${agentPaths.archive(sha256)}`, ...identity, offset: 0, idleTimeoutMs: 60_000, signal }),
   fetchImage: ({ serverUrl, ...identity }, imageId, offset, signal) =>
     secureGet({ url: `${serverUrl}${agentPaths.image(imageId)}`, ...identity, offset, idleTimeoutMs: 60_000, signal }),
 };
 
+const runInto = (program: string, words: readonly string[], options: ProgramOptions) => runProgram(program, words, options);
+
 async function main(): Promise<void> {
+  if (given["self-test"]) {
+    const clock = new SystemClock();
+    await selfTest(
+      { clock, files, logger, hypervisor: libvirtHypervisor({ transport: unixTransport(given.libvirt), clock, logger }) },
+      dataDirectory,
+    );
+    process.exit(0);
+  }
   const address = given.address ?? ownAddress();
   const identity = moved(await identify(address));
   if (given["join-only"]) return;
   const clock = new SystemClock();
+  const { version, ...lies } = await readOwnArchive(files);
+  let restart = (): void => process.exit(restartCode);
+  const installation = installationOf(lies, {
+    ...{ files, programs: given.programs, words: process.argv.slice(2) },
+    processes: { run: runInto },
+    restart: () => restart(),
+    proved: () => endEarlierPulse(dataDirectory),
+  });
   const agent = await startAgent(
     {
       clock,
@@ -123,12 +153,13 @@ async function main(): Promise<void> {
       random: systemRandom,
       logger,
       files,
-      processes: { run: (program, words, options) => runProgram(program, words, options) },
+      processes: { run: runInto },
       dialer,
       sockets: { connect: connectUnixSocket },
       hypervisor: libvirtHypervisor({ transport: unixTransport(given.libvirt), clock, logger: logger.child({ part: "libvirt" }) }),
+      installation,
     },
-    { version: "0.1.0", dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
+    { version, dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
   );
   const silent = sayAlive(dataDirectory, () => agent.hearsServer);
   const pulse = given.pulse === "separate" ? null : keepPulse(dataDirectory);
@@ -150,12 +181,23 @@ async function main(): Promise<void> {
     setTimeout(() => process.exit(0), 5000).unref();
     void agent.stop().then(() => process.exit(0));
   };
+  // The pulse goes on: it says that the host lives. What does not end at once is found again by the version that follows.
+  restart = () => {
+    if (ending) return;
+    ending = true;
+    setTimeout(() => process.exit(restartCode), restartWithinMs);
+    void agent.stop().finally(() => process.exit(restartCode));
+  };
   process.on("SIGTERM", () => end("SIGTERM"));
   process.on("SIGINT", () => end("SIGINT"));
 }
 
 main().catch((error: unknown) => {
   const next = error instanceof SheafError ? error.extra.next : undefined;
+  if (given["self-test"]) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  }
   if (given["join-only"]) {
     process.stderr.write(`sheaf: ${error instanceof Error ? error.message : String(error)}\n${next === undefined ? "" : `sheaf: ${next}\n`}`);
     process.exit(error instanceof SheafError ? problems[error.code].exit : 1);

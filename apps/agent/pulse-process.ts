@@ -44,6 +44,15 @@ export function watchAgent(dataDirectory: string): () => AgentWord {
   };
 }
 
+/** A pulse that an earlier version of the agent started makes room for this version's: a service manager, or `keepPulse`, starts that. */
+export function endEarlierPulse(dataDirectory: string): void {
+  const pulse = runningPulse(dataDirectory);
+  if (pulse && pulse.folder !== import.meta.dirname) process.kill(pulse.pid, "SIGTERM");
+}
+
+/** What a pulse says of itself in its file: its number, and where its program really lies. */
+export const pulseNote = (folder: string): string => `${process.pid}\n${folder}\n`;
+
 /** Sees to it that a pulse runs. `stop` ends it: for an agent that ends for good. */
 export function keepPulse(dataDirectory: string): { stop(): void } {
   const look = (): void => {
@@ -53,7 +62,7 @@ export function keepPulse(dataDirectory: string): { stop(): void } {
     const child = spawn(process.execPath, words, { stdio: ["ignore", "inherit", "inherit"], detached: true });
     child.on("error", () => {}); // looked for again
     child.unref();
-    writeFileSync(pulsePidFile(dataDirectory), String(child.pid ?? ""), { mode: 0o600 });
+    writeFileSync(pulsePidFile(dataDirectory), `${child.pid ?? ""}\n${import.meta.dirname}\n`, { mode: 0o600 });
   };
   look();
   const timer = setInterval(look, everyMs);
@@ -61,18 +70,18 @@ export function keepPulse(dataDirectory: string): { stop(): void } {
   return {
     stop() {
       clearInterval(timer);
-      const pid = runningPulse(dataDirectory);
-      if (pid !== null) process.kill(pid, "SIGTERM");
+      const pulse = runningPulse(dataDirectory);
+      if (pulse) process.kill(pulse.pid, "SIGTERM");
     },
   };
 }
 
-/** By its command line: a number alone may be another process's by now. */
-function runningPulse(dataDirectory: string): number | null {
+/** By its command line: a number alone may be another process's by now. It may be another version's, from another folder. */
+function runningPulse(dataDirectory: string): { readonly pid: number; readonly folder: string } | null {
   try {
-    const pid = readFileSync(pulsePidFile(dataDirectory), "utf8").trim();
+    const [pid = "", folder = ""] = readFileSync(pulsePidFile(dataDirectory), "utf8").split("\n");
     const words = /^\d+$/.test(pid) ? readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0") : [];
-    return words.includes(program) && words.includes(dataDirectory) ? Number(pid) : null;
+    return words.some((word) => word.endsWith("/pulse.ts")) && words.includes(dataDirectory) ? { pid: Number(pid), folder } : null;
   } catch {
     return null; // no file, or no such process
   }

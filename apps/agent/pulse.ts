@@ -8,7 +8,7 @@ import { writeFileSync } from "node:fs";
 import { createLogger, nodeWatchdogs, NodeFiles, runProgram, secureGet, sinceBoot, SystemClock } from "@sheaf/adapters";
 import { readBootId, readIdentity, readServers, startPulse } from "@sheaf/agent";
 import { agentPaths, type LeaseGrant } from "@sheaf/contract";
-import { pulsePidFile, watchAgent } from "./pulse-process.ts";
+import { pulseNote, pulsePidFile, watchAgent } from "./pulse-process.ts";
 
 const [, , dataDirectory = ""] = process.argv;
 const logger = createLogger({ level: "info", fields: { program: "pulse" } });
@@ -18,7 +18,7 @@ let lastServer = "";
 
 const identity = await readIdentity(files, dataDirectory);
 if (!identity) throw new Error("this host has not joined a site yet");
-writeFileSync(pulsePidFile(dataDirectory), String(process.pid), { mode: 0o600 });
+writeFileSync(pulsePidFile(dataDirectory), pulseNote(import.meta.dirname), { mode: 0o600 });
 const pulse = startPulse(
   {
     clock: new SystemClock(),

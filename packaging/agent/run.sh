@@ -6,6 +6,7 @@ set -eu
 umask 022
 
 here=/opt/sheaf/agent
+program=/opt/sheaf/start-agent
 data=/var/lib/sheaf/agent
 state=/run/sheaf-agent
 log=/var/lib/sheaf/agent.log
@@ -40,7 +41,7 @@ foreground() {
     rm -f "$state/running"
     # Options are split on purpose.
     # shellcheck disable=SC2086
-    $as "$here/node_modules/.bin/node" --disable-warning=ExperimentalWarning "$here/apps/agent/main.ts" --data "$data" --running "$state/running" $SHEAF_AGENT_OPTIONS &
+    $as "$program" --data "$data" --running "$state/running" $SHEAF_AGENT_OPTIONS &
     child=$!
     wait "$child" || :
     child=

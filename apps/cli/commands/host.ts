@@ -4,6 +4,7 @@ import { scoped, type Cli } from "../cli.ts";
 import { age, bytes, get, showOne, text, type Row } from "../output.ts";
 import { follow, waitForTasks } from "../wait.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
+import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
 import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
 
 export function hostCommands(program: Command, cli: Cli, now: () => number): void {
@@ -26,7 +27,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
             ? "yes"
             : "no: emulated",
     },
-    { title: "AGENT", value: (row) => text(row, "status.agent.agentVersion"), wide: true },
+    { title: "AGENT", value: agentColumn, wide: true },
     { title: "PROBLEMS", value: (row) => (get(row, "status.agent.problems") as string[] | undefined)?.join("; ") || undefined, wide: true },
   ]);
 
@@ -132,6 +133,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
         else cli.terminal.note(`${id}: asked for${task === undefined ? "" : `, task ${task}`}`);
       });
   }
+  addUpgrade(host, cli, "host");
   host
     .command("done <name>")
     .description("say that the work on an emptied host is done, so that its cluster's maintenance goes on")
@@ -172,6 +174,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       if (options.wait) await waitForTasks(cli, [task], "maintenance");
       else cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
     });
+  addUpgrade(cluster, cli, "cluster");
   for (const [name, verb, description] of [
     ["pause", "pauseMaintenance", "let maintenance begin with no further host"],
     ["resume", "resumeMaintenance", "let maintenance go on with the next host"],

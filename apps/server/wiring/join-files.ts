@@ -45,6 +45,8 @@ export async function openJoinFiles({ root, directory, logger }: JoinFilesOption
     return archive;
   }
 
+  const opened = (archive: Archive | undefined) => archive && { sizeBytes: archive.sizeBytes, stream: createReadStream(archive.file) };
+
   const joinFiles: JoinFiles = {
     script,
     async agents() {
@@ -55,7 +57,7 @@ export async function openJoinFiles({ root, directory, logger }: JoinFilesOption
           const archive = await archiveOf(plan);
           if (archive === undefined) continue;
           found.set(plan.platform, archive);
-          archives.push({ platform: plan.platform, sha256: archive.sha256 });
+          archives.push({ platform: plan.platform, sha256: archive.sha256, sizeBytes: archive.sizeBytes });
         }
         return archives;
       } catch (error) {
@@ -68,8 +70,12 @@ export async function openJoinFiles({ root, directory, logger }: JoinFilesOption
     async open(platform) {
       // After a restart of the server a line that was printed before still works.
       if (!found.has(platform)) await joinFiles.agents();
-      const archive = found.get(platform);
-      return archive && { sizeBytes: archive.sizeBytes, stream: createReadStream(archive.file) };
+      return opened(found.get(platform));
+    },
+    async openDigest(sha256) {
+      const held = (): Archive | undefined => [...found.values()].find((archive) => archive.sha256 === sha256);
+      if (held() === undefined) await joinFiles.agents();
+      return opened(held());
     },
   };
   return joinFiles;

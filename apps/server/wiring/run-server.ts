@@ -27,6 +27,7 @@ import {
   RestoredSite,
   Revocations,
   type RunningImageLibrary,
+  serveArchive,
   serveConsoles,
   type ServerContext,
   ServerDirectory,
@@ -77,7 +78,8 @@ export interface Simulation {
   readonly createLibrary: (context: Pick<ServerContext, "store" | "cache" | "clock">) => RunningImageLibrary;
 }
 
-const version = "0.1.0";
+/** The repository, or an unpacked archive. */
+const root = join(import.meta.dirname, "../../..");
 const agentMessageBytes = 8 * 2 ** 20;
 const leaderLeaseMs = 3000;
 
@@ -86,6 +88,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   const clock = new SystemClock();
   const random = systemRandom;
   const files = new NodeFiles();
+  const { version } = JSON.parse((await files.readText(join(root, "package.json"))) ?? "{}") as { version: string }; // our own
   const ring = logRing(options.logger, () => clock.now());
   const { logger } = ring;
   const folder = dataFolder(options.dataDirectory);
@@ -230,6 +233,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   });
 
   const { serverIdentity } = authority;
+  const joinFiles = await openJoinFiles({ root, directory: folder.agents, logger });
   const api = await createApi(
     {
       store,
@@ -256,7 +260,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
         list: servers,
         material: () => readMaterial(folder, place.address),
       },
-      joinFiles: await openJoinFiles({ root: join(import.meta.dirname, "../../.."), directory: folder.agents, logger }),
+      joinFiles,
       settings: { version, publicAddress: url, agentPort, limits: defaultLimits, simulated: simulation !== undefined },
     },
     { tls: { key: serverIdentity.privateKey, cert: serverIdentity.certificate } },
@@ -291,6 +295,8 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
         const text = grant === null ? "" : JSON.stringify(grant);
         return { status: 200, headers: { "content-length": String(text.length) }, body: chunk(text) };
       }
+      const archivePath = agentPaths.archive("");
+      if (path.startsWith(archivePath)) return serveArchive(joinFiles, method, path.slice(archivePath.length));
       const imageId = path.startsWith(agentPaths.image("")) ? path.slice(agentPaths.image("").length) : "";
       return library.serve(imageId, { method, ...(range === undefined ? {} : { range }) });
     },

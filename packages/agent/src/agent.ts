@@ -6,6 +6,7 @@
 import type { AgentMessage } from "@sheaf/contract";
 import { deadline } from "@sheaf/base";
 import { type Kind, SheafError } from "@sheaf/model";
+import { AgentUpgrade } from "./agent-upgrade.ts";
 import { adoptionAnswer } from "./adoption.ts";
 import { CallDispatch, type CallHandlers } from "./call-dispatch.ts";
 import { haveMigrationCertificates, writeMigrationCertificates } from "./certificates.ts";
@@ -96,7 +97,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   });
   const identity = (): Identity => certificates.identity;
 
-  const touch = (kind: Kind | "host-inventory" | "certificate" | "guest" | "lease", id: string): void => keys.touch(`${kind}/${id}`);
+  const touch = (kind: Kind | "upgrade" | "host-inventory" | "certificate" | "guest" | "lease", id: string): void => keys.touch(`${kind}/${id}`);
   const withMachine = <T>(machineId: string, work: () => Promise<T>): Promise<T> => keys.exclusive(`vm/${machineId}`, work);
   const within = async <T>(work: Promise<T>, limitMs: number, what: string): Promise<T> => {
     const limit = deadline(clock, limitMs, () => new Error(what));
@@ -167,9 +168,15 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       for (const vm of kept.documents("vm")) if (vm.spec.disks.some((disk) => disk.volume === id)) touch("vm", vm.id);
     },
   });
+  const upgrade = await AgentUpgrade.open({
+    ...{ clock, logger, kept, dialer, installation: ports.installation, identity: current, signal: ending.signal },
+    migrating: () => kept.machineIds().some((id) => migrations.active(id)),
+    changed: () => touch("host-inventory", "-"),
+  });
   const host = new HostKeeper({
     ...{ hostId, bootId, clock, logger, files, processes, hypervisor, kept, pools },
     version: options.version,
+    installation: () => upgrade.facts,
     address: options.address,
     intake: () => intake,
     watchdog: () => lease.watchdog,
@@ -277,6 +284,10 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         const next = Math.min(pauseMs, watchMs ?? Number.POSITIVE_INFINITY);
         return Number.isFinite(next) ? { againAfterMs: next } : undefined;
       }
+      case "upgrade": {
+        const againAfterMs = await upgrade.look(link.connected && intake.synced && host.rendering !== null);
+        return againAfterMs === undefined ? undefined : { againAfterMs };
+      }
       case "host":
         touch("certificate", "-");
         touch("lease", "-");
@@ -353,6 +364,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       disconnected: () => {
         if (intake.abandonSync()) touchAll();
         consoles.closeAll();
+        upgrade.disconnected();
         dispatch.disconnected();
       },
       load: () => load.read(),
@@ -387,9 +399,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     for (const kind of ["pool", "network", "volume", "vm", "task"] as const) for (const { id } of kept.documents(kind)) touch(kind, id);
     for (const id of kept.machineIds()) touch("vm", id);
     for (const id of equipment.unreleased()) touch(id.kind, id.id);
-    touch("host-inventory", "-");
-    touch("certificate", "-");
-    touch("lease", "-");
+    for (const kind of ["host-inventory", "certificate", "lease", "upgrade"] as const) touch(kind, "-");
   }
 
   function onEvent(event: HypervisorEvent): void {
@@ -435,6 +445,10 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       },
       "vm.adopt": (question) => adoptionAnswer(question, { hypervisor, processes, cgroupVersion: host.rendering?.cgroupVersion ?? 2 }),
       "pool.pulse": async ({ poolId, hostId: other }) => ({ pulse: await readPulse(files, kept.document("pool", poolId), other) }),
+      "agent.upgrade": async (order) => {
+        await upgrade.order(order);
+        return {};
+      },
       "host.logs": async ({ lines }) => ({ lines: ring.lines(lines) }),
     };
   }

@@ -1,7 +1,7 @@
 /** The host itself: its inventory, looked at on changes and every few minutes and told when it differs, and what its guests' agents say. */
 import type { Clock, Logger } from "@sheaf/base";
 import type { DomainHost } from "@sheaf/domain-xml";
-import type { HostObservation, VmObservation, WatchdogObservation } from "@sheaf/model";
+import type { AgentInstallation, HostObservation, VmObservation, WatchdogObservation } from "@sheaf/model";
 import { z } from "zod";
 import type { DocumentIntake } from "./document-intake.ts";
 import { isAccelerated, readInventory, readProcessorFlags } from "./host-inventory.ts";
@@ -13,6 +13,7 @@ export interface HostKeeperOptions {
   readonly hostId: string;
   readonly bootId: string;
   readonly version: string;
+  readonly installation: () => AgentInstallation;
   readonly address: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -94,7 +95,8 @@ export class HostKeeper {
     });
     // A hypervisor that has not been heard yet would look like a host without one.
     const watchdog = this.#options.watchdog();
-    if (this.#facts || problems.length > 0) report(watchdog === undefined ? observation : { ...observation, watchdog });
+    if (this.#facts || problems.length > 0)
+      report({ ...observation, installation: this.#options.installation(), ...(watchdog === undefined ? {} : { watchdog }) });
     return { againAfterMs: observation.problems.length > 0 ? lookAgainMs : lookEveryMs };
   }
 

@@ -1,5 +1,8 @@
 export { startAgent } from "./agent.ts";
 export type { Agent, AgentOptions } from "./agent.ts";
+export { ArchiveInstallation, type ArchiveInstallationOptions } from "./archive-installation.ts";
+export { fixedInstallation } from "./fixed-installation.ts";
+export { selfTest } from "./self-test.ts";
 export { fits, makeCertificateRequest, readIdentity, writeIdentity, writeMigrationCertificates } from "./certificates.ts";
 export { libvirtHypervisor } from "./libvirt-hypervisor.ts";
 export type { LibvirtHypervisorOptions } from "./libvirt-hypervisor.ts";

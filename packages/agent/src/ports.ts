@@ -3,6 +3,7 @@
  * real sides (libvirt, disk, programs, a WebSocket), tests and the simulator their own.
  */
 import type { Clock, Logger, Random } from "@sheaf/base";
+import type { UpgradeOrder } from "@sheaf/contract";
 import type { DomainDescription, MachineMetadata } from "@sheaf/domain-xml";
 
 /** Files of the host. `adapters`' NodeFiles is one. */
@@ -93,6 +94,8 @@ export interface SocketHandlers {
 /** The way to the server: mutual TLS with what `Identity` holds. */
 export interface Dialer {
   dial(identity: Identity, signal: AbortSignal): Promise<ServerSocket>;
+  /** The bytes of an archive of the agent. */
+  fetchArchive(identity: Identity, sha256: string, signal: AbortSignal): Promise<{ readonly body: AsyncIterable<Uint8Array> }>;
   /** The bytes of an image from `offset` on. `totalBytes` of the whole where the server says it. */
   fetchImage(
     identity: Identity,
@@ -100,6 +103,30 @@ export interface Dialer {
     offset: number,
     signal: AbortSignal,
   ): Promise<{ readonly offset: number; readonly totalBytes?: number; readonly body: AsyncIterable<Uint8Array> }>;
+}
+
+/** How this agent lies on its host, and how another version takes its place. `ArchiveInstallation` is the real one. */
+export interface Installation {
+  /** `linux-x64` */
+  readonly platform: string;
+  /** SHA-256 of the archive that it runs from; `undefined`: it runs from source files. */
+  readonly archive: string | undefined;
+  /** Why no other version can take its place by its server's order. */
+  readonly fixed: string | undefined;
+  /** Whether this very version has yet to prove itself. */
+  onTrial(): Promise<boolean>;
+  /** Why the version that this order brought was given up, where that was so. */
+  givenUp(order: string): Promise<string | null>;
+  /** Puts the archive beside the present version, whole and as ordered, or nothing. @throws SheafError `no-capacity`, `unavailable`, `upgrade-failed` */
+  fetch(order: UpgradeOrder, body: AsyncIterable<Uint8Array>, received: (bytes: number) => void, signal: AbortSignal): Promise<void>;
+  /** Unpacks it and has the new version try itself. @throws SheafError `no-capacity`, `upgrade-failed` */
+  prepare(order: UpgradeOrder, signal: AbortSignal): Promise<void>;
+  /** From now on the next start is the new version's, on trial. */
+  switchTo(order: UpgradeOrder): Promise<void>;
+  /** This version stays: the trial is over, and older versions than the one before go. */
+  prove(): Promise<void>;
+  /** Ends this process, to be started again at once. */
+  restart(): void;
 }
 
 /** Who this host is. Written at joining, renewed before its end; the key never leaves the host. */
@@ -344,4 +371,5 @@ export interface AgentPorts {
   readonly dialer: Dialer;
   readonly hypervisor: Hypervisor;
   readonly sockets: LocalSockets;
+  readonly installation: Installation;
 }

@@ -1,6 +1,7 @@
 /** Hosts: maintenance, joining, removal. */
 import { HostSpec, Name, Reference } from "@sheaf/model";
 import { z } from "zod";
+import { UpgradeOptions, upgradeCheck } from "./agent-upgrades.ts";
 import { Accepted, IdParams, Nothing, OneQuery, recordSchema } from "./documents.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
@@ -93,6 +94,8 @@ export const hostRoutes = {
     status: 202,
     errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
   }),
+  upgrade: verb("upgrade", "Give the host's agent the version that the server carries; machines run on", UpgradeOptions),
+  upgradeCheck: upgradeCheck("host"),
   fence: verb("fence", "Cut a lost host's power by its fencing methods, and start its highly available machines elsewhere", Nothing),
   confirmOff: verb("confirm-off", "Say that a lost host is off for certain, so that its highly available machines may start elsewhere", Nothing),
   /** The secret is shown once. `command` is the line to run on the new host. */

@@ -19,6 +19,7 @@ import {
   VolumeSpec,
 } from "@sheaf/model";
 import { z } from "zod";
+import { UpgradeOptions, upgradeCheck } from "./agent-upgrades.ts";
 import { Accepted, IdParams, ListOutput, Nothing, OneQuery, recordSchema } from "./documents.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
@@ -55,6 +56,18 @@ export const clusterRoutes = {
       hosts: z.array(Reference).min(1).max(1000).optional(),
     }),
   ),
+  upgrade: rolling(
+    "upgrade",
+    "/upgrade",
+    "Give its hosts' agents the version that the server carries, one after the other; machines run on",
+    UpgradeOptions.extend({
+      /** In this order; absent: all, by name. */
+      hosts: z.array(Reference).min(1).max(1000).optional(),
+      /** Hosts that may be under way at once. */
+      parallel: z.int().min(1).max(32).default(1),
+    }),
+  ),
+  upgradeCheck: upgradeCheck("cluster"),
   pauseMaintenance: rolling("pauseMaintenance", "/maintain/pause", "Begin with no further host", Nothing),
   resumeMaintenance: rolling("resumeMaintenance", "/maintain/resume", "Go on with the next host", Nothing),
 };

@@ -180,9 +180,20 @@ export interface AgentCalls {
   "vm.adopt": { in: AdoptionQuestion; out: AdoptableDomain };
   /** What another host's pulse wrote last into a shared pool, as this host sees it; `null`: nothing. */
   "pool.pulse": { in: { poolId: string; hostId: string }; out: { pulse: PulseMessage | null } };
+  /** Take another version of the agent: answered once it is begun, or was before; how far it is comes with the host's own report. */
+  "agent.upgrade": { in: UpgradeOrder; out: Record<string, never> };
   "host.logs": { in: { lines: number }; out: { lines: readonly string[] } };
 }
 export type AgentMethod = keyof AgentCalls;
+
+export interface UpgradeOrder {
+  /** Id of the task: the same order is taken once. */
+  readonly order: string;
+  readonly version: string;
+  /** Of the archive, which its server gives out under this name. */
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
 
 export interface AdoptionQuestion {
   readonly uuid: string;
@@ -232,6 +243,7 @@ export function parsePulsePath(path: string): PulseMessage | null {
 export const agentPaths = {
   socket: "/agent/v1/socket",
   /** `GET`: a prepared image's bytes, `Range` resumes. */ image: (imageId: string) => `/agent/v1/images/${imageId}`,
+  /** `GET`: an archive of the agent. */ archive: (sha256: string) => `/agent/v1/archives/${sha256}`,
   /** `GET`: the host lives. Answered with a `LeaseGrant` in JSON, or nothing. */
   pulse: ({ bootId, sequence, agentSilentMs }: PulseMessage) => `/agent/v1/pulse/${bootId}/${sequence}/${agentSilentMs}`,
 } as const;

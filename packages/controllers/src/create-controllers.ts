@@ -18,6 +18,7 @@ import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
 import { receiptsController } from "./receipts-controller.ts";
 import { rollingMaintenanceController } from "./rolling-maintenance-controller.ts";
+import { rollingUpgradeController } from "./rolling-upgrade-controller.ts";
 import { SiteIndex } from "./site-index.ts";
 import { followSite } from "./site-snapshot.ts";
 import { startOrderController } from "./start-order-controller.ts";
@@ -56,6 +57,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     drainController(context, index, moves),
     maintenanceController(context, index, moves),
     rollingMaintenanceController(context, index, snapshot),
+    rollingUpgradeController(context, index),
     baselineController(context),
     guestShutdownController(context),
     taskSweepController(context),

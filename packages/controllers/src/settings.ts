@@ -23,6 +23,8 @@ export interface ControllerSettings {
   /** A host that does not answer is asked again about the domain to adopt this often, and for this long. */
   readonly adoptionRetryMs: number;
   readonly adoptionPatienceMs: number;
+  /** An agent that was upgraded must stay connected for so long, and its machines as they were, before the next host's turn comes. */
+  readonly upgradeSettleMs: number;
   /** Changes of availability are gathered for so long and written together. */
   readonly availabilityBatchMs: number;
 }
@@ -41,5 +43,6 @@ export const defaultControllerSettings: ControllerSettings = {
   drainRetryMs: 30_000,
   adoptionRetryMs: 2000,
   adoptionPatienceMs: 60_000,
+  upgradeSettleMs: 15_000,
   availabilityBatchMs: 1000,
 };

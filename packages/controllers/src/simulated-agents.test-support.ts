@@ -3,7 +3,7 @@
  * migration as libvirt does. They keep watch: a guest that runs twice is noted in `violations`. Never imported by production code.
  */
 import type { Clock } from "@sheaf/base";
-import type { AgentCalls, AgentMethod, MigrationCall } from "@sheaf/contract";
+import type { AgentCalls, AgentMethod, MigrationCall, UpgradeOrder } from "@sheaf/contract";
 import { partKey, SheafError, type AdoptableDomain, type RecordOf, type VmObservation } from "@sheaf/model";
 import type { Store } from "@sheaf/store";
 import type { RecordCache } from "./context.ts";
@@ -57,6 +57,8 @@ export class SimulatedAgents implements Agents {
   fault: (call: CallRecord) => CallFault | undefined = () => undefined;
   /** Told before the work of a call is done, and after it before its answer goes out: where tests kill. */
   moment: (call: CallRecord, when: "before" | "after") => void = () => {};
+  /** Told of an order to take another version of the agent; what comes of it is the test's. */
+  upgrade: (hostId: string, order: UpgradeOrder) => void = () => {};
   readonly #clock: Clock;
   readonly #store: Store;
   readonly #cache: RecordCache;
@@ -328,6 +330,10 @@ export class SimulatedAgents implements Agents {
       const found = host.foreign.get((parameters as AgentCalls["vm.adopt"]["in"]).uuid); // as the method says
       if (!found) throw new SheafError("not-found", "This host has no such domain.", { next: "Look at the host." });
       return found;
+    }
+    if (method === "agent.upgrade") {
+      this.upgrade(host.id, parameters as UpgradeOrder); // as the method says
+      return {};
     }
     const { vmId, taskId, targetHost, cancelled } = parameters as MigrationCall & { cancelled?: boolean }; // asked for by the migration alone
     const guest = host.guests.get(vmId);

@@ -40,6 +40,12 @@ export const problems = {
     retry: "later",
     meaning: "The device that cuts the host's power refused or could not be reached; the cause holds its words.",
   },
+  "upgrade-failed": {
+    status: 502,
+    exit: 1,
+    retry: "after-change",
+    meaning: "An agent's new version was refused by its host, or did not prove itself there: the version before works on.",
+  },
   "timed-out": { status: 504, exit: 6, retry: "later", meaning: "No answer in time. The work may have been done: look before you repeat it." },
   uncertain: {
     status: 503,

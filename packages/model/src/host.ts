@@ -4,6 +4,7 @@
  * agents' gateway · `status/fencing` the fencing controller · `status/maintenance` the maintenance controller.
  */
 import { z } from "zod";
+import { AgentInstallation } from "./agent-upgrade.ts";
 import { FencingMethod, type HostFencing, type HostLease, type HostReturn } from "./fencing.ts";
 import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
 
@@ -117,6 +118,8 @@ export const HostObservation = z.looseObject({
     secureBoot: z.boolean(),
     tpm: z.boolean(),
   }),
+  /** How the agent lies on the host; absent: an agent that knows nothing of upgrades. */
+  installation: AgentInstallation.optional(),
   /** Domains that Sheaf did not make: shown, never touched. */
   unmanaged: z.array(z.looseObject({ uuid: z.string(), name: z.string(), state: z.string() })),
   /** There where its document has the fencing method `watchdog`. */

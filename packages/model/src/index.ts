@@ -1,4 +1,5 @@
 export * from "./adoption.ts";
+export * from "./agent-upgrade.ts";
 export * from "./availability.ts";
 export * from "./cluster.ts";
 export * from "./errors.ts";

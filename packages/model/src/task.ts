@@ -29,6 +29,7 @@ export const taskVerbs = [
   "recover",
   "fence",
   "confirm-off",
+  "upgrade",
 ] as const;
 
 export const TaskSpec = z.strictObject({

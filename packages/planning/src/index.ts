@@ -15,5 +15,6 @@ export * from "./migration-target.ts";
 export * from "./receipts.ts";
 export * from "./return-machines.ts";
 export * from "./rolling-maintenance.ts";
+export * from "./rolling-upgrade.ts";
 export * from "./start-order.ts";
 export * from "./volume-home.ts";

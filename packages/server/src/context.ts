@@ -87,6 +87,7 @@ export interface AgentArchive {
   /** `linux-x64` */
   readonly platform: string;
   readonly sha256: string;
+  readonly sizeBytes: number;
 }
 
 /** What a host fetches before it has joined. None of it is secret. */
@@ -97,6 +98,8 @@ export interface JoinFiles {
   agents(): Promise<readonly AgentArchive[]>;
   /** @returns `undefined` for a platform of which there is no archive */
   open(platform: string): Promise<{ readonly sizeBytes: number; readonly stream: Readable } | undefined>;
+  /** The same by its digest, as an agent asks for what it was told to take. */
+  openDigest(sha256: string): Promise<{ readonly sizeBytes: number; readonly stream: Readable } | undefined>;
 }
 
 /** What only the program around the server can do. */

@@ -11,6 +11,7 @@ export { createFencingDevices } from "./fencing/fencing-devices.ts";
 export { AgentsGateway, type HostPresence } from "./gateway/agents-gateway.ts";
 export type { AgentPeer, AgentSocket } from "./gateway/agent-session.ts";
 export { defaultGatewaySettings, type GatewayContext, type GatewaySettings, type RefusedAgentAttempt } from "./gateway/gateway-context.ts";
+export { serveArchive } from "./gateway/serve-archive.ts";
 export { RestoredSite } from "./gateway/restored-site.ts";
 export { TaskLogs } from "./gateway/task-logs.ts";
 export { createImageLibrary, type RunningImageLibrary } from "./library/image-library.ts";

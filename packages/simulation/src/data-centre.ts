@@ -16,7 +16,7 @@ import { imageFrom } from "./played-library.ts";
 import { bmcAddress, hostAddress, SimulatedBmcs } from "./simulated-bmcs.ts";
 import { SimulatedHost, serverNode } from "./simulated-host.ts";
 import { SimulatedNetwork, type SimulatedSocket } from "./simulated-network.ts";
-import { peerOf } from "./simulated-server.ts";
+import { firstVersion, peerOf } from "./simulated-server.ts";
 import { SiteRecords } from "./site-records.ts";
 import { Truth } from "./truth.ts";
 
@@ -71,6 +71,7 @@ export class DataCentre {
     this.hosts = Array.from({ length: options.hosts }, (_, index) => {
       const host = new SimulatedHost({
         ...{ seed, clock, truth, shared, fetchImage },
+        carried: () => firstVersion,
         sharedLocks: true,
         tellPulse: ({ name }, message) => this.#tellPulse(name, message),
         network: this.network,

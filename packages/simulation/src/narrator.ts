@@ -24,6 +24,8 @@ export function narrate(records: RecordsWatch, tell: (text: string) => void): vo
       case "host spec":
         if (!now) return `host ${host(id)} is gone`;
         return before && now.spec.schedulable !== before.spec.schedulable ? `host ${now.name} is ${now.spec.schedulable}` : null;
+      case "host status/agent":
+        return now && before && now.agentVersion !== before.agentVersion ? `host ${host(id)} runs agent ${now.agentVersion}` : null;
       case "host status/liveness":
         return now && now.state !== before?.state ? `host ${host(id)} is ${now.state}${now.reason ? ` (${now.reason})` : ""}` : null;
       case "host status/fencing":

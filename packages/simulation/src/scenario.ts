@@ -131,6 +131,13 @@ class Player {
       case "power-on":
         this.#site.host(first).powerOn();
         return this.#site.story.tell("fault", `${first}: power is back`);
+      case "upgrade":
+        return this.#ask(`upgrades the agents of ${first}`, `/clusters/${first}/upgrade`, { settleMs: 15_000 });
+      case "upgrade-server":
+        this.#site.server.crash();
+        this.#site.server.carries = { version: first, sha256: Buffer.from(first).toString("hex").padEnd(64, "0"), dies: words.includes("dies") };
+        this.#site.story.tell("operator", `upgrades the server to ${first}${words.includes("dies") ? ", whose agent dies at its start" : ""}`);
+        return this.#site.startServer();
       case "start-server":
         return this.#site.startServer();
       case "backup":
@@ -197,6 +204,7 @@ class Player {
     const host = this.#site.hosts.find((each) => each.name === name);
     const reached = (): boolean => {
       if (name === "server") return this.#site.server.leads;
+      if (name === "upgrade") return [...records.ids("task")].some((id) => this.#upgradeHasEnded(id));
       if (host) {
         const fence: string | undefined = records.part("host", host.id, "status/fencing")?.state;
         if (state === "free") return fence === undefined;
@@ -217,6 +225,12 @@ class Player {
       return seen?.state === state && seen.host === records.part("vm", id, "placement")?.host;
     };
     await this.#site.until(reached, maxMs, `${name} ${state}`);
+  }
+
+  #upgradeHasEnded(task: string): boolean {
+    const { records } = this.#site;
+    const state: string | undefined = records.part("task", task, "status/controller")?.state;
+    return records.part("task", task, "spec")?.spec.verb === "upgrade" && state !== undefined && state !== "running";
   }
 
   #expect(line: string, [name = "", what = "", where = "", host = ""]: readonly string[]): void {

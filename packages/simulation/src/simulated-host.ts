@@ -21,6 +21,7 @@ import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
 import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
+import { SimulatedInstallation, trialMs, type Version } from "./simulated-installation.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { startSimulatedPulse } from "./simulated-pulse.ts";
 import { SimulatedWatchdog, type WatchdogKind } from "./simulated-watchdog.ts";
@@ -29,6 +30,8 @@ import { readDisk, type Truth } from "./truth.ts";
 const dataDirectory = "/var/lib/sheaf/agent";
 export const serverNode = "server";
 const sharedPrefix = "/mnt/shared";
+/** From the end of one to the first words of the next, as on a lab host. */
+const agentRestartMs = 1000;
 /** From a watchdog's reset to the agent's start. */
 const resetMs = 40_000;
 /** After what kept its pulse from being heard is over, this much may have been begun on account of it. */
@@ -51,6 +54,8 @@ export interface HostOptions {
   /** A host by its address or name. */
   readonly hostAt: (address: string) => SimulatedHost | null;
   readonly fetchImage: Dialer["fetchImage"];
+  /** The version of the agent that the server carries now. */
+  readonly carried: () => Version;
   readonly tellPulse: (host: SimulatedHost, message: PulseMessage) => Promise<LeaseGrant | null>;
   readonly tell: (text: string) => void;
   /** None unless said. */
@@ -68,6 +73,7 @@ export class SimulatedHost {
   readonly files: HostFiles;
   readonly hypervisor: HypervisorModel;
   readonly clockError = rightClock();
+  readonly installation: SimulatedInstallation;
   readonly network: SimulatedNetwork;
   readonly #watchdog: SimulatedWatchdog;
   /** By the host's own clock, for all its processes. */
@@ -90,6 +96,7 @@ export class SimulatedHost {
   constructor(options: HostOptions) {
     this.#options = options;
     this.name = options.name;
+    this.installation = new SimulatedInstallation(options.carried());
     this.address = options.address;
     this.memoryBytes = options.memoryBytes;
     this.network = options.network;
@@ -159,10 +166,13 @@ export class SimulatedHost {
   /** Ports of one more process of this host, for joining. */
   startAgent(): void {
     if (!this.powered || this.agentRuns || this.id === "") return;
+    const onTrial = this.installation.begin();
     const life = new Life();
     this.#agentLife = life;
     this.#agentRuns += 1;
     this.#startPulse();
+    if (onTrial) this.#watchTrial(life);
+    if (this.installation.current.dies === true) return this.#restartAgent(life);
     const { clock, logger, seed } = this.#options;
     const ownClock = processClock(clock, this.clockError, life);
     const ports: AgentPorts = {
@@ -175,10 +185,11 @@ export class SimulatedHost {
       dialer: this.#dialer(life),
       sockets: { connect: async () => this.hypervisor.inner.serial() },
       hypervisor: this.hypervisor.connection(life),
+      installation: this.installation.seenBy(life, ownClock, this.#options.carried, () => this.#restartAgent(life)),
     };
     life.atEnd(() => this.network.resetOf(life, this.name));
     startAgent(ports, {
-      version: "0.1.0",
+      version: this.installation.current.version,
       dataDirectory,
       migrationCertificateDirectory: "/etc/pki/qemu",
       address: this.address,
@@ -192,6 +203,24 @@ export class SimulatedHost {
         this.#options.clock.setTimer(2000, () => this.startAgent());
       },
     );
+  }
+
+  /** The process ends, and its start script starts the next. */
+  #restartAgent(life: Life): void {
+    this.#options.clock.setTimer(agentRestartMs, () => {
+      if (!life.alive) return;
+      this.crashAgent();
+      this.startAgent();
+    });
+  }
+
+  #watchTrial(life: Life): void {
+    this.#options.clock.setTimer(trialMs, () => {
+      if (!life.alive || !this.installation.onTrial) return;
+      this.crashAgent();
+      this.installation.goBack("it was not connected to its server in time");
+      this.startAgent();
+    });
   }
 
   /** SIGKILL. @param afterSteps dies when it has got so many more answers of its ports */
@@ -321,6 +350,12 @@ export class SimulatedHost {
   #dialer(life: Life): Dialer {
     const { fetchImage } = this.#options;
     return {
+      fetchArchive: () =>
+        life.gate(
+          this.network.reaches(this.name, serverNode)
+            ? Promise.resolve({ body: nothing() })
+            : Promise.reject(new Error("connect: no route to the server")),
+        ),
       dial: (_identity, signal) => life.gate(this.network.dial(this.name, serverNode, life, signal)),
       fetchImage: (identity, imageId, offset, signal) =>
         life.gate(
@@ -331,6 +366,9 @@ export class SimulatedHost {
     };
   }
 }
+
+/** What an archive holds is played by the installation. */
+async function* nothing(): AsyncGenerator<Uint8Array> {}
 
 const bootId = (seed: number, name: string, boot: number): string => `boot-${seed}-${name}-${boot}`;
 

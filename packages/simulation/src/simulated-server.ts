@@ -29,10 +29,12 @@ import { playedLibrary } from "./played-library.ts";
 import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
 import { serverNode } from "./simulated-host.ts";
+import type { Version } from "./simulated-installation.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { type DiskState, goodDisk, StoreDisk } from "./store-disk.ts";
 
-const version = "0.1.0";
+/** Also the agents', to begin with. */
+export const firstVersion: Version = { version: "0.1.0", sha256: "0a".repeat(32) };
 /** What a service manager grants; then it kills. */
 const stopWithinMs = 10_000;
 /** Cheapest that scrypt takes: nobody attacks a simulation. */
@@ -99,6 +101,9 @@ export class SimulatedServer {
     return this.#api !== null && this.runs;
   }
 
+  /** What it is, and its agents are to be: from its next start on. */
+  carries = firstVersion;
+
   get leads(): boolean {
     return this.ready && this.#leads();
   }
@@ -130,7 +135,7 @@ export class SimulatedServer {
     const gateway = new AgentsGateway({
       ...{ restored, store, cache, clock, logger, secrets, tasks, revocations },
       authority: { renewAgent: async ({ addresses }) => certificateOf(addresses[0] ?? "0.0.0.0") },
-      settings: { ...defaultGatewaySettings, version },
+      settings: { ...defaultGatewaySettings, version: this.carries.version },
       refused: (attempt) => api.services.refused.add(attempt),
     });
     const controllers = startControllers({
@@ -156,11 +161,16 @@ export class SimulatedServer {
       },
       serverName: "local",
       audit: { files: life.port(this.#auditFiles), directory: "/audit", limits: defaultAuditFileLimits },
-      joinFiles: { script: "", agents: async () => [], open: async () => undefined },
+      joinFiles: {
+        script: "",
+        agents: async () => [{ platform: "linux-x64", sha256: this.carries.sha256, sizeBytes: 1 }],
+        open: async () => undefined,
+        openDigest: async () => undefined,
+      },
       maintenance: { backup: () => Promise.reject(new Error("a simulated server makes no backup files")), logs: () => [] },
       servers: { list: async () => [], material: async () => null },
       settings: {
-        version,
+        version: this.carries.version,
         publicAddress: "https://server:7443",
         agentPort: 7444,
         limits: { ...defaultLimits, passwordCost, strangersPerSecond: 1_000_000 },

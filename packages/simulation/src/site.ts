@@ -138,6 +138,7 @@ export class SimulatedSite {
         times: { ...defaultTimes, ...options.times },
         hostAt: (address) => this.#hostsBy.get(address) ?? null,
         fetchImage: async (_identity, _image, offset) => imageFrom(offset),
+        carried: () => this.server.carries,
         ...(options.watchdog === undefined ? {} : { watchdog: options.watchdog }),
         reset: ({ name }) => this.story.tell("fault", `${name}: its watchdog resets it`),
         tell: (text) => this.story.tell("log", text),

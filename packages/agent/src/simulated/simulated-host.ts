@@ -4,7 +4,8 @@ import * as x509 from "@peculiar/x509";
 import { seededRandom, SimulatedClock, silentLogger } from "@sheaf/base";
 import { type Agent, startAgent } from "../agent.ts";
 import { makeCertificateRequest } from "../certificates.ts";
-import type { Identity } from "../ports.ts";
+import { fixedInstallation } from "../fixed-installation.ts";
+import type { Identity, Installation } from "../ports.ts";
 import { sampleId } from "./sample-documents.ts";
 import { SimulatedFiles } from "./simulated-files.ts";
 import { SimulatedHypervisor } from "./simulated-hypervisor.ts";
@@ -26,6 +27,7 @@ export class SimulatedHost {
   });
   readonly processes = new SimulatedProcesses(this.files);
   readonly hypervisor = new SimulatedHypervisor();
+  installation: Installation = fixedInstallation("it is played", { platform: "linux-x64" });
   readonly server: SimulatedServer;
   readonly id: string;
   identity: Identity | null = null;
@@ -50,6 +52,7 @@ export class SimulatedHost {
         dialer: this.server,
         sockets: { connect: async () => this.hypervisor.serial() },
         hypervisor: this.hypervisor,
+        installation: this.installation,
       },
       { version: "test", dataDirectory, migrationCertificateDirectory: "/etc/libvirt/pki", address: "10.0.0.1", identity: this.identity },
     );

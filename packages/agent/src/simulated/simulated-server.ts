@@ -68,6 +68,16 @@ export class SimulatedServer implements Dialer {
     };
   }
 
+  /** What an archive of the agent holds. */
+  archive: Uint8Array = new Uint8Array();
+  async fetchArchive() {
+    return { body: this.#chunks(this.archive) };
+  }
+
+  async *#chunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < bytes.byteLength; at += 1024) yield bytes.subarray(at, at + 1024);
+  }
+
   async fetchImage(_identity: Identity, imageId: string, offset: number) {
     this.fetches += 1;
     const content = this.images.get(imageId);

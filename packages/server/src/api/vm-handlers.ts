@@ -1,5 +1,6 @@
 /** Handlers of the verbs of machines and hosts. */
 import { routes } from "@sheaf/contract";
+import { carriedRelease, membersOf, upgradeAgents, upgradePreview } from "../records/agent-upgrades.ts";
 import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { SheafError } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
@@ -68,6 +69,30 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(cluster.resumeMaintenance, async (call) => {
     const found = call.target("cluster", call.params.id, undefined);
     return written(await tellRolling(call.services.records, call.change(), found.id, { paused: false }));
+  }),
+  on(host.upgrade, async (call) => {
+    const found = call.target("host", call.params.id, undefined);
+    const release = await carriedRelease(call.services.context);
+    const target = { kind: "host", id: found.id, name: found.name } as const;
+    return written(await upgradeAgents(call.services.records, call.change(), { target, hosts: [found], release, parallel: 1, ...call.body }));
+  }),
+  on(host.upgradeCheck, async (call) => {
+    const found = call.target("host", call.params.id, undefined);
+    const release = await carriedRelease(call.services.context);
+    return json({ version: release.version, hosts: [upgradePreview(found, release)] });
+  }),
+  on(cluster.upgrade, async (call) => {
+    const found = call.target("cluster", call.params.id, undefined);
+    const { hosts, ...how } = call.body;
+    const release = await carriedRelease(call.services.context);
+    const target = { kind: "cluster", id: found.id, name: found.name } as const;
+    const members = membersOf(call.services.records, found, hosts);
+    return written(await upgradeAgents(call.services.records, call.change(), { target, hosts: members, release, ...how }));
+  }),
+  on(cluster.upgradeCheck, async (call) => {
+    const found = call.target("cluster", call.params.id, undefined);
+    const release = await carriedRelease(call.services.context);
+    return json({ version: release.version, hosts: membersOf(call.services.records, found, undefined).map((each) => upgradePreview(each, release)) });
   }),
   on(host.fence, async (call) =>
     written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "fence")),

@@ -6,7 +6,7 @@
 import type { Timer } from "@sheaf/base";
 import type { AgentCalls as CallTable, AgentMethod, HostLoad, LeaseGrant, PulseMessage, ReportedPart } from "@sheaf/contract";
 import type { Agents, CallOptions } from "@sheaf/controllers";
-import { partKey, SheafError, type RecordOf } from "@sheaf/model";
+import { compareVersions, partKey, SheafError, type RecordOf } from "@sheaf/model";
 import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
 import type { RecordChange } from "../context.ts";
 import { AgentSession, closeCodes, type AgentPeer, type AgentSocket, type SessionOwner } from "./agent-session.ts";
@@ -282,6 +282,12 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#leases.forget(hostId);
     before?.end(closeCodes.replaced, "a newer connection of this host has taken its place");
     this.#context.logger.info({ host: hostId, address: session.peer.address, agentVersion: session.agentVersion }, "an agent is connected");
+    // Let in all the same: a host that cannot connect would count as lost.
+    if (compareVersions(session.agentVersion, this.#context.settings.version) > 0)
+      this.#context.logger.warn(
+        { host: hostId, agentVersion: session.agentVersion, version: this.#context.settings.version },
+        "an agent is newer than this server, which knows nothing of what it may say: upgrade the server",
+      );
     if (!before) this.#tell(hostId, true);
     this.#recordSkew(session);
   }

@@ -16,8 +16,8 @@ const input: JoinLineInput = {
   token: "join_00ff",
   fingerprint: `sha256:${"ab".repeat(32)}`,
   archives: [
-    { platform: "linux-x64", sha256: "01".repeat(32) },
-    { platform: "linux-arm64", sha256: "02".repeat(32) },
+    { platform: "linux-x64", sha256: "01".repeat(32), sizeBytes: 1 },
+    { platform: "linux-arm64", sha256: "02".repeat(32), sizeBytes: 1 },
   ],
 };
 

@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import { silentLogger } from "@sheaf/base";
 import { apiPrefix } from "@sheaf/contract";
 import { followSite } from "@sheaf/controllers";
-import { partKey, SheafError, type Kind } from "@sheaf/model";
+import { partKey, SheafError, type HostObservation, type Kind } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import { openMemoryStore, type Entry, type Store } from "@sheaf/store";
 import { defaultAuditFileLimits, type AuditFileLimits } from "../audit/audit-archive.ts";
@@ -33,6 +33,8 @@ export interface RequestOptions {
 }
 
 export interface FixtureOptions {
+  /** By default this one alone. */
+  readonly servers?: Awaited<ReturnType<ServerContext["servers"]["list"]>>;
   readonly store?: Store;
   readonly limits?: Partial<Limits>;
   readonly clock?: TestClock;
@@ -69,6 +71,11 @@ class ConnectedHosts extends Set<string> {
     return was;
   }
 }
+
+export const ownServer = {
+  ...{ name: "local", url: "https://sheaf.test:7443", agentUrl: "https://sheaf.test:7444" },
+  ...{ version: "0.1.0", present: true, leads: true },
+};
 
 export class ApiFixture {
   readonly context: ServerContext;
@@ -145,16 +152,14 @@ export class ApiFixture {
         logs: () => ["a line of the log"],
       },
       servers: {
-        list: () =>
-          Promise.resolve([
-            { name: "local", url: "https://sheaf.test:7443", agentUrl: "https://sheaf.test:7444", version: "0.1.0", present: true, leads: true },
-          ]),
+        list: () => Promise.resolve(options.servers ?? [ownServer]),
         material: () => Promise.resolve(options.sharedStore === true ? { store: "etcd://e:2379", files: { "keys/secrets.key": "AAAA" } } : null),
       },
       joinFiles: {
         script: "echo joins\n",
-        agents: () => Promise.resolve([{ platform: "linux-x64", sha256: "ab".repeat(32) }]),
+        agents: () => Promise.resolve([{ platform: "linux-x64", sha256: "ab".repeat(32), sizeBytes: 7 }]),
         open: (platform) => Promise.resolve(platform === "linux-x64" ? { sizeBytes: 7, stream: Readable.from([Buffer.from("archive")]) } : undefined),
+        openDigest: () => Promise.resolve(undefined),
       },
       settings: {
         version: "0.1.0",
@@ -244,7 +249,7 @@ export class ApiFixture {
   }
 
   /** A host as if its agent had joined and reported. */
-  async host(name: string) {
+  async host(name: string, seen: Partial<HostObservation> = {}) {
     const invitation = await this.request("POST", "/host-invitations", { name });
     const joined = await this.request(
       "POST",
@@ -254,7 +259,7 @@ export class ApiFixture {
     );
     if (joined.status !== 201) throw new Error(`joining was answered ${joined.text}`);
     const { hostId } = joined.body;
-    await this.part("host", hostId, "status/agent", hostReport);
+    await this.part("host", hostId, "status/agent", { ...hostReport, ...seen });
     await this.part("host", hostId, "status/liveness", { state: "ready", since: 1, reason: "" });
     return { id: hostId as string, name };
   }
