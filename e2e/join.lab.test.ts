@@ -5,19 +5,25 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { CommandResult, LabHost } from "@sheaf/lab";
 import { until } from "../apps/server/deployment/processes.ts";
+import manifest from "../package.json" with { type: "json" };
 import { guestAnswers } from "./guest.ts";
+import { plantBrokenAgent, plantVersion } from "./other-version.ts";
 import { openSite, type Site } from "./site.ts";
 
 const root = join(import.meta.dirname, "..");
 /** Where the line writes on a real machine: here the host's own folders are mounted there. */
 const places = { programs: "/opt/sheaf", configuration: "/etc/sheaf" };
+const { version: present } = manifest;
 let site: Site;
 let host: LabHost;
+/** Trees that servers of other versions run from, and `current`, a link to the one that is started. */
+let trees: string;
 /** Mount points that were not on this machine before. */
 const made: string[] = [];
 
@@ -28,12 +34,11 @@ before(
       await mkdir(path);
       made.push(path);
     }
-    site = await openSite({ hosts: 1, port: 17_643 });
-    host = await site.deployment.lab.up("h2", site.deployment.addressOf(2));
-    for (const [name, path] of Object.entries(places)) {
-      await mkdir(join(host.directory, name));
-      await must(["mount", "--bind", join(host.directory, name), path]);
-    }
+    trees = await mkdtemp(join(tmpdir(), "sheaf-trees-"));
+    await symlink(root, join(trees, "current"));
+    const serverProgram = { path: join(trees, "current/apps/server/main.ts"), said: () => {} };
+    site = await openSite({ hosts: 1, port: 17_643, serverProgram });
+    host = await upWithPlaces("h2", 2);
     await hideNode();
     await asDistributionsSetIt();
   },
@@ -42,10 +47,21 @@ before(
 after(
   async () => {
     await site?.close();
+    await rm(trees, { recursive: true, force: true });
     for (const path of made) await rmdir(path);
   },
   { timeout: 60_000 },
 );
+
+/** A lab host that has its own of every place where the line writes. */
+async function upWithPlaces(name: string, index: number): Promise<LabHost> {
+  const up = await site.deployment.lab.up(name, site.deployment.addressOf(index));
+  for (const [folder, path] of Object.entries(places)) {
+    await mkdir(join(up.directory, folder));
+    assert.equal((await up.exec(["mount", "--bind", join(up.directory, folder), path])).code, 0);
+  }
+  return up;
+}
 
 async function must(argv: readonly string[]): Promise<string> {
   const result = await host.exec(argv);
@@ -246,6 +262,103 @@ test("an agent that ends is started again; guests run on", { timeout: 60_000 }, 
   });
   assert.deepEqual(await host.qemuProcesses(), before);
 });
+
+interface HostRow {
+  readonly name: string;
+  readonly status: { readonly agent: { readonly agentVersion: string }; readonly liveness: { readonly since: number }; readonly fencing?: unknown };
+}
+const hostRow = async (name: string): Promise<HostRow> => JSON.parse(await site.must("host", "show", name, "-o", "json")) as HostRow; // the API's record
+const versions = async (): Promise<string[]> => Promise.all(["h1", "h2", "h3"].map(async (name) => (await hostRow(name)).status.agent.agentVersion));
+
+const since = async (): Promise<number[]> => Promise.all(["h2", "h3"].map(async (name) => (await hostRow(name)).status.liveness.since));
+
+/** The server goes first. */
+async function serverBecomes(version: string): Promise<string> {
+  const tree = join(trees, version);
+  await plantVersion(version, tree);
+  await site.deployment.server.stop();
+  await rm(join(trees, "current"));
+  await symlink(tree, join(trees, "current"));
+  await site.deployment.startServer();
+  await site.signIn();
+  await until("the agents", 30_000, async () => ((await site.must("host", "list")).match(/ ready /g)?.length === 3 ? true : undefined));
+  return tree;
+}
+
+let other: LabHost;
+/** What no upgrade may change: QEMU's processes, and the boot and memory of a guest. */
+let running: { readonly processes: unknown; readonly address: string; readonly bootId: string; readonly counter: number };
+const qemu = async (): Promise<unknown> => [await host.qemuProcesses(), await other.qemuProcesses()];
+
+test("a version that dies at its start is given up by the host, and ends the roll", { timeout: 240_000 }, async () => {
+  other = await upWithPlaces("h3", 3);
+  const joined = await other.exec(["sh", "-c", await askForLine()], { timeoutMs: 120_000 });
+  assert.equal(joined.code, 0, joined.stderr);
+  await until(
+    "h3",
+    60_000,
+    async () => / ready /.test((await site.must("host", "list")).split("\n").find((row) => row.startsWith("h3 ")) ?? "") || undefined,
+  );
+  await site.must("vm", "create", "other", "--image", "mini", "--memory", "128MiB", "--on", "h3", "--wait");
+  const { spec } = JSON.parse(await site.must("vm", "show", "guest", "-o", "json")) as { spec: { nics: { addresses: string[] }[] } }; // the API's record
+  const address = spec.nics[0]?.addresses[0] ?? "none";
+  running = { processes: await qemu(), address, ...(await guestAnswers(address)) };
+  assert.deepEqual(
+    (running.processes as unknown[][]).map(({ length }) => length),
+    [1, 1],
+  );
+
+  const tree = await serverBecomes("100.0.1");
+  const takeOut = await plantBrokenAgent(tree, join(site.deployment.options.dataDirectory, "agents"));
+  const failed = await site.sheaf("cluster", "upgrade", "default", "--hosts", "h2,h3", "--settle", "1s", "--wait");
+  assert.equal(failed.code, 1, failed.error);
+  assert.match(
+    failed.error,
+    /h2: the host went back from version 100\.0\.1: it ended 3 times before it had proved itself, the last time with code 3/,
+  );
+  assert.match(failed.error, /Nothing else was begun\. Mend it, then go on: `sheaf cluster upgrade default`/);
+  assert.deepEqual(await versions(), [present, present, present]);
+  await nothingHappenedToGuests();
+  await takeOut();
+});
+
+test("agents take the version of an upgraded server, one after the other; guests do not notice", { timeout: 240_000 }, async () => {
+  const check = await site.must("cluster", "upgrade", "default", "--check");
+  assert.match(
+    check,
+    /carries agent 100\.0\.1\.\nh1 \([0-9.]+\) is left out: its agent runs from source files[^\n]*\nh2 \([0-9.]+\) will be upgraded\nh3/,
+  );
+  const ofSources = await site.sheaf("host", "upgrade", "h1");
+  assert.equal(ofSources.code, 4);
+  assert.match(ofSources.error, /its agent runs from source files, as `npm start` does it/);
+  const readySince = await since();
+  const done = await site.sheaf("cluster", "upgrade", "default", "--settle", "1s", "--wait");
+  assert.equal(done.code, 0, done.error);
+  assert.match(done.error, /2 of 3 hosts have agent 100\.0\.1; left out: h1/);
+  assert.deepEqual(await versions(), [present, "100.0.1", "100.0.1"]);
+  await nothingHappenedToGuests();
+  assert.deepEqual(await since(), readySince, "no host was taken for lost, not for a moment");
+  assert.deepEqual((await readdir(join(host.directory, "programs"))).map((name) => name.replace(/-[0-9a-f]{12}$/, "")).sort(), [
+    "agent",
+    "agent",
+    "agent",
+    "start-agent",
+  ]);
+  const pulse = await until("the pulse of the new version", 20_000, async () => {
+    const [pid, folder] = (await must(["cat", "/var/lib/sheaf/agent/pulse.pid"])).split("\n");
+    const now = await must(["readlink", "/opt/sheaf/agent"]);
+    return folder === `/opt/sheaf/${now.trim()}/apps/agent` ? pid : undefined;
+  });
+  assert.equal((await host.exec(["test", "-d", `/proc/${pulse}`])).code, 0);
+});
+
+async function nothingHappenedToGuests(): Promise<void> {
+  assert.deepEqual(await qemu(), running.processes);
+  const now = await guestAnswers(running.address);
+  assert.equal(now.bootId, running.bootId);
+  assert.ok(now.counter > running.counter);
+  for (const name of ["h2", "h3"]) assert.equal((await hostRow(name)).status.fencing, undefined);
+}
 
 const uninstall = "/opt/sheaf/agent/packaging/uninstall-agent.sh";
 

@@ -74,11 +74,13 @@ test("the line makes the machine a host, held in by its unit", { timeout: 180_00
   assert.match((await machine.run("sh /tmp/line")).error, /nothing to do/);
 });
 
-test("whatever happens to the services, a guest runs on", { timeout: 120_000 }, async () => {
+test("whatever happens to the services, an upgrade too, a guest runs on", { timeout: 180_000 }, async () => {
   const domain = "<domain type='qemu'><name>g</name><memory unit='MiB'>32</memory><os><type arch='x86_64'>hvm</type></os><devices/></domain>";
   await machine.must(`echo "${domain}" >/tmp/g.xml && virsh -q create /tmp/g.xml`);
   const guest = (): Promise<string> => machine.must("pgrep -x qemu-system-x86");
   const before = await guest();
+  // The server is another version when it starts next.
+  await machine.must(`sed -i 's/"version": "[^"]*"/"version": "100.0.0"/' /opt/sheaf-server/current/package.json`);
   for (const change of [
     "restart sheaf-agent",
     "kill --signal=KILL sheaf-agent",
@@ -91,6 +93,18 @@ test("whatever happens to the services, a guest runs on", { timeout: 120_000 }, 
     assert.equal(await guest(), before, change);
   }
   await until("the agent", 30_000, async () => (await property("sheaf-agent", "ActiveState")) === "active" || undefined);
+  // Within the unit's sandbox: another version is fetched, tried and started, and its pulse after it.
+  await until("the server", 30_000, async () => / ready /.test((await machine.run("sheaf host list")).out) || undefined);
+  const restarts = await property("sheaf-agent", "NRestarts");
+  const upgraded = await machine.run("sheaf cluster upgrade default --settle 1s --wait");
+  assert.equal(upgraded.code, 0, upgraded.error);
+  assert.match(await machine.must("sheaf host list -o wide"), / 100\.0\.0 /);
+  assert.equal(await guest(), before, "upgrade");
+  assert.equal(await property("sheaf-agent", "NRestarts"), restarts, "the unit goes on");
+  await until("the pulse of the new version", 20_000, async () => {
+    const [lies, wanted] = await Promise.all([machine.must("sed 1d /var/lib/sheaf/agent/pulse.pid"), machine.must("readlink /opt/sheaf/agent")]);
+    return lies.trim() === `/opt/sheaf/${wanted.trim()}/apps/agent` || undefined;
+  });
   const purge = await machine.run("/opt/sheaf/agent/packaging/uninstall-agent.sh --purge");
   assert.equal(purge.code, 4);
   const removed = await machine.run("/opt/sheaf/agent/packaging/uninstall-agent.sh");
