@@ -16,8 +16,13 @@ import type { SiteIndex } from "./site-index.ts";
 type Host = RecordOf<"host">;
 type Task = RecordOf<"task">;
 
+const roomLookMs = 1000;
+
 export function drainController(context: ControllerContext, index: SiteIndex, moves: MachineMoves): Controller {
   const { cache, clock, settings } = context;
+  /** When (monotonic) each draining host was last looked at. */
+  const lookedAt = new Map<string, number>();
+  let later: (hostId: string, afterMs: number) => void = () => {};
   return {
     name: "drain",
     reads: ["host", "vm", "task", "volume", "pool"],
@@ -26,9 +31,10 @@ export function drainController(context: ControllerContext, index: SiteIndex, mo
     *keysFor({ kind, id, record, previous }) {
       switch (kind) {
         case "host": {
-          if (record && concerns(record as Host)) yield id; // the kind says so
-          // Room on another host may be what a stuck machine waits for.
-          else yield* draining();
+          const [host, before] = [record, previous] as (Host | undefined)[]; // the kind says so
+          if (!host) lookedAt.delete(id);
+          if (host && concerns(host)) yield id;
+          else if (host && offersMore(host, before)) yield* waitingForRoomOn(id);
           return;
         }
         case "vm":
@@ -38,7 +44,7 @@ export function drainController(context: ControllerContext, index: SiteIndex, mo
               if (host && concerns(host)) yield host.id;
             }
           }
-          if (!record) yield* draining();
+          yield* waitingForRoomOn(roomGainedOn(record as RecordOf<"vm"> | undefined, previous as RecordOf<"vm"> | undefined)); // the kind says so
           return;
         case "task": {
           const task = (record ?? previous) as Task; // the kind says so
@@ -51,7 +57,12 @@ export function drainController(context: ControllerContext, index: SiteIndex, mo
         default:
       }
     },
+    begin(enqueue) {
+      later = enqueue;
+      return () => (later = () => {});
+    },
     async reconcile(hostId) {
+      lookedAt.set(hostId, clock.monotonic());
       const host = cache.get("host", hostId);
       if (!host || !concerns(host)) return undefined;
       const drainTasks = [...index.openTasks(hostId)].map((id) => cache.get("task", id)).filter((task) => task && empties(task)) as Task[]; // those that are there
@@ -90,8 +101,21 @@ export function drainController(context: ControllerContext, index: SiteIndex, mo
       })
     );
   }
-  function* draining(): Generator<string> {
-    for (const id of index.draining) if (cache.get("host", id)?.status.drain?.done !== true) yield id;
+
+  /**
+   * Draining hosts with a machine that could not move and would fit there. Each look ranks all hosts: where many hosts gain room one after
+   * the other, it is taken at most once in a while.
+   */
+  function* waitingForRoomOn(hostId: string | undefined): Generator<string> {
+    if (hostId === undefined) return;
+    for (const id of index.draining) {
+      const drained = cache.get("host", id);
+      const stuck = drained?.status.drain?.stuck ?? [];
+      if (!drained || !stuck.some(({ vm }) => moves.mayFit(cache.get("vm", vm), drained, hostId))) continue;
+      const waitMs = (lookedAt.get(id) ?? Number.NEGATIVE_INFINITY) + roomLookMs - clock.monotonic();
+      if (waitMs > 0) later(id, waitMs);
+      else yield id;
+    }
   }
 
   /** Those placed there, and those that have just moved and still hold something there: only then may its power be cut. */
@@ -168,6 +192,23 @@ export function drainController(context: ControllerContext, index: SiteIndex, mo
     const result = await commit(context, { compare, then });
     if (!result.succeeded) throw new Overtaken(`host ${host.name} changed meanwhile`);
   }
+}
+
+/** It takes machines that it did not take before, or more of them. What else changes of a host makes no room. */
+function offersMore(host: Host, before: Host | undefined): boolean {
+  if (host.spec.schedulable !== "open" || host.status.liveness?.state !== "ready" || host.status.fencing !== undefined) return false;
+  if (before === undefined || before.spec !== host.spec || before.status.liveness !== host.status.liveness) return true;
+  if (before.status.fencing !== undefined) return true;
+  // Also its networks, its CPU's flags, its hypervisor: whatever the agent tells of the host itself, seldom.
+  return before.status.agent !== host.status.agent;
+}
+
+/** The host on which a machine takes less than before. */
+function roomGainedOn(vm: RecordOf<"vm"> | undefined, before: RecordOf<"vm"> | undefined): string | undefined {
+  const host = before?.placement?.host;
+  if (!before || host === undefined) return undefined;
+  const takesLess = vm?.placement?.host !== host || vm.spec.memory.bytes < before.spec.memory.bytes || vm.spec.cpu.count < before.spec.cpu.count;
+  return takesLess ? host : undefined;
 }
 
 const empties = ({ spec }: Task): boolean => spec.target.kind === "host" && (spec.verb === "drain" || spec.verb === "maintain");

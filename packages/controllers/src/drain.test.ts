@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
+import { partKey } from "@sheaf/model";
+import { MachineMoves } from "./machine-moves.ts";
 import { World } from "./world.test-support.ts";
+
+const gib = 2 ** 30;
 
 async function drainable(count: number, disk: "local" | "shared") {
   const world = await World.make({ drainRetryMs: 5000 });
@@ -103,5 +107,56 @@ test("a server killed in the middle of a drain: it goes on, nobody runs twice", 
   assert.equal(await world.taskEnds(task), "succeeded");
   for (const vm of vms) assert.equal(world.agents.runningOn(vm).length, 1);
   assert.deepEqual(world.agents.violations, []);
+  await world.close();
+});
+
+/** Draining, with one machine that finds no room. Nothing is tried again by itself. @returns how often all hosts were ranked since, too */
+async function stuckForRoom(t: TestContext, others: number) {
+  const world = await World.make({ drainRetryMs: 3_600_000 });
+  const host = await world.addHost("h1", { memoryBytes: 64 * gib });
+  const { vm } = await world.addVm("big", { disk: "shared", spec: { memory: { bytes: 20 * gib } } });
+  await world.until(() => world.agents.runningOn(vm).length === 1, "it runs");
+  const hosts: string[] = [];
+  for (let number = 0; number < others; number += 1) hosts.push(await world.addHost(`small-${number}`, { memoryBytes: 8 * gib }));
+  await setSchedulable(world, host, "draining");
+  await world.until(() => (world.cache.get("host", host)?.status.drain?.stuck.length ?? 0) === 1, "it is stuck");
+  await world.clock.advance(10_000);
+  const ranked = t.mock.method(MachineMoves.prototype, "choose").mock;
+  return { world, host, vm, hosts, looks: () => ranked.callCount() };
+}
+
+test("a drain that waits for room ranks the hosts when one gained room that may do, and for no other change", async (t) => {
+  const { world, vm, hosts, looks } = await stuckForRoom(t, 30);
+  for (const id of hosts) {
+    await world.change("host", id, (head) => (head.labels = { rack: "7" }));
+    await world.write([{ put: partKey("host", id, "status/clock"), value: JSON.stringify({ skewMs: 5, at: 0 }) }]);
+    await world.clock.advance(1500);
+  }
+  const { vm: small } = await world.addVm("small", { disk: "shared" });
+  await world.until(() => world.agents.runningOn(small).length === 1, "another runs");
+  await world.write(["spec", "placement", "status/agent"].map((part) => ({ delete: partKey("vm", small, part) })));
+  await world.clock.advance(5000);
+  assert.equal(looks(), 0);
+  const roomy = await world.addHost("roomy", { memoryBytes: 64 * gib });
+  await world.until(() => world.vmOn(vm) === roomy, "it moves");
+  await world.close();
+});
+
+test("a drain that many hosts could help ranks them once in a while, not once for each", async (t) => {
+  const { world, vm, host, looks } = await stuckForRoom(t, 0);
+  await world.change("vm", vm, (head) => (head.spec["placement"] = { hostSelector: { here: "yes" } }));
+  await world.change("host", host, (head) => (head.labels = { here: "yes" }));
+  const roomy: string[] = [];
+  for (let number = 0; number < 5; number += 1) roomy.push(await world.addHost(`roomy-${number}`, { memoryBytes: 64 * gib }));
+  await world.clock.advance(5000);
+  const before = looks();
+  const since = world.clock.monotonic();
+  for (let turn = 0; turn < 40; turn += 1) await world.change("host", roomy[turn % 5] ?? "", (head) => (head.labels = { turn: String(turn) }));
+  await world.clock.advance(5000);
+  const most = 2 + (world.clock.monotonic() - since - 5000) / 1000;
+  assert.ok(looks() - before >= 1 && looks() - before <= most, `${looks() - before} looks at all hosts for 40 changes`);
+  // The last change counts, too.
+  await world.change("host", roomy[0] ?? "", (head) => (head.labels = { here: "yes" }));
+  await world.until(() => world.vmOn(vm) === roomy[0], "it moves", 5000);
   await world.close();
 });

@@ -71,6 +71,16 @@ export class MachineMoves {
     return moveRefusal(vm, agents.connected(host), volumesOf(vm, cache), (id) => cache.get("pool", id));
   }
 
+  /** Whether that host could be the one a machine of `source` waits for, as far as its memory goes. O(1). */
+  mayFit(vm: Vm | undefined, source: Host, hostId: string): boolean {
+    const usage = this.#snapshot.usage(hostId);
+    if (!vm || !usage || hostId === source.id || vm.placement?.host !== source.id) return false;
+    if (this.#context.cache.get("host", hostId)?.spec.cluster !== source.spec.cluster) return false;
+    const { memoryBytes, hugepages } = this.#snapshot.request(vm, "move");
+    const free = hugepages ? usage.hugepageCapacityBytes - usage.hugepageUsedBytes : usage.memoryCapacityBytes - usage.memoryUsedBytes;
+    return memoryBytes <= free && this.refusal(vm, source.id) === null;
+  }
+
   /**
    * Counts the choice in.
    * @param reserved grows by what was counted in: to be given to `release` when the task is there, or was not made
