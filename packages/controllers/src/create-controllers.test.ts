@@ -29,7 +29,7 @@ test("no part has two writers, but placement, which migration moves on by compar
     random,
     logger: silentLogger,
     agents,
-    fencing: { off: () => Promise.reject(new Error("no devices")) },
+    fencing: { off: () => Promise.reject(new Error("no devices")), isOff: () => Promise.reject(new Error("no devices")) },
     tasks,
     settings: defaultControllerSettings,
     leadership: () => [],

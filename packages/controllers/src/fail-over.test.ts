@@ -1,7 +1,7 @@
 /** Hosts are lost, cut off, and their machines start elsewhere: with the real controllers, simulated agents and management controllers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { HostFencing } from "@sheaf/model";
+import { type HostFencing, partKey } from "@sheaf/model";
 import { World } from "./world.test-support.ts";
 
 const bmc = (type: "ipmi" | "redfish", id: string) => ({ type, address: id, user: "admin", password: "secret" });
@@ -241,6 +241,79 @@ test("a server that was paused or has just started takes nobody's silence for a 
   await world.clock.advance(60_000);
   assert.equal(fencing(world, lost), undefined);
   await end(it);
+});
+
+/** The first method does not answer: its server dies with the fence begun and nothing done. */
+async function begunAndLeft(): Promise<Scene> {
+  const it = await scene({ methods: ["ipmi"] });
+  const { world, lost } = it;
+  world.bmcs.faults.set(`ipmi ${lost}`, "silent");
+  world.agents.cut(lost);
+  await world.until(() => world.bmcs.calls.length > 0, "it is being cut off");
+  world.killServer();
+  assert.equal(JSON.parse((await world.store.get(partKey("host", lost, "status/fencing")))?.value ?? "").state, "fencing");
+  world.bmcs.calls.length = 0;
+  world.bmcs.faults.clear();
+  return it;
+}
+
+test("a host that a dead server had begun to cut off is left alone where it is heard while the next one listens", async () => {
+  const it = await begunAndLeft();
+  const { world, lost, vms } = it;
+  await world.startServer();
+  await world.clock.advance(5000);
+  assert.deepEqual([world.bmcs.asked, world.bmcs.calls], [[`ipmi ${lost}`], []]);
+  world.agents.heal(lost);
+  await world.until(() => world.agents.connected(lost), "it is let in");
+  await world.clock.advance(60_000);
+  assert.deepEqual([fencing(world, lost), world.bmcs.calls], [undefined, []]);
+  assert.ok(vms.every((vm) => world.vmOn(vm) === lost && world.agents.runningOn(vm).length === 1));
+  await end(it);
+});
+
+test("a host that a dead server had begun to cut off is held where its pulse is heard", async () => {
+  const it = await begunAndLeft();
+  const { world, lost } = it;
+  world.agents.pulses.set(lost, "server");
+  await world.startServer();
+  await world.until(() => fencing(world, lost)?.state === "held", "it is left alone");
+  await world.clock.advance(60_000);
+  assert.deepEqual(world.bmcs.calls, []);
+  await end(it);
+});
+
+test("a host that a dead server had begun to cut off is cut off by the next one once it has listened, and without waiting where it is off", async () => {
+  for (const off of [false, true]) {
+    const it = await begunAndLeft();
+    const { world, lost } = it;
+    if (off) world.agents.powerOff(lost);
+    await world.startServer();
+    const startedAt = world.clock.monotonic();
+    await world.until(() => elsewhere(it), "all run elsewhere");
+    const tookMs = world.clock.monotonic() - startedAt;
+    assert.deepEqual(world.bmcs.calls, off ? [] : [`ipmi ${lost}`]);
+    assert.ok(off ? tookMs <= 5000 : tookMs >= 10_000 && tookMs <= 15_000, `took ${tookMs} ms`);
+    assert.match(fencing(world, lost)?.reason ?? "", /says that it is off/);
+    await end(it);
+  }
+});
+
+test("what a person asked for before a backup was made is not done after it was restored", async () => {
+  for (const verb of ["fence", "confirm-off"] as const) {
+    const it = await scene({ methods: ["ipmi"] });
+    const { world, lost, vms } = it;
+    world.bmcs.faults.set(`ipmi ${lost}`, "silent");
+    world.agents.cut(lost);
+    await world.until(() => world.bmcs.calls.length > 0, "it is being cut off");
+    world.killServer();
+    const task = await world.addTask(verb, "host", lost);
+    world.bmcs.calls.length = 0;
+    world.heldBack = true;
+    await world.startServer();
+    assert.equal(await world.taskEnds(task), "failed");
+    assert.ok(vms.every((vm) => world.vmOn(vm) === lost));
+    await end(it);
+  }
 });
 
 test("the server is killed at any moment of it: each machine runs once in the end", async () => {

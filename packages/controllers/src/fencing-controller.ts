@@ -12,6 +12,7 @@ import {
   type HostReturn,
   type RecordOf,
   type TaskProgress,
+  type PowerFence,
 } from "@sheaf/model";
 import { afterAttempt, fencedByItself, hasEnded, heldAgain, planFence, wantsFailOver, type FenceInput } from "@sheaf/planning";
 import { deadline } from "@sheaf/base";
@@ -39,6 +40,9 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
   const witnesses = new HostWitnesses(context);
   const selfFencing = new SelfFencing(context, listening);
   const outages = new Map<string, { readonly at: number; readonly outage: FenceInput["outage"] }>();
+  /** When (monotonic) this server began to cut a host off, and when it asked whether one that another server had begun with is off already. */
+  const began = new Map<string, number>();
+  const asked = new Map<string, number>();
   return {
     name: "fencing",
     reads: ["host", "vm", "cluster", "task"],
@@ -65,19 +69,34 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       const wishes = [...index.openTasks(hostId)].flatMap((id) => cache.get("task", id) ?? []).filter(isWish);
       if (!host) return endWishes(wishes, "cancelled", "the host was removed");
       selfFencing.look(host);
+      const old = wishes.filter((task) => context.heldBack?.(task));
+      if (old.length > 0) {
+        await endWishes(old, "failed", `a backup was restored since this was asked for ${host.name}: ask again where it still holds`);
+        return 0;
+      }
+      const words = wishes.filter(({ spec }) => spec.verb === "confirm-off");
       const { silentMs, graceMs } = hostSilence(host, context, listening);
-      // What was concluded before this server listened, or before the agent knocked, is no reason to begin anything.
-      // One that is held stays so meanwhile: what held it back (its pulse, others' silence) this server has not heard yet.
       const knocked = host.status.return !== undefined;
-      if (isLost(host) && mayBegin(host) && !knocked && silentMs < graceMs && wishes.length === 0) return graceMs - silentMs;
-      const words = agents.connected(hostId) ? wishes.filter(({ spec }) => spec.verb === "confirm-off") : [];
-      if (words.length > 0) {
+      if (isLost(host) && mayBegin(host) && !knocked && words.length === 0) {
+        // The power may have been cut before that server ended: then nobody needs to wait.
+        if (isInherited(host) && !sinceListening(asked, hostId)) {
+          asked.set(hostId, clock.monotonic());
+          const attempt = await isOffAlready(host, graceMs, signal);
+          if (attempt) await enter(host, afterAttempt(inputOf(host, wishes, undefined), attempt), wishes, host.status.fencing?.bootId);
+          return 0;
+        }
+        // What was concluded before this server listened, or before the agent knocked, is no reason to begin anything.
+        // One that is held stays so meanwhile: what held it back (its pulse, others' silence) this server has not heard yet.
+        if (silentMs < graceMs) return graceMs - silentMs;
+      }
+      if (words.length > 0 && agents.connected(hostId)) {
         await endWishes(words, "failed", `${host.name} is not off: its agent is connected`);
         return 0;
       }
       const witness = await witnessOf(host, wishes);
       if ("lookAgainMs" in witness) return witness.lookAgainMs;
       const input = inputOf(host, wishes, witness.says);
+      const decidedAt = clock.monotonic();
       const plan = planFence(input);
       switch (plan.do) {
         case "nothing":
@@ -86,6 +105,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
           return plan.lookAgainMs;
         case "enter":
           await enter(host, plan.fencing, wishes);
+          if (plan.fencing.state === "fencing") began.set(hostId, decidedAt);
           return 0;
         case "release":
           await release(host, plan.why, plan.broken, wishes);
@@ -134,6 +154,7 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       bootId: agent?.bootId,
       methods: host.spec.fencing.map(fencingMethodName),
       needed: isNeeded(host),
+      inherited: isInherited(host),
       // The schema of the verbs' tasks: these two.
       wish: wish ? { verb: wish.spec.verb as "fence" | "confirm-off", by: wish.spec.requestedBy } : undefined,
       // Asked for only where it decides: when all hosts fall silent at once, each would count all others for nothing.
@@ -143,6 +164,20 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       witness,
       now: clock.now(),
     };
+  }
+
+  /** Nothing is under way to cut it off that this server began, and it is not off. */
+  function mayBegin(host: Host): boolean {
+    const state = host.status.fencing?.state;
+    return state === undefined || state === "held" || state === "asking" || isInherited(host);
+  }
+
+  function isInherited({ id, status }: Host): boolean {
+    return status.fencing?.state === "fencing" && !sinceListening(began, id);
+  }
+
+  function sinceListening(times: ReadonlyMap<string, number>, hostId: string): boolean {
+    return (times.get(hostId) ?? Number.NEGATIVE_INFINITY) >= listening.since;
   }
 
   function isNeeded(host: Host): boolean {
@@ -176,6 +211,21 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
       if (isLost(other) || silentMs * 2 >= graceMs) silent += 1;
     }
     return { hosts, silent, wideOutagePercent: cluster?.spec.highAvailability.wideOutagePercent ?? 40 };
+  }
+
+  /** All are asked at once. @returns what one said that says so, where none says the opposite; `null`: nobody knows */
+  async function isOffAlready(host: Host, limitMs: number, signal: AbortSignal): Promise<FencingAttempt | null> {
+    const limit = deadline(clock, limitMs, () => new SheafError("timed-out", `no answer within ${limitMs} ms`), signal);
+    // The host's own watchdog cannot be asked.
+    const methods = host.spec.fencing.filter((method) => method.type !== "watchdog");
+    const ask = (method: PowerFence): Promise<boolean | null> =>
+      Promise.race([devices.isOff(method, limit.signal), aborted(limit.signal)]).catch(() => null);
+    const answers = await Promise.all(methods.map(ask));
+    limit.done();
+    signal.throwIfAborted();
+    const method = methods[answers.indexOf(true)];
+    if (!method || answers.includes(false)) return null;
+    return { method: fencingMethodName(method), at: clock.now(), outcome: "off", detail: "" };
   }
 
   async function tryMethod(host: Host, position: number, signal: AbortSignal): Promise<FencingAttempt> {
@@ -271,10 +321,6 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
 }
 
 const isLost = (host: Host): boolean => host.status.liveness?.state === "unreachable";
-/** Nothing is under way to cut it off, and it is not off. */
-function mayBegin({ status: { fencing } }: Host): boolean {
-  return fencing === undefined || fencing.state === "held" || fencing.state === "asking";
-}
 const isWish = (task: Task): boolean => (task.spec.verb === "fence" || task.spec.verb === "confirm-off") && !hasEnded(task);
 
 function aborted(signal: AbortSignal): Promise<never> {

@@ -47,4 +47,9 @@ export interface FencingDevices {
    * @throws SheafError `fencing-failed` with the device's words; the power may be off all the same
    */
   off(method: PowerFence, signal: AbortSignal): Promise<void>;
+  /**
+   * Whether it is off already. Changes nothing.
+   * @throws SheafError `fencing-failed` where the device does not say
+   */
+  isOff(method: PowerFence, signal: AbortSignal): Promise<boolean>;
 }

@@ -163,6 +163,10 @@ export class SimulatedAgents implements Agents {
     this.#tell(host);
     this.lookAtAll(host.id);
   }
+  powered(hostId: string): boolean {
+    return this.#host(hostId).powered;
+  }
+
   powerOff(hostId: string): void {
     const host = this.#host(hostId);
     host.powered = false;

@@ -10,6 +10,8 @@ export type BmcFault = "refuses" | "silent" | "lies" | "lost";
 export class SimulatedBmcs implements FencingDevices {
   readonly #world: { readonly clock: Clock; readonly agents: SimulatedAgents };
   readonly calls: string[] = [];
+  /** Whether they are off already. */
+  readonly asked: string[] = [];
   delayMs = 300;
   /** By method type and host. */
   readonly faults = new Map<string, BmcFault>();
@@ -20,8 +22,19 @@ export class SimulatedBmcs implements FencingDevices {
     this.#world = world;
   }
 
+  async isOff(method: PowerFence, signal: AbortSignal): Promise<boolean> {
+    const host = hostOf(method);
+    this.asked.push(`${method.type} ${host}`);
+    const { clock, agents } = this.#world;
+    const fault = this.faults.get(`${method.type} ${host}`);
+    await sleep(clock, this.delayMs, signal);
+    if (fault === "refuses") throw new SheafError("fencing-failed", "wrong password");
+    if (fault === "silent") return new Promise(() => {});
+    return fault === "lies" || !agents.powered(host);
+  }
+
   async off(method: PowerFence, signal: AbortSignal): Promise<void> {
-    const host = method.type === "command" ? (method.options["plug"] ?? "") : method.address;
+    const host = hostOf(method);
     this.calls.push(`${method.type} ${host}`);
     this.moment(host);
     const { clock, agents } = this.#world;
@@ -33,3 +46,5 @@ export class SimulatedBmcs implements FencingDevices {
     if (fault === "lost") return new Promise(() => {});
   }
 }
+
+const hostOf = (method: PowerFence): string => (method.type === "command" ? (method.options["plug"] ?? "") : method.address);

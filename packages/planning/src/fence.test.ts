@@ -13,6 +13,7 @@ const lost: FenceInput = {
   methods: ["ipmi a", "redfish a"],
   needed: true,
   wish: undefined,
+  inherited: false,
   witness: undefined,
   outage: { hosts: 10, silent: 1, wideOutagePercent: 40 },
   now: 1000,
@@ -27,6 +28,7 @@ const happening = fc.oneof(
   fc.record({ it: fc.constant("wish" as const), verb: fc.constantFrom("fence" as const, "confirm-off" as const) }),
   fc.record({ it: fc.constant("outage" as const), silent: fc.integer({ min: 1, max: 10 }) }),
   fc.record({ it: fc.constant("witness" as const), sees: fc.boolean() }),
+  fc.record({ it: fc.constant("another server" as const), afterLooks: fc.integer({ min: 0, max: 4 }) }),
   fc.record({ it: fc.constant("needed" as const), needed: fc.boolean() }),
   fc.record({ it: fc.constant("devices" as const), off: fc.array(fc.boolean(), { minLength: 2, maxLength: 2 }) }),
 );
@@ -48,6 +50,7 @@ test("fenced is concluded from a device's or a person's word alone, whatever hap
         // The controller looks until nothing is to be done now.
         for (let looks = 0; ; looks += 1) {
           assert.ok(looks < 20, "goes round and round");
+          if (happens.it === "another server" && looks === happens.afterLooks) input = { ...input, inherited: true };
           const plan = planFence(input);
           if (plan.do === "nothing") break;
           const before = input.fencing;
@@ -60,6 +63,7 @@ test("fenced is concluded from a device's or a person's word alone, whatever hap
           let attempt: FencingAttempt | undefined;
           if (plan.do === "try") {
             assert.equal(before?.state, "fencing", "tried before it was persisted");
+            assert.ok(!input.inherited, "gone on with what another server had begun");
             attempt = { method: input.methods[plan.method] ?? "", at: input.now, outcome: devices[plan.method] ? "off" : "failed", detail: "" };
             assert.notEqual(attempt.method, "");
             after = afterAttempt(input, attempt);
@@ -70,14 +74,14 @@ test("fenced is concluded from a device's or a person's word alone, whatever hap
             assert.ok(attempt?.outcome === "off" || (input.wish?.verb === "confirm-off" && /a person \(ann\)/.test(word?.method ?? "")));
             assert.notEqual(input.liveness?.state, "ready", "a host that is heard was called off");
           }
-          if (after.state === "fencing" && before?.state !== "fencing") {
+          if (after.state === "fencing" && (before?.state !== "fencing" || input.inherited)) {
             assert.ok(input.wish !== undefined || !isWide(input.outage), "begun in a wide outage");
             assert.ok(input.wish !== undefined || input.witness === undefined, "begun although it is seen to live");
           }
           assert.ok(after.attempts.length <= 8);
           // A wish is answered when it has led somewhere.
           if (after.state === "fenced" || after.state === "asking") input = { ...input, wish: undefined };
-          input = { ...input, fencing: after };
+          input = { ...input, fencing: after, inherited: false };
         }
       }
     }),
@@ -101,6 +105,30 @@ test("methods are tried in their order, then a person is asked, then all again",
   const again = planFence({ ...lost, fencing: asking.fencing, now: lost.now + fenceAgainMs });
   assert.ok(again.do === "enter" && again.fencing.state === "fencing");
   assert.deepEqual(planFence({ ...lost, fencing: again.fencing, now: lost.now + fenceAgainMs }), { do: "try", method: 0 });
+});
+
+test("what another server had begun is begun anew, with the first method, or not at all", () => {
+  const at = lost.now - 500;
+  const fencing: HostFencing = {
+    ...{ state: "fencing", since: at, reason: "" },
+    attempts: [{ method: "ipmi a", at, outcome: "failed", detail: "" }],
+  };
+  const inherited = { ...lost, fencing, inherited: true };
+  const anew = planFence(inherited);
+  assert.ok(anew.do === "enter" && anew.fencing.state === "fencing");
+  assert.deepEqual(planFence({ ...lost, fencing: anew.fencing }), { do: "try", method: 0 });
+  assert.deepEqual(planFence({ ...lost, fencing }), { do: "try", method: 1 });
+  const states = [
+    { ...inherited, witness: "h2 sees its pulse" },
+    { ...inherited, outage: { ...lost.outage, silent: 9 } },
+    { ...inherited, needed: false },
+  ].map((input) => {
+    const plan = planFence(input);
+    return plan.do === "enter" ? plan.fencing.state : plan.do;
+  });
+  assert.deepEqual(states, ["held", "held", "held"]);
+  assert.equal(planFence({ ...inherited, witness: "h2 sees its pulse", wish: { verb: "fence", by: "ann" } }).do, "enter");
+  assert.equal(planFence({ ...inherited, liveness: ready }).do, "release");
 });
 
 test("nobody is cut off for nothing; a person may ask for it", () => {

@@ -20,6 +20,11 @@ export interface FenceInput {
   /** A person's wish that has not been answered yet. */
   readonly wish: { readonly verb: "fence" | "confirm-off"; readonly by: string } | undefined;
   readonly outage: Outage;
+  /**
+   * What the fence says was begun by a server that listens no more, or before this one was paused, or before a backup was restored: the
+   * host may live again. Counts as not begun.
+   */
+  readonly inherited: boolean;
   /** Somebody else than its agent has just seen the host live: who and how, as a clause. Nothing is cut off then but on a person's wish. */
   readonly witness: string | undefined;
   readonly now: number;
@@ -58,11 +63,7 @@ export function planFence(input: FenceInput): FencePlan {
   if (fencing?.state === "fenced" || (!fencing && !lost)) return { do: "nothing" };
   if (wish?.verb === "confirm-off") return confirmed(input, wish.by);
 
-  if (!fencing) {
-    if (!input.needed && !wish) return { do: "nothing" };
-    const why = wish ? null : holding(input);
-    return why === null ? begin(input) : { do: "enter", fencing: entered(input, "held", why) };
-  }
+  if (!fencing) return input.needed || wish ? beginOrHold(input) : { do: "nothing" };
   switch (fencing.state) {
     case "held": {
       const why = wish ? null : holding(input);
@@ -75,6 +76,7 @@ export function planFence(input: FenceInput): FencePlan {
       return input.methods.length === 0 ? { do: "nothing" } : { do: "nothing", lookAgainMs: Math.max(waitMs, heldLookMs) };
     }
     case "fencing": {
+      if (input.inherited) return input.needed || wish ? beginOrHold(input) : { do: "enter", fencing: entered(input, "held", nothingWaits) };
       const tried = triesOfThisRound(fencing);
       return tried < input.methods.length ? { do: "try", method: tried } : { do: "enter", fencing: entered(input, "asking", askingReason(input)) };
     }
@@ -122,6 +124,13 @@ function confirmed(input: FenceInput, by: string): FencePlan {
   const attempts = [...(input.fencing?.attempts ?? []), attempt].slice(-attemptsKept);
   return { do: "enter", fencing: { ...entered(input, "fenced", `${by} says that it is off`), attempts } };
 }
+
+function beginOrHold(input: FenceInput): FencePlan {
+  const why = input.wish ? null : holding(input);
+  return why === null ? begin(input) : { do: "enter", fencing: entered(input, "held", why) };
+}
+
+const nothingWaits = "nothing waits any more for it to be off";
 
 function entered(input: FenceInput, state: HostFencing["state"], reason: string): HostFencing {
   return {

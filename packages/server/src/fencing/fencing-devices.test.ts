@@ -38,7 +38,8 @@ function world(answer: (call: Call) => Answer, https: CallHttps = () => Promise.
     await clock.advanceUntil(() => ended, maxMs).catch(() => limit.abort(new SheafError("timed-out", "too long")));
     return work;
   };
-  return { calls, off };
+  const isOff = (method: PowerFence): Promise<boolean> => devices.isOff(method, new AbortController().signal);
+  return { calls, off, isOff };
 }
 const refused = (pattern: RegExp) => (error: unknown) =>
   error instanceof SheafError && error.code === "fencing-failed" && pattern.test(`${error.message} ${error.extra.cause ?? ""}`);
@@ -60,6 +61,21 @@ test("a host that is off already is not ordered to be", async () => {
   const { calls, off } = world(() => [0, "Chassis Power is off\n"]);
   await off(ipmi);
   assert.equal(calls.length, 1);
+});
+
+test("whether a host is off is asked without an order, and no answer is none", async () => {
+  for (const [answer, expected] of [
+    ["on", false],
+    ["off", true],
+  ] as const) {
+    const { calls, isOff } = world(() => [0, `Chassis Power is ${answer}`]);
+    assert.equal(await isOff(ipmi), expected);
+    assert.deepEqual(
+      calls.map(({ programArguments }) => programArguments.at(-1)),
+      ["status"],
+    );
+  }
+  await assert.rejects(world(() => [0, "what?"]).isOff(ipmi), refused(/does not say/));
 });
 
 test("a device that takes the order and does nothing is never believed", async () => {

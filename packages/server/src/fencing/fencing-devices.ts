@@ -31,20 +31,26 @@ export function createFencingDevices({ clock, secrets, programs, callHttps }: Fe
     }
   };
   return {
-    async off(method, signal) {
-      const device = switchOf(method);
-      try {
+    off: (method, signal) =>
+      told(async () => {
+        const device = switchOf(method);
         // An order to a host that is off already is an error to some devices.
         if ((await device.status(signal)) === "off") return;
         await device.cut(signal);
         // What it says of its own order is not enough: a device that took it and did nothing answers "on" now, for as long as it is asked.
         while ((await device.status(signal)) !== "off") await sleep(clock, askAgainMs, signal);
-      } catch (error) {
-        if (error instanceof SheafError) throw error;
-        throw new SheafError("fencing-failed", "The fencing device could not be asked", {
-          cause: error instanceof Error ? error.message : String(error),
-        });
-      }
-    },
+      }),
+    isOff: (method, signal) => told(async () => (await switchOf(method).status(signal)) === "off"),
   };
+}
+
+async function told<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof SheafError) throw error;
+    throw new SheafError("fencing-failed", "The fencing device could not be asked", {
+      cause: error instanceof Error ? error.message : String(error),
+    });
+  }
 }
