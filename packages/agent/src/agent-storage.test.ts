@@ -106,6 +106,24 @@ test("a disk whose file vanished is never made anew", async () => {
   await host.stop();
 });
 
+test("a shared disk whose file vanished is not made anew by the next host either", async () => {
+  const host = await siteHost([pool(), network(), image(), volume(), vm({ power: "stopped" })]);
+  await host.files.remove(disk);
+  host.server.put(volume({}, { generation: 2 }));
+  await host.settle();
+  const told = volumeSeen(host);
+  assert.equal(told?.state, "failed");
+  await host.stop();
+  const next = new SimulatedHost();
+  next.server.images.set(ids.image, imageContent);
+  next.server.put(...[pool(), network(), image(), volume({}, { generation: 2, status: { agent: told } }), vm()]);
+  await next.start();
+  await next.clock.advance(60_000);
+  assert.equal(next.files.text(disk), null);
+  assert.match(volumeSeen(next)?.problem ?? "", /not on this host any more/);
+  await next.stop();
+});
+
 test("volumes grow: by the hypervisor under a running machine, by qemu-img otherwise; none shrinks", async () => {
   const host = await siteHost();
   host.server.put(volume({ sizeBytes: 2 * gib }, { generation: 2 }));

@@ -146,7 +146,7 @@ export class VolumeReconciler {
     const facts = await files.facts(path);
     const held = { epoch: placement.epoch, incarnation: placement.incarnation, local: pool.spec.type === "local", path };
     if (!facts) {
-      if (note || volume.status.agent?.state === "ready" || spec.file !== undefined) {
+      if (note || hasExisted(volume.status.agent) || spec.file !== undefined) {
         throw new SheafError(
           "state-refused",
           `its file ${path} is not on this host any more; it is not made anew, so that nothing is lost: put the file back, or delete the volume`,
@@ -239,7 +239,8 @@ export class VolumeReconciler {
   #fail(volume: Volume, path: string, problem: string): void {
     const before = this.#seen.get(volume.id) ?? volume.status.agent;
     const { sizeBytes = 0, allocatedBytes = 0 } = before ?? {};
-    this.#observe(volume, path, { state: "failed", sizeBytes, allocatedBytes, observedGeneration: volume.generation, problem });
+    const existed = hasExisted(before) || hasExisted(volume.status.agent) ? { existed: true } : {};
+    this.#observe(volume, path, { state: "failed", sizeBytes, allocatedBytes, observedGeneration: volume.generation, problem, ...existed });
   }
 
   #observe(volume: Volume, path: string, value: Omit<VolumeObservation, "host" | "path">): void {
@@ -251,3 +252,5 @@ export class VolumeReconciler {
     if (before?.state !== observation.state || before.problem !== observation.problem) changed(volume.id);
   }
 }
+
+const hasExisted = (seen: VolumeObservation | undefined): boolean => seen?.state === "ready" || seen?.existed === true;

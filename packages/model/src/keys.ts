@@ -50,6 +50,8 @@ export const serverMembersPrefix = "m/server/";
 export const serverMemberKey = (name: string): string => `m/server/${name}`;
 export const serverPresencePrefix = "m/presence/";
 export const serverPresenceKey = (name: string): string => `m/presence/${name}`;
+/** Set anew with each connection of a host's agent where there are several servers: what an earlier connection told is written no more. */
+export const attachmentKey = (hostId: string): string => `m/agent/${hostId}`;
 export const leaderKey = (name: string): string => `leader/${name}`;
 /** Usage counted against a project's quota, changed in the transaction that uses it. */
 export const quotaUsageKey = (projectId: string): string => `q/${projectId}`;

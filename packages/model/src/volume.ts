@@ -43,6 +43,8 @@ export const VolumeObservation = z.looseObject({
   allocatedBytes: Bytes,
   observedGeneration: z.int(),
   problem: z.string().optional(),
+  /** Its file was there once, on whichever host: one that is missing is not made anew. Told with a problem; `ready` says so by itself. */
+  existed: z.boolean().optional(),
 });
 export type VolumeObservation = z.infer<typeof VolumeObservation>;
 export interface VolumeStatus {
