@@ -4,6 +4,7 @@
  * no memory meanwhile.
  */
 import type { Timer } from "@sheaf/base";
+import type { Compare } from "@sheaf/store";
 import { wireVersion, type HostLoad, type LeaseGrant, type ReportedPart, type ServerMessage } from "@sheaf/contract";
 import { agentDocument } from "./agent-document.ts";
 import { AgentCalls } from "./agent-calls.ts";
@@ -44,7 +45,9 @@ export const closeCodes = { goingAway: 1001, protocol: 1002, replaced: 4001, rev
 
 export interface SessionOwner {
   readonly documents: HostDocuments;
-  /** Before the hello is answered; resolves when the cache has seen all that the store has. */
+  /** From now on nothing is written any more that the host's agent told over another connection, to whichever server. @throws StoreError */
+  attach(session: AgentSession): Promise<void>;
+  /** Before the hello is answered, after that; resolves when the cache has seen all that the store has. */
   upToDate(): Promise<void>;
   /** Resolves when the host is no longer fenced; its hello counts as a word from it. */
   unfenced(session: AgentSession): Promise<void>;
@@ -92,6 +95,8 @@ export class AgentSession {
   /** Mean deviation of its heartbeats from that, ms. */
   jitterMs = 0;
   #heartbeatAt = 0;
+  /** Holds while no other connection of the host has taken the place of this one, here or at another server. */
+  attachment: Compare | undefined;
   lastRenewalAt = Number.NEGATIVE_INFINITY;
   readonly #context: GatewayContext;
   readonly #owner: SessionOwner;
@@ -224,6 +229,7 @@ export class AgentSession {
     try {
       // A host that was cut off, or is being, is let in when whoever decides on it knows that it is back.
       await this.#owner.unfenced(this);
+      await this.#owner.attach(this);
       // A machine that this server has not heard of yet must not be taken for one that is gone.
       await this.#owner.upToDate();
       await this.#context.restored?.heard(this.hostId, hello.machines);

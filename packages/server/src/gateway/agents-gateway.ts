@@ -6,7 +6,7 @@
 import type { Timer } from "@sheaf/base";
 import type { AgentCalls as CallTable, AgentMethod, HostLoad, LeaseGrant, PulseMessage, ReportedPart } from "@sheaf/contract";
 import type { Agents, CallOptions } from "@sheaf/controllers";
-import { compareVersions, partKey, SheafError, type RecordOf } from "@sheaf/model";
+import { attachmentKey, compareVersions, partKey, SheafError, type RecordOf } from "@sheaf/model";
 import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
 import type { RecordChange } from "../context.ts";
 import { AgentSession, closeCodes, type AgentPeer, type AgentSocket, type SessionOwner } from "./agent-session.ts";
@@ -257,6 +257,16 @@ export class AgentsGateway implements Agents, SessionOwner {
 
   // SessionOwner
 
+  async attach(session: AgentSession): Promise<void> {
+    const { store } = this.#context;
+    const key = attachmentKey(session.hostId);
+    const before = await store.get(key);
+    // Alone there is nobody who could write what is older.
+    const { revision } =
+      before !== null || this.#several ? await store.transact({ compare: [], then: [{ put: key, value: session.bootId }] }) : { revision: 0 };
+    session.attachment = { key, modRevision: revision };
+  }
+
   async upToDate(): Promise<void> {
     const { store, cache } = this.#context;
     await cache.waitFor(await store.revision());
@@ -350,6 +360,10 @@ export class AgentsGateway implements Agents, SessionOwner {
     );
   }
 
+  get #several(): boolean {
+    return (this.#context.servers?.agentUrls().length ?? 1) > 1;
+  }
+
   #session(hostId: string): AgentSession {
     const session = this.#sessions.get(hostId);
     if (session) return session;
@@ -367,6 +381,8 @@ export class AgentsGateway implements Agents, SessionOwner {
           hostId: session.hostId,
           part,
           guard: verdict.guard,
+          ...(session.attachment === undefined ? {} : { attachment: session.attachment }),
+          superseded: () => session.end(closeCodes.replaced, "this host's agent is connected elsewhere by now"),
           done: (outcome) => done(outcome?.refused ?? null),
           judgeAgain: () => this.#submit(session, part, done),
         });
@@ -431,6 +447,8 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#leases.forget(hostId);
     this.#loads.delete(hostId);
     for (const session of this.#open) if (session.hostId === hostId) session.end(closeCodes.revoked, "this host was removed from the site");
+    // One that stays where the store does not answer now is as small as it is harmless.
+    if (this.#several) void this.#context.store.transact({ compare: [], then: [{ delete: attachmentKey(hostId) }] }).catch(() => {});
   }
 
   /** A host that was cut off has no connection: what still seems to be one must knock. */

@@ -192,10 +192,10 @@ export class World {
     });
   }
 
-  /** @param wrap puts something between gateway and store: faults */
-  static async open(wrap: (store: Store) => Store = (store) => store): Promise<World> {
-    const clock = new SimulatedClock();
-    const store = await openMemoryStore({ clock, random });
+  /** @param wrap puts something between gateway and store: faults @param beside another server, whose store this one shares */
+  static async open(wrap: (store: Store) => Store = (store) => store, beside?: World): Promise<World> {
+    const clock = beside?.clock ?? new SimulatedClock();
+    const store = beside?.store ?? (await openMemoryStore({ clock, random }));
     const cache = await RecordCache.open({ store, clock, logger: silentLogger });
     return new World(clock, store, cache, wrap);
   }

@@ -18,6 +18,10 @@ export interface JudgedReport {
   readonly hostId: string;
   readonly part: ReportedPart;
   readonly guard: Compare;
+  /** Holds while the connection that it came by is the host's newest one, at any server. */
+  readonly attachment?: Compare;
+  /** It is that no more: this is not written, nor answered. */
+  readonly superseded?: () => void;
   readonly done: (outcome: ReportOutcome) => void;
   /** The condition no longer held: to be judged again, once the cache has seen what changed. */
   readonly judgeAgain: () => void;
@@ -139,12 +143,18 @@ export class ReportWriter {
 
   #take(): Pending[] {
     const batch: Pending[] = [];
+    const attachments = new Map<string, Compare>();
     let bytes = 0;
     for (const [key, pending] of this.#pending) {
       if (this.#underWay.has(key)) continue;
       // As UTF-8 a character of JavaScript's has at most three bytes.
       bytes += key.length * 2 + (pending.json?.length ?? 0) * 3 + 400;
-      if (batch.length > 0 && (batch.length >= storeLimits.operations || bytes > bytesPerTransaction)) break;
+      const { attachment } = pending.report;
+      const known = attachment && attachments.get(attachment.key);
+      if (known && !isDeepStrictEqual(known, attachment)) break; // of an earlier connection: one of them fails
+      const conditions = batch.length + 1 + attachments.size + (attachment && !known ? 1 : 0);
+      if (batch.length > 0 && (conditions > storeLimits.operations || bytes > bytesPerTransaction)) break;
+      if (attachment) attachments.set(attachment.key, attachment);
       this.#pending.delete(key);
       batch.push(pending);
     }
@@ -156,7 +166,7 @@ export class ReportWriter {
   async #write(batch: readonly Pending[]): Promise<void> {
     const then = batch.map(({ key, json }): Operation => (json === null ? { delete: key } : { put: key, value: json }));
     try {
-      const result = await this.#store.transact({ compare: batch.map(({ report }) => report.guard), then });
+      const result = await this.#store.transact({ compare: conditionsOf(batch), then });
       this.statistics.transactions += 1;
       if (result.succeeded) this.#written(batch, result.revision);
       else await this.#sortOut(batch, result);
@@ -180,6 +190,13 @@ export class ReportWriter {
   async #sortOut(batch: readonly Pending[], result: TransactionResult): Promise<void> {
     const failing: Pending[] = [];
     for (const pending of batch) {
+      const { attachment } = pending.report;
+      if (attachment && !sameByValue(attachment, result.current.get(attachment.key) ?? null)) {
+        // Whoever hears the host now is told all that is so.
+        this.#underWay.delete(pending.key);
+        pending.report.superseded?.();
+        continue;
+      }
       const guard = sameByValue(pending.report.guard, result.current.get(pending.report.guard.key) ?? null);
       if (!guard) failing.push(pending);
       else {
@@ -241,6 +258,12 @@ export class ReportWriter {
       else this.#pending.set(pending.key, pending);
     }
   }
+}
+
+function conditionsOf(batch: readonly Pending[]): Compare[] {
+  const attachments = new Map<string, Compare>();
+  for (const { report } of batch) if (report.attachment) attachments.set(report.attachment.key, report.attachment);
+  return [...batch.map(({ report }) => report.guard), ...attachments.values()];
 }
 
 function answer(pending: Pending, outcome: ReportOutcome): void {
