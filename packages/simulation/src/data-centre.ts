@@ -14,7 +14,8 @@ import { defaultTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
 import { imageFrom } from "./played-library.ts";
 import { bmcAddress, hostAddress, SimulatedBmcs } from "./simulated-bmcs.ts";
-import { SimulatedHost, serverNode } from "./simulated-host.ts";
+import { serverNode } from "./server-nodes.ts";
+import { SimulatedHost } from "./simulated-host.ts";
 import { SimulatedNetwork, type SimulatedSocket } from "./simulated-network.ts";
 import { firstVersion, peerOf } from "./simulated-server.ts";
 import { SiteRecords } from "./site-records.ts";
@@ -152,14 +153,14 @@ export class DataCentre {
   listen(listener: AgentsListener): () => void {
     const life = new Life();
     this.#listener = listener;
-    this.network.listen({
+    this.network.listen(serverNode, {
       life,
       admit: (node) => listener.admit(this.#peer(node)),
       connected: (socket, node) => listener.connected(socket, this.#peer(node)),
     });
     return () => {
       this.#listener = null;
-      this.network.listen(null);
+      this.network.listen(serverNode, null);
       this.network.resetOf(life, serverNode);
       life.end();
     };

@@ -6,6 +6,8 @@ import type { SimulatedSite } from "./site.ts";
 const mib = 2 ** 20;
 /** What somebody cut off, somebody switches on again. */
 const switchedOnAfterMs = 90_000;
+/** How long machines wait for others to run. */
+const afterAtMostMs = [20_000, 60_000, 180_000] as const;
 const namesOf = ["web", "db", "mail", "build", "cache", "desk"] as const;
 
 export class DeedMaker {
@@ -87,17 +89,28 @@ export class DeedMaker {
       { name: "root", pool, ...(amount % 3 === 0 ? { sizeBytes: 2 ** 30 } : { image: "mini" }) },
       ...(amount % 5 === 0 ? [{ name: "data", pool: amount % 10 === 0 ? "shared" : "local", sizeBytes: 2 ** 31 }] : []),
     ];
+    const after = amount % 5 < 2 ? this.#startedAfter(pick, amount) : {};
+    const restart = amount % 4 === 0 || "after" in after ? { ...(amount % 4 === 0 ? { onGuestShutdown: "restart" } : {}), ...after } : undefined;
     const spec = {
       cpu: { count: 1 + (amount % 4) },
       memory: { bytes: 2 ** 30 * (1 + (amount % 8)) },
       disks,
       nics: [{ name: "eth0", network: "lan" }],
       stopGraceMs: 20_000,
-      ...(amount % 4 === 0 ? { restart: { onGuestShutdown: "restart" } } : {}),
+      ...(restart === undefined ? {} : { restart }),
       ...(amount % 7 === 0 ? { placement: { apart: "apart" } } : {}),
       ...(disks.every((disk) => disk.pool === "shared") && amount % 3 !== 1 ? { highlyAvailable: true, priority: amount } : {}),
     };
     this.#ask(`creates ${name} (${pool})`, "POST", "/vms", { name, spec });
+  }
+
+  /** One or two that are there; a new machine makes no circle. */
+  #startedAfter(pick: number, amount: number): { readonly after?: object } {
+    const ids = [...this.#site.records.ids("vm")];
+    const machines = new Set([ids[pick % Math.max(1, ids.length)], ids[amount % Math.max(1, ids.length)]].filter((id) => id !== undefined));
+    if (machines.size === 0) return {};
+    const maximumWaitMs = afterAtMostMs[amount % afterAtMostMs.length];
+    return { after: { machines: [...machines], maximumWaitMs, ...(amount % 3 === 0 ? { condition: "guest-answers" } : {}) } };
   }
 
   #drain(pick: number): void {

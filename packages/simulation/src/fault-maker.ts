@@ -1,8 +1,9 @@
 /** Makes planned faults happen to a site, and ends them: each by its own time, all of them when the run's end comes. */
 import type { Fault, FaultKind } from "./fault-plan.ts";
 import { type BmcFault, fencingTypes } from "./simulated-bmcs.ts";
-import { serverNode, type SimulatedHost } from "./simulated-host.ts";
+import type { SimulatedHost } from "./simulated-host.ts";
 import type { SimulatedSite } from "./site.ts";
+import type { DiskState } from "./store-disk.ts";
 
 const restartMs = 2000;
 
@@ -70,7 +71,7 @@ export class FaultMaker {
       host.startLibvirt();
       host.hypervisor.inner.deaf.clear();
     }
-    if (!this.#site.server.runs) this.#site.startServer();
+    for (const server of this.#site.servers) if (!server.runs) this.#site.startServer(server);
   }
 
   /** All is well from now on: power, network, disks, clocks, processes. */
@@ -91,9 +92,13 @@ export class FaultMaker {
   }
 
   /** @returns what to tell, or `null` where nothing could be done */
-  #begin({ kind, forMs, amount }: Fault, host: SimulatedHost): string | null {
-    const { server, network, clock, operator } = this.#site;
+  #begin({ kind, forMs, amount, host: number }: Fault, host: SimulatedHost): string | null {
+    const { servers, network, clock, operator } = this.#site;
+    // As good a number as any to choose a server by.
+    const server = servers[(number + amount) % servers.length] ?? this.#site.server;
     const { name } = host;
+    const nodes = servers.map(({ node }) => node);
+    const disks = (change: (disk: DiskState) => void): void => servers.forEach(({ disk }) => change(disk));
     const lasting = (text: string, end: () => void, ended: string): string => {
       this.#lasts(kind, forMs, end, ended);
       return `${text} for ${forMs / 1000} s`;
@@ -121,11 +126,11 @@ export class FaultMaker {
       case "host-hang":
         // Its guests run on; nobody hears of it.
         host.freeze();
-        this.#cut(name, serverNode, true, true);
+        this.#cut(name, nodes, true, true);
         return lasting(
           `${name}: hangs, its guests run on`,
           () => {
-            this.#join(name, serverNode);
+            this.#join(name, nodes);
             host.thaw();
           },
           `${name}: goes on`,
@@ -133,26 +138,26 @@ export class FaultMaker {
       case "server-crash":
         if (!server.ready) return null;
         server.crash(amount, () => {
-          this.#site.story.tell("fault", "the server is killed");
-          clock.setTimer(restartMs, () => this.#site.startServer());
+          this.#site.story.tell("fault", `${server.title} is killed`);
+          clock.setTimer(restartMs, () => this.#site.startServer(server));
         });
-        return `the server will be killed after ${amount} more steps`;
+        return `${server.title} will be killed after ${amount} more steps`;
       case "server-restart":
         if (!server.ready) return null;
-        void server.stop().then(() => clock.setTimer(restartMs, () => this.#site.startServer()));
-        return "the server is restarted";
+        void server.stop().then(() => clock.setTimer(restartMs, () => this.#site.startServer(server)));
+        return `${server.title} is restarted`;
       case "server-hang":
         server.freeze();
-        return lasting("the server hangs", () => server.thaw(), "the server goes on");
+        return lasting(`${server.title} hangs`, () => server.thaw(), `${server.title} goes on`);
       case "partition":
-        this.#cut(name, serverNode, true, true);
-        return lasting(`${name}: the network to the server is cut`, () => this.#join(name, serverNode), `${name}: the network is back`);
+        this.#cut(name, nodes, true, true);
+        return lasting(`${name}: the network to the server is cut`, () => this.#join(name, nodes), `${name}: the network is back`);
       case "partition-to-host":
-        this.#cut(name, serverNode, false, true);
-        return lasting(`${name}: hears nothing of the server`, () => this.#join(name, serverNode), `${name}: hears the server again`);
+        this.#cut(name, nodes, false, true);
+        return lasting(`${name}: hears nothing of the server`, () => this.#join(name, nodes), `${name}: hears the server again`);
       case "partition-from-host":
-        this.#cut(name, serverNode, true, false);
-        return lasting(`${name}: is not heard by the server`, () => this.#join(name, serverNode), `${name}: is heard again`);
+        this.#cut(name, nodes, true, false);
+        return lasting(`${name}: is not heard by the server`, () => this.#join(name, nodes), `${name}: is heard again`);
       case "slow-network":
         network.setQuality(name, { delayMs: [50, 50 + amount * 30], loss: 0 });
         return lasting(`${name}: the network is slow`, () => network.setQuality(name, null), `${name}: the network is fast again`);
@@ -167,7 +172,7 @@ export class FaultMaker {
         return lasting(`${name}: the clock drifts`, () => (host.clockError.rate = 1), `${name}: the clock runs right again`);
       case "server-clock-jump":
         server.clockError.offsetMs += (amount - 30) * 20_000;
-        return `the server's clock jumps by ${(amount - 30) * 20} s`;
+        return `${server.title}'s clock jumps by ${(amount - 30) * 20} s`;
       case "host-disk-full":
         host.files.full = true;
         return lasting(`${name}: the disk is full`, () => (host.files.full = false), `${name}: the disk has room again`);
@@ -182,23 +187,59 @@ export class FaultMaker {
           );
         return `a backup of the server is made; ${forMs / 1000} s later its machine is lost`;
       case "store-slow":
-        server.disk.syncMs = amount * 30;
-        return lasting("the server's disk is slow", () => (server.disk.syncMs = 2), "the server's disk is fast again");
+        disks((disk) => (disk.syncMs = amount * 30));
+        return lasting("the server's disk is slow", () => disks((disk) => (disk.syncMs = 2)), "the server's disk is fast again");
       case "store-full":
-        server.disk.full = true;
-        return lasting("the server's disk is full", () => (server.disk.full = false), "the server's disk has room again");
+        disks((disk) => (disk.full = true));
+        return lasting("the server's disk is full", () => disks((disk) => (disk.full = false)), "the server's disk has room again");
       case "store-uncertain":
-        server.disk.uncertain = 0.2;
-        return lasting("the store's answers get lost", () => (server.disk.uncertain = 0), "the store answers again");
+        disks((disk) => (disk.uncertain = 0.2));
+        return lasting("the store's answers get lost", () => disks((disk) => (disk.uncertain = 0)), "the store answers again");
       case "store-unavailable":
-        server.disk.unavailable = 0.5;
-        return lasting("the store refuses half of all calls", () => (server.disk.unavailable = 0), "the store takes all calls again");
+        disks((disk) => (disk.unavailable = 0.5));
+        return lasting("the store refuses half of all calls", () => disks((disk) => (disk.unavailable = 0)), "the store takes all calls again");
       case "watches-end":
         void server.endWatches(false);
         return "every watch on the store ends";
       case "compaction":
         void server.endWatches(true);
         return "the store is compacted, every watch ends";
+      case "server-cut":
+        for (const each of this.#site.hosts) this.#cut(each.name, [server.node], true, true);
+        return lasting(
+          `${server.node}: the network to all hosts is cut`,
+          () => this.#site.hosts.forEach((each) => this.#join(each.name, [server.node])),
+          `${server.node}: the network to the hosts is back`,
+        );
+      case "host-server-cut":
+        this.#cut(name, [server.node], true, true);
+        return lasting(`${name}: the network to ${server.node} is cut`, () => this.#join(name, [server.node]), `${name}: the network is back`);
+      case "servers-cut": {
+        const others = nodes.filter((node) => node !== server.node);
+        this.#cut(server.node, others, true, true);
+        return lasting("the network between the servers is cut", () => this.#join(server.node, others), "the servers reach each other again");
+      }
+      case "store-cut":
+        server.cutStore();
+        return lasting(`${server.node}: the store is cut off`, () => (server.disk.cut = false), `${server.node}: the store is back`);
+      case "server-isolated": {
+        const others = [...nodes.filter((node) => node !== server.node), ...this.#site.hosts.map((each) => each.name)];
+        this.#cut(server.node, others, true, true);
+        server.cutStore();
+        return lasting(
+          `${server.node}: cut off from all`,
+          () => {
+            this.#join(server.node, others);
+            server.disk.cut = false;
+          },
+          `${server.node}: reaches all again`,
+        );
+      }
+      case "store-election":
+        disks((disk) => (disk.electing = true));
+        for (const each of servers) void each.endWatches(false);
+        this.#lasts(kind, 500 + amount * 25, () => disks((disk) => (disk.electing = false)), "the store has a leader");
+        return "the store's leader is lost";
       case "libvirt-restart":
         if (!host.powered) return null;
         host.stopLibvirt();
@@ -232,10 +273,10 @@ export class FaultMaker {
           `${name}: power is back`,
         );
       case "wide-outage":
-        for (const each of this.#site.hosts) this.#cut(each.name, serverNode, true, true);
+        for (const each of this.#site.hosts) this.#cut(each.name, nodes, true, true);
         return lasting(
           "the network to all hosts is cut",
-          () => this.#site.hosts.forEach((each) => this.#join(each.name, serverNode)),
+          () => this.#site.hosts.forEach((each) => this.#join(each.name, nodes)),
           "the network to the hosts is back",
         );
       case "storage-cut":
@@ -276,14 +317,18 @@ export class FaultMaker {
     this.#ends.set(once, kind);
   }
 
-  #cut(a: string, b: string, ab: boolean, ba: boolean): void {
-    if (ab) this.#site.network.block(a, b);
-    if (ba) this.#site.network.block(b, a);
+  #cut(a: string, others: readonly string[], from: boolean, to: boolean): void {
+    for (const b of others) {
+      if (from) this.#site.network.block(a, b);
+      if (to) this.#site.network.block(b, a);
+    }
   }
 
-  #join(a: string, b: string): void {
-    this.#site.network.unblock(a, b);
-    this.#site.network.unblock(b, a);
+  #join(a: string, others: readonly string[]): void {
+    for (const b of others) {
+      this.#site.network.unblock(a, b);
+      this.#site.network.unblock(b, a);
+    }
   }
 
   #guest(host: SimulatedHost, number: number, what: string, change: (uuid: string) => void): string | null {

@@ -45,9 +45,11 @@ export const faultKinds = [
 ] as const;
 /** Drawn by themselves: what was acknowledged since the backup is lost, and may be. */
 export const disasters = ["server-lost"] as const;
+/** Between several servers, and their store. */
+export const faultsOfSeveral = ["server-cut", "host-server-cut", "servers-cut", "store-cut", "server-isolated", "store-election"] as const;
 /** What no site survives unharmed: for scenarios alone. */
 export const deceptions = ["bmc-lies"] as const;
-export type FaultKind = (typeof faultKinds)[number] | (typeof disasters)[number] | (typeof deceptions)[number];
+export type FaultKind = (typeof faultKinds)[number] | (typeof disasters)[number] | (typeof faultsOfSeveral)[number] | (typeof deceptions)[number];
 
 export interface Fault {
   readonly type: "fault";
@@ -109,6 +111,8 @@ export interface PlanOptions {
   readonly deedsPerHour: number;
   /** The server's machine is lost now and then, and a backup restored. */
   readonly disasters?: boolean;
+  /** On one store. One unless said. */
+  readonly servers?: number;
   /** Hosts are cut off for longer than their leases last. */
   readonly longCuts?: boolean;
 }
@@ -196,6 +200,7 @@ export function drawPlan({
   deedsPerHour,
   disasters: wanted = false,
   longCuts = false,
+  servers = 1,
 }: PlanOptions): PlannedEvent[] {
   const events: PlannedEvent[] = [];
   const chance = new Chance(seed, "faults");
@@ -252,6 +257,20 @@ export function drawPlan({
       amount: near.between(1, 20),
       moment: { phase: near.pick(phases), side: near.happens(0.5) ? "source" : "target", delayMs: near.pick([0, 0, 0, 30, 100, 200, 400, 1500]) },
     });
+  }
+  if (servers > 1) {
+    const between = new Chance(seed, "faults of several servers");
+    const several = faults === "none" ? 0 : Math.max(1, Math.round((hours * 2 * servers) / betweenHours[faults]));
+    for (let index = 0; index < several; index += 1)
+      events.push({
+        type: "fault",
+        atMs: between.between(0, durationMs),
+        // The leader's end, too: that is what several are for.
+        kind: between.happens(0.3) ? between.pick(["server-crash", "server-hang", "server-restart"]) : between.pick(faultsOfSeveral),
+        host: between.between(0, hosts - 1),
+        forMs: between.pick([500, 3000, 6000, 12_000, 25_000, 60_000]),
+        amount: between.between(1, 60),
+      });
   }
   const rare = new Chance(seed, "disasters");
   for (let left = wanted ? Math.max(1, Math.round(hours)) : 0; left > 0; left -= 1) {

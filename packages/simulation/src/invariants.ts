@@ -4,7 +4,7 @@
  * Told by `RecordsWatch`; each look costs what the commit changed.
  */
 import { hostOffer } from "@sheaf/model";
-import type { Commit, PartChange, RecordsWatch } from "./records-watch.ts";
+import type { Commit, Part, PartChange, RecordsWatch } from "./records-watch.ts";
 import type { Truth } from "./truth.ts";
 
 export class Invariants {
@@ -72,7 +72,8 @@ export class Invariants {
     }
     for (const id of machines) {
       const host = this.#charge(id);
-      if (host !== null) this.#capacity(host);
+      // After a restore: what a host holds is promised, whatever else the backup puts there.
+      if (host !== null && !this.#records.part("vm", id, "placement")?.reason?.startsWith("its host holds it")) this.#capacity(host);
     }
   }
 
@@ -194,8 +195,12 @@ export function unmet(records: RecordsWatch, truth: Truth, hostName: (id: string
   return found;
 }
 
+/** A person is to say that no host which joined after the backup holds it. */
+const isOfAnotherStore = (seen: Part): boolean => seen?.state === "stopped" && seen.reason?.endsWith("place it anew") === true;
+
 function explained(records: RecordsWatch, { kind, id }: { kind: string; id: string }): boolean {
   if (kind !== "vm") return false;
+  if (isOfAnotherStore(records.part("vm", id, "status/agent"))) return true;
   return records.part("vm", id, "status/placement")?.pending !== undefined || records.part("vm", id, "status/agent")?.problem !== undefined;
 }
 
@@ -218,8 +223,7 @@ function unmetMachine(records: RecordsWatch, truth: Truth, hostName: (id: string
   if (seen.state === "running" && !there && head.spec.power !== "paused") return `is reported running on ${host} and does not run`;
   if (seen.state === "stopped" && there) return `is reported stopped and runs on ${host}`;
   if (seen.problem !== undefined || seen.state === "failed") return null;
-  // A person is to say that no host which joined after the backup holds it.
-  if (seen.state === "stopped" && seen.reason?.endsWith("place it anew") === true) return null;
+  if (isOfAnotherStore(seen)) return null;
   // Deleted after the backup that is back now: it is on record again, and its disks say why it cannot start.
   if (head.spec.disks.some(({ volume }: { volume: string }) => records.part("volume", volume, "status/agent")?.problem !== undefined)) return null;
   switch (head.spec.power) {

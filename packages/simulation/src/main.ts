@@ -19,6 +19,8 @@ const { values } = parseArgs({
     deeds: { type: "string" },
     /** The server's machine is lost now and then, and a backup restored. */
     disasters: { type: "boolean", default: false },
+    /** On one store; unless said, some seeds have two. */
+    servers: { type: "string" },
     /** Only the result. */
     quiet: { type: "boolean", default: false },
     /** The product's own warnings, too. */
@@ -53,6 +55,7 @@ async function one(seed: number, faults: Severity): Promise<boolean> {
     faults,
     disasters: values.disasters,
     productLog: values.log,
+    ...(values.servers === undefined ? {} : { servers: Number(values.servers) }),
     ...(values.deeds === undefined ? {} : { deedsPerHour: Number(values.deeds) }),
   };
   const silent = new Set<Voice>(values.quiet ? ["operator", "fault", "site", "log", "check"] : []);
@@ -64,7 +67,7 @@ async function one(seed: number, faults: Severity): Promise<boolean> {
     `seed ${seed}: ${result.broken === null ? "every promise was kept" : `BROKEN: ${result.broken}`} · ${timeText(result.virtualMs)} simulated in ${(realMs / 1000).toFixed(1)} s (${Math.round(result.virtualMs / realMs)} ×), ${result.events} events, ${memory} MiB, digest ${result.digest}`,
   );
   if (result.broken === null) return true;
-  const more = `${values.deeds === undefined ? "" : ` --deeds ${values.deeds}`}${values.disasters ? " --disasters" : ""}`;
+  const more = `${values.deeds === undefined ? "" : ` --deeds ${values.deeds}`}${values.disasters ? " --disasters" : ""}${values.servers === undefined ? "" : ` --servers ${values.servers}`}`;
   const flags = `--seed ${seed} --hosts ${values.hosts} --hours ${values.hours} --faults ${faults}${more}`;
   out(`see it again: npm run simulate -- ${flags}`);
   if (values.shrink === undefined) return false;

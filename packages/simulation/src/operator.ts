@@ -12,7 +12,7 @@ const patienceMs = 20_000;
 const tries = 60;
 
 export interface OperatorOptions {
-  readonly server: SimulatedServer;
+  readonly servers: readonly SimulatedServer[];
   readonly clock: Clock;
   readonly chance: Chance;
   readonly story: Story;
@@ -61,7 +61,10 @@ export class Operator {
   }
 
   async #once(request: Request): Promise<Answer | null> {
-    const { server, clock, chance } = this.#options;
+    const { servers, clock, chance } = this.#options;
+    const [only] = servers;
+    // Any answers everything; also the same request, asked again.
+    const server = servers.length === 1 && only ? only : chance.pick(servers);
     const lost = chance.happens(this.lostAnswers);
     const asked = server.request(request).catch(() => null);
     let timer: { cancel(): void } | undefined;

@@ -10,6 +10,9 @@ import { settle } from "./settle.ts";
 import { Broken, SimulatedSite } from "./site.ts";
 import type { StoryLine } from "./story.ts";
 
+/** Of the seeds, unless said. */
+const shareWithTwoServers = 0.25;
+
 export interface RunOptions {
   readonly seed: number;
   readonly hosts: number;
@@ -18,6 +21,8 @@ export interface RunOptions {
   readonly deedsPerHour?: number;
   /** The server's machine is lost now and then, and a backup restored. */
   readonly disasters?: boolean;
+  /** On one store; unless said, some seeds have two. */
+  readonly servers?: number;
   /** Instead of what the seed draws. */
   readonly plan?: readonly PlannedEvent[];
   readonly listener?: (line: StoryLine) => void;
@@ -41,6 +46,8 @@ const serverAwayMs = 20 * 60_000;
 export async function run(options: RunOptions): Promise<RunResult> {
   const { seed, hosts, durationMs } = options;
   const nature = new Chance(seed, "nature of the site");
+  // Of its own stream: what a seed draws else is the same with one and with two.
+  const servers = options.servers ?? (options.faults === "heavy" && new Chance(seed, "servers").happens(shareWithTwoServers) ? 2 : 1);
   const devices = nature.pick([[], ["ipmi"], ["ipmi", "redfish"], ["ipmi", "command"], ["command"]] as const);
   // Drawn by itself: what else a seed draws stays as it was.
   const ownNature = new Chance(seed, "watchdogs");
@@ -62,6 +69,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     },
     // Where storage locks disks, it hides much of what goes wrong.
     sharedLocks: nature.happens(0.5),
+    servers,
     ...(options.listener ? { listener: options.listener } : {}),
     productLog: options.productLog ?? false,
   });
@@ -76,6 +84,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
       deedsPerHour,
       disasters: options.disasters ?? false,
       longCuts: watchdog === "hardware",
+      servers,
     });
   const faults = new FaultMaker(site);
   const deeds = new DeedMaker(site, hosts * 16);

@@ -203,7 +203,7 @@ class Player {
     const maxMs = limit === undefined ? waitMs : milliseconds(limit);
     const host = this.#site.hosts.find((each) => each.name === name);
     const reached = (): boolean => {
-      if (name === "server") return this.#site.server.leads;
+      if (name === "server") return this.#site.leads;
       if (name === "upgrade") return [...records.ids("task")].some((id) => this.#upgradeHasEnded(id));
       if (host) {
         const fence: string | undefined = records.part("host", host.id, "status/fencing")?.state;

@@ -10,7 +10,7 @@ export async function settle(site: SimulatedSite): Promise<void> {
   const end = site.clock.monotonic() + settleMs;
   while (site.clock.monotonic() < end) {
     await site.advance(5000);
-    const calm = site.operator.waiting === 0 && site.server.leads && site.unmet().length === 0;
+    const calm = site.operator.waiting === 0 && site.leads && site.unmet().length === 0;
     calmSince = calm ? (calmSince ?? site.clock.monotonic()) : null;
     if (calmSince !== null && site.clock.monotonic() - calmSince >= quietMs) return;
   }

@@ -49,9 +49,7 @@ export class SimulatedBmcs implements FencingDevices {
 
   async off(method: PowerFence, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const host = this.#options.hostOf("address" in method ? method.address : (method.options["plug"] ?? ""));
-    if (!host) throw new SheafError("fencing-failed", "nothing answers at this address (simulated)");
-    const fault = this.#faults.get(`${method.type} ${host.name}`);
+    const { host, fault } = this.#behind(method);
     if (fault === "gone") return sleep(clock, 3_600_000, signal);
     if (fault === "slow") clock.setTimer(slowMs, () => this.#cut(host));
     await sleep(clock, fault === "slow" ? 2 * slowMs : takesMs, signal);
@@ -59,6 +57,19 @@ export class SimulatedBmcs implements FencingDevices {
     if (fault === "lies") return;
     this.#cut(host);
     if (fault === "denies") throw new SheafError("fencing-failed", "the device answers nonsense (simulated)");
+  }
+
+  async isOff(method: PowerFence, signal: AbortSignal): Promise<boolean> {
+    const { host, fault } = this.#behind(method);
+    await sleep(this.#options.clock, fault === "gone" || fault === "slow" ? 2 * slowMs : takesMs, signal);
+    if (fault === "fails" || fault === "denies") throw new SheafError("fencing-failed", "the device answers nonsense (simulated)");
+    return fault === "lies" || !host.powered;
+  }
+
+  #behind(method: PowerFence): { readonly host: SimulatedHost; readonly fault: BmcFault | undefined } {
+    const host = this.#options.hostOf("address" in method ? method.address : (method.options["plug"] ?? ""));
+    if (!host) throw new SheafError("fencing-failed", "nothing answers at this address (simulated)");
+    return { host, fault: this.#faults.get(`${method.type} ${host.name}`) };
   }
 
   #cut(host: SimulatedHost): void {

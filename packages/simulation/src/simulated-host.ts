@@ -21,6 +21,7 @@ import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
 import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
+import { agentUrlOf, nodeOf, serverNode } from "./server-nodes.ts";
 import { SimulatedInstallation, trialMs, type Version } from "./simulated-installation.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import { startSimulatedPulse } from "./simulated-pulse.ts";
@@ -28,7 +29,6 @@ import { SimulatedWatchdog, type WatchdogKind } from "./simulated-watchdog.ts";
 import { readDisk, type Truth } from "./truth.ts";
 
 const dataDirectory = "/var/lib/sheaf/agent";
-export const serverNode = "server";
 const sharedPrefix = "/mnt/shared";
 /** From the end of one to the first words of the next, as on a lab host. */
 const agentRestartMs = 1000;
@@ -340,7 +340,7 @@ export class SimulatedHost {
   #identity(): Identity {
     return {
       hostId: this.id,
-      serverUrl: "https://server:7444",
+      serverUrl: agentUrlOf(serverNode),
       certificate: certificateOf(this.address),
       privateKey: "none",
       authority: certificateOf("0.0.0.0"),
@@ -350,16 +350,16 @@ export class SimulatedHost {
   #dialer(life: Life): Dialer {
     const { fetchImage } = this.#options;
     return {
-      fetchArchive: () =>
+      fetchArchive: ({ serverUrl }) =>
         life.gate(
-          this.network.reaches(this.name, serverNode)
+          this.network.reaches(this.name, nodeOf(serverUrl))
             ? Promise.resolve({ body: nothing() })
             : Promise.reject(new Error("connect: no route to the server")),
         ),
-      dial: (_identity, signal) => life.gate(this.network.dial(this.name, serverNode, life, signal)),
+      dial: ({ serverUrl }, signal) => life.gate(this.network.dial(this.name, nodeOf(serverUrl), life, signal)),
       fetchImage: (identity, imageId, offset, signal) =>
         life.gate(
-          this.network.reaches(this.name, serverNode)
+          this.network.reaches(this.name, nodeOf(identity.serverUrl))
             ? fetchImage(identity, imageId, offset, signal)
             : Promise.reject(new Error("connect: no route to the server")),
         ),

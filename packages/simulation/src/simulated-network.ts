@@ -207,7 +207,7 @@ export class SimulatedNetwork {
   readonly #cut = new Set<string>();
   readonly #quality = new Map<string, NetworkQuality>();
   readonly #down = new Set<string>();
-  #listener: Listener | null = null;
+  readonly #listeners = new Map<string, Listener>();
   quality: NetworkQuality = goodNetwork;
 
   constructor(clock: Clock, chance: Chance, story: Pick<Story, "note">) {
@@ -216,9 +216,10 @@ export class SimulatedNetwork {
     this.story = story;
   }
 
-  /** The server's listener; `null`: connections are refused. */
-  listen(listener: Listener | null): void {
-    this.#listener = listener;
+  /** A server's listener; `null`: connections are refused. */
+  listen(node: string, listener: Listener | null): void {
+    if (listener) this.#listeners.set(node, listener);
+    else this.#listeners.delete(node);
   }
 
   /** @throws Error when it is refused, or `signal` aborts first */
@@ -231,7 +232,7 @@ export class SimulatedNetwork {
       this.clock.setTimer(roundTripMs, () => {
         // Packets that are lost are no answer: only the dialler's own patience ends it.
         if (signal.aborted || !life.alive || !this.isUp(to) || this.blocked(from, to) || this.blocked(to, from)) return;
-        const listener = this.#listener;
+        const listener = this.#listeners.get(to);
         if (!listener?.life.alive) {
           signal.removeEventListener("abort", onAbort);
           return reject(new Error("connection refused"));

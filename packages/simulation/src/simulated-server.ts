@@ -20,6 +20,7 @@ import {
   defaultLimits,
   RestoredSite,
   Revocations,
+  ServerDirectory,
   TaskLogs,
 } from "@sheaf/server";
 import type { Store } from "@sheaf/store";
@@ -28,10 +29,12 @@ import { Life } from "./life.ts";
 import { playedLibrary } from "./played-library.ts";
 import { processClock, rightClock } from "./process-clock.ts";
 import { certificateOf } from "./sample-certificate.ts";
-import { serverNode } from "./simulated-host.ts";
+import { RequestTurns } from "./request-turns.ts";
+import { agentUrlOf, isServerNode, serverNode } from "./server-nodes.ts";
 import type { Version } from "./simulated-installation.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
-import { type DiskState, goodDisk, StoreDisk } from "./store-disk.ts";
+import { linkServers } from "./simulated-peers.ts";
+import { type DiskState, goodDisk, StoreDisk, storeSilenceMs } from "./store-disk.ts";
 
 /** Also the agents', to begin with. */
 export const firstVersion: Version = { version: "0.1.0", sha256: "0a".repeat(32) };
@@ -42,8 +45,8 @@ const passwordCost = 2 ** 4;
 export const adminPassword = "simulated";
 /** No certificate ends in a simulation. */
 const farFuture = 4_000_000_000_000;
-
-const turnsOfRequest = 5;
+/** As among several real servers. */
+const leaderLeaseMs = 3000;
 
 export interface Answer {
   readonly status: number;
@@ -63,6 +66,12 @@ export interface Request {
 
 export interface ServerOptions {
   readonly seed: number;
+  /** Its name, in the network and to other servers. `server` unless said. */
+  readonly node?: string;
+  /** Others share its store. */
+  readonly several?: boolean;
+  /** Shared by all that run on this clock. */
+  readonly turns?: RequestTurns;
   readonly clock: SimulatedClock;
   readonly network: SimulatedNetwork;
   readonly store: Store;
@@ -84,12 +93,14 @@ export class SimulatedServer {
   #stop: (() => Promise<void>) | null = null;
   #gateway: AgentsGateway | null = null;
   #runs = 0;
-  /** Requests under way. */
-  #injected = { count: 0 };
+  readonly #requests: RequestTurns;
+  /** Of its present life. */
+  #turns: ReturnType<RequestTurns["ofLife"]> | null = null;
 
   constructor(options: ServerOptions) {
     this.#options = options;
     this.store = options.store;
+    this.#requests = options.turns ?? new RequestTurns(options.clock);
   }
 
   get runs(): boolean {
@@ -104,6 +115,15 @@ export class SimulatedServer {
   /** What it is, and its agents are to be: from its next start on. */
   carries = firstVersion;
 
+  get node(): string {
+    return this.#options.node ?? serverNode;
+  }
+
+  /** For stories. */
+  get title(): string {
+    return this.#options.several ? this.node : "the server";
+  }
+
   get leads(): boolean {
     return this.ready && this.#leads();
   }
@@ -111,20 +131,26 @@ export class SimulatedServer {
   /** Resolves when it answers; never where it dies before. @throws what kept it from starting */
   async start(): Promise<void> {
     if (this.runs) return;
-    const { seed, network, logger } = this.#options;
+    const { node } = this;
+    const { seed, network, logger, several = false } = this.#options;
     const below = this.store;
     this.#runs += 1;
     const life = new Life();
     this.#life = life;
+    const turns = this.#requests.ofLife();
+    this.#turns = turns;
     life.atEnd(() => {
-      this.#injected = { count: 0 };
-      this.#options.clock.turns = 1;
-      network.listen(null);
-      network.resetOf(life, serverNode);
+      turns.end();
+      network.listen(node, null);
+      network.resetOf(life, node);
     });
-    const random = new Chance(seed, `server ${this.#runs}`).random;
+    const random = new Chance(seed, `${node} ${this.#runs}`).random;
     const clock = processClock(this.#options.clock, this.clockError, life);
-    const store = new StoreDisk(below, this.disk, { clock: this.#options.clock, life, chance: new Chance(seed, `disk ${this.#runs}`) });
+    const store = new StoreDisk(below, this.disk, {
+      clock: this.#options.clock,
+      life,
+      chance: new Chance(seed, `${node === serverNode ? "disk" : `disk of ${node}`} ${this.#runs}`),
+    });
     this.#disk = store;
     await bootstrapAdmin({ store, clock, random }, { password: adminPassword, passwordCost });
     const cache = await RecordCache.open({ store, clock, logger });
@@ -132,25 +158,37 @@ export class SimulatedServer {
     const revocations = await Revocations.open(store, clock, logger);
     const tasks = new TaskLogs(clock);
     const restored = await RestoredSite.open({ store, cache, clock, logger });
+    // Before anything is said in its name.
+    const directory = several
+      ? await ServerDirectory.open({
+          ...{ store, clock, logger },
+          id: node,
+          self: { name: node, url: `https://${node}:7443`, agentUrl: agentUrlOf(node), version: this.carries.version },
+        })
+      : null;
     const gateway = new AgentsGateway({
       ...{ restored, store, cache, clock, logger, secrets, tasks, revocations },
       authority: { renewAgent: async ({ addresses }) => certificateOf(addresses[0] ?? "0.0.0.0") },
       settings: { ...defaultGatewaySettings, version: this.carries.version },
       refused: (attempt) => api.services.refused.add(attempt),
+      ...(directory === null ? {} : { servers: directory }),
     });
+    const peers = directory && linkServers({ node, life, network, clock, logger, directory, gateway, restored, tasks });
+    const agents = peers?.agents ?? gateway;
     const controllers = startControllers({
       ...{ store, cache, clock, random, logger, tasks },
-      agents: gateway,
+      agents,
       fencing: life.port(this.#options.fencing),
       settings: defaultControllerSettings,
-      identity: serverNode,
+      identity: node,
+      ...(several ? { leaseMs: leaderLeaseMs } : {}),
       heldBack: (record) => restored.heldBack(record),
     });
     const library = playedLibrary({ store, cache, clock });
     const api = await createApi({
       ...{ store, cache, clock, random, logger, secrets },
       snapshot: controllers.snapshot,
-      agents: gateway,
+      agents,
       tasks: tasks.reader,
       library: library.port,
       authority: {
@@ -159,7 +197,7 @@ export class SimulatedServer {
         signAgent: async ({ addresses }) => certificateOf(addresses.at(-1) ?? "0.0.0.0"),
         revoke: (host) => revocations.revokeHost(host, "its host was removed"),
       },
-      serverName: "local",
+      serverName: several ? node : "local",
       audit: { files: life.port(this.#auditFiles), directory: "/audit", limits: defaultAuditFileLimits },
       joinFiles: {
         script: "",
@@ -171,16 +209,16 @@ export class SimulatedServer {
       servers: { list: async () => [], material: async () => null },
       settings: {
         version: this.carries.version,
-        publicAddress: "https://server:7443",
+        publicAddress: `https://${node}:7443`,
         agentPort: 7444,
         limits: { ...defaultLimits, passwordCost, strangersPerSecond: 1_000_000 },
       },
     });
     if (!life.alive) return;
-    network.listen({
+    network.listen(node, {
       life,
-      admit: (peer) => gateway.admit(peerOf(this.#idOf(peer), peer)),
-      connected: (socket, peer) => gateway.accept(socket, peerOf(this.#idOf(peer), peer)),
+      admit: (peer) => (isServerNode(peer) ? null : gateway.admit(peerOf(this.#idOf(peer), peer))),
+      connected: (socket, peer) => (isServerNode(peer) ? peers?.accept(socket) : gateway.accept(socket, peerOf(this.#idOf(peer), peer))),
     });
     this.#leads = () => controllers.leads;
     this.#gateway = gateway;
@@ -188,6 +226,7 @@ export class SimulatedServer {
       await api.close();
       await controllers.stop();
       library.stop();
+      await peers?.close();
       gateway.close();
       revocations.close();
       restored.close();
@@ -248,17 +287,23 @@ export class SimulatedServer {
     if (this.runs) await this.#disk?.endWatches(compacted);
   }
 
+  /** It does not reach the store any more; what it was told by watches it takes for all there is, for a moment. */
+  cutStore(): void {
+    this.disk.cut = true;
+    this.#options.clock.setTimer(storeSilenceMs, () => void this.endWatches(false));
+  }
+
   /** Which host a node of the network is, as its certificate says. */
   hostId: (node: string) => string = () => "";
 
   /** Never resolves where the server dies meanwhile. @throws Error where nobody answers at all */
   async request({ method, path, body, token, key }: Request): Promise<Answer> {
     const api = this.#api;
-    const life = this.#life;
-    if (!api || !life?.alive) throw new Error("connection refused");
+    const [life, turns] = [this.#life, this.#turns];
+    if (!api || !life?.alive || !turns) throw new Error("connection refused");
     const payload = body === undefined ? undefined : JSON.stringify(body);
     const response = await life.gate(
-      this.#inTurns(() =>
+      turns.during(() =>
         api.server.inject({
           method,
           url: apiPrefix + path,
@@ -277,19 +322,6 @@ export class SimulatedServer {
       body: text === "" ? undefined : JSON.parse(text),
       requestId: String(response.headers["x-request-id"] ?? ""),
     };
-  }
-
-  /** Fastify answers by turns of the real event loop: virtual time waits for them. */
-  async #inTurns<T>(work: () => Promise<T>): Promise<T> {
-    const { clock } = this.#options;
-    // Those of a server that dies never end.
-    const injected = this.#injected;
-    injected.count += 1;
-    clock.turns = turnsOfRequest;
-    const answer = await work();
-    injected.count -= 1;
-    if (this.#injected.count === 0) clock.turns = 1;
-    return answer;
   }
 
   /** A session of the administrator's, made without a password: hashing one takes real time. */

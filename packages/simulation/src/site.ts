@@ -4,6 +4,7 @@
  */
 import { SimulatedFiles } from "@sheaf/agent";
 import { type Logger, SimulatedClock, sleep } from "@sheaf/base";
+import type { LeaseGrant, PulseMessage } from "@sheaf/contract";
 import { bootstrapAdmin } from "@sheaf/server";
 import { openMemoryStore, type Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
@@ -14,8 +15,11 @@ import { defaultTimes, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Invariants, unmet } from "./invariants.ts";
 import { narrate } from "./narrator.ts";
 import { Operator } from "./operator.ts";
+import { checkOrder } from "./order-checks.ts";
 import { RecordsWatch } from "./records-watch.ts";
-import { serverNode, SimulatedHost } from "./simulated-host.ts";
+import { RequestTurns } from "./request-turns.ts";
+import { serverNodeAt } from "./server-nodes.ts";
+import { SimulatedHost } from "./simulated-host.ts";
 import { type NetworkQuality, SimulatedNetwork } from "./simulated-network.ts";
 import { adminPassword, SimulatedServer } from "./simulated-server.ts";
 import type { WatchdogKind } from "./simulated-watchdog.ts";
@@ -23,6 +27,8 @@ import { Story, type StoryLine } from "./story.ts";
 import { Truth } from "./truth.ts";
 
 const gib = 2 ** 30;
+/** Of a pulse with a server, where there are others. */
+const pulsePatienceMs = 1500;
 
 export interface SiteOptions {
   readonly seed: number;
@@ -46,6 +52,8 @@ export interface SiteOptions {
   readonly highAvailability?: object;
   /** Whether the shared storage keeps a second writer from a disk. It does unless said. */
   readonly sharedLocks?: boolean;
+  /** On one store, as on etcd. One unless said. */
+  readonly servers?: number;
 }
 
 export interface Backup {
@@ -65,12 +73,16 @@ export class SimulatedSite {
   readonly hosts: readonly SimulatedHost[];
   readonly records: RecordsWatch;
   readonly invariants: Invariants;
+  readonly servers: readonly SimulatedServer[];
+  /** The one there is, or the first of several. */
   readonly server: SimulatedServer;
   /** What is broken, in the order in which it was noticed. */
   readonly broken: string[] = [];
   readonly #options: SiteOptions;
   #store: Store;
   #restores = 0;
+  /** Which server answered a host's pulse last. */
+  readonly #pulsesTo = new Map<string, string>();
   readonly #hostsBy = new Map<string, SimulatedHost>();
   readonly #hostNames = new Map<string, string>();
   readonly bmcs: SimulatedBmcs;
@@ -99,6 +111,7 @@ export class SimulatedSite {
       host: (id) => this.#hostById(id),
       deceived: (host) => this.bmcs.deceives(host.name),
     });
+    checkOrder({ records: this.records, broke, now: () => this.clock.monotonic() });
     this.records.subscribe(({ revision, parts }) => this.story.note(`commit ${revision} ${parts.map(({ id, part }) => `${id} ${part}`).join()}`));
     narrate(this.records, (text) => this.story.tell("site", text));
     const logger = productLogger(options.productLog ? this.story : null);
@@ -112,25 +125,25 @@ export class SimulatedSite {
         this.wasCutOff(host);
       },
     });
-    this.server = new SimulatedServer({
-      fencing: this.bmcs,
-      ...{ seed, clock: this.clock, network: this.network, store: clockStore, logger },
-    });
-    this.server.hostId = (node) => this.#hostsBy.get(node)?.id ?? "";
+    const turns = new RequestTurns(this.clock);
+    const several = (options.servers ?? 1) > 1;
+    const serverAt = (index: number): SimulatedServer => {
+      const server = new SimulatedServer({
+        ...{ seed, clock: this.clock, network: this.network, store: clockStore, logger, turns, several },
+        node: serverNodeAt(index),
+        fencing: this.bmcs,
+      });
+      server.hostId = (node) => this.#hostsBy.get(node)?.id ?? "";
+      return server;
+    };
+    this.server = serverAt(0);
+    this.servers = [this.server, ...Array.from({ length: (options.servers ?? 1) - 1 }, (_, index) => serverAt(index + 1))];
     const shared = new SimulatedFiles({ "/mnt/shared/sheaf/here": "" });
     this.hosts = Array.from({ length: options.hosts }, (_, index) => {
       const host = new SimulatedHost({
         ...{ seed, clock: this.clock, network: this.network, truth: this.truth, shared, logger },
         sharedLocks: options.sharedLocks ?? true,
-        tellPulse: async ({ name }, message) => {
-          if (!this.network.reaches(name, serverNode)) return new Promise<never>(() => {});
-          await sleep(this.clock, this.network.delay(name, serverNode));
-          const grant = await this.server.receivePulse(name, message);
-          // The way back may be cut although the way there is not.
-          if (!this.network.reaches(serverNode, name)) return new Promise<never>(() => {});
-          await sleep(this.clock, this.network.delay(serverNode, name));
-          return grant;
-        },
+        tellPulse: ({ name }, message) => this.#tellPulse(name, message),
         name: `h${index + 1}`,
         address: hostAddress(index),
         cpus: options.cpus ?? 16,
@@ -190,6 +203,39 @@ export class SimulatedSite {
     return this.#hostNames.get(id) ?? id;
   }
 
+  /** Some server decides. */
+  get leads(): boolean {
+    return this.servers.some(({ leads }) => leads);
+  }
+
+  /** From the server that answered last; the next is asked only where it does not. */
+  async #tellPulse(name: string, message: PulseMessage): Promise<LeaseGrant | null> {
+    const last = this.servers.findIndex(({ node }) => node === this.#pulsesTo.get(name));
+    const inTurn = [...this.servers.slice(Math.max(0, last)), ...this.servers.slice(0, Math.max(0, last))];
+    for (const server of inTurn) {
+      const told = this.#tellPulseTo(server, name, message).then((grant) => ({ grant }));
+      // Who has nobody else to ask waits as long as the pulse lets it.
+      const patience = sleep(this.clock, pulsePatienceMs).then(() => null);
+      const answered = await (this.servers.length === 1 ? told : Promise.race([told.catch(() => null), patience]));
+      if (answered) {
+        this.#pulsesTo.set(name, server.node);
+        return answered.grant;
+      }
+    }
+    throw new Error("no server answers");
+  }
+
+  /** Never resolves where it gets lost. */
+  async #tellPulseTo(server: SimulatedServer, name: string, message: PulseMessage): Promise<LeaseGrant | null> {
+    if (!this.network.reaches(name, server.node)) return new Promise<never>(() => {});
+    await sleep(this.clock, this.network.delay(name, server.node));
+    const grant = await server.receivePulse(name, message);
+    // The way back may be cut although the way there is not.
+    if (!this.network.reaches(server.node, name)) return new Promise<never>(() => {});
+    await sleep(this.clock, this.network.delay(server.node, name));
+    return grant;
+  }
+
   /** Lets virtual time pass; ends at once where a promise is broken. @throws Broken */
   async advance(ms: number): Promise<void> {
     await this.clock.advance(ms);
@@ -239,13 +285,13 @@ export class SimulatedSite {
   }
 
   /** The real server's process and data begin anew from what is on the disk. */
-  startServer(): void {
-    void this.server.start().then(
-      () => this.story.tell("log", "the server answers"),
+  startServer(server = this.server): void {
+    void server.start().then(
+      () => this.story.tell("log", `${server.title} answers`),
       (error: unknown) => {
-        this.story.tell("log", `the server could not start: ${String(error)}`);
-        this.server.crash();
-        this.clock.setTimer(2000, () => this.startServer());
+        this.story.tell("log", `${server.title} could not start: ${String(error)}`);
+        server.crash();
+        this.clock.setTimer(2000, () => this.startServer(server));
       },
     );
   }
@@ -268,19 +314,25 @@ export class SimulatedSite {
     const store = await openMemoryStore({ clock: this.clock, random: new Chance(this.#options.seed, `store ${this.#restores}`).random });
     for (let index = 0; index < entries.length; index += 50)
       await store.transact({ compare: [], then: entries.slice(index, index + 50).map(({ key, value }) => ({ put: key, value })) });
-    this.server.crash();
     this.#store = store;
-    this.server.store = store;
+    for (const server of this.servers) {
+      server.crash();
+      server.store = store;
+    }
     this.records.restored(store, await store.revision(), entries);
-    this.startServer();
+    for (const server of this.servers) this.startServer(server);
   }
 
   async #furnish(): Promise<void> {
     this.startServer();
     await this.until(() => this.server.leads, 60_000, "the server leads");
+    for (const server of this.servers.slice(1)) {
+      this.startServer(server);
+      await this.until(() => server.ready, 60_000, `${server.node} answers`);
+    }
     const session = await this.done(this.server.signIn());
     this.#operator = new Operator({
-      ...{ server: this.server, clock: this.clock, story: this.story, invariants: this.invariants, token: session },
+      ...{ servers: this.servers, clock: this.clock, story: this.story, invariants: this.invariants, token: session },
       chance: new Chance(this.#options.seed, "operator"),
     });
     const make = async (path: string, name: string, spec: object): Promise<string> => {

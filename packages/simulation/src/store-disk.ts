@@ -17,9 +17,16 @@ export interface DiskState {
   uncertain: number;
   /** Share of calls that are refused for now. */
   unavailable: number;
+  /** This server does not reach the store: calls are given up, watches tell nothing. */
+  cut: boolean;
+  /** The store's members choose a leader: what was under way to the old one is perhaps committed, the rest is refused. */
+  electing: boolean;
 }
 
-export const goodDisk = (): DiskState => ({ syncMs: 2, full: false, uncertain: 0, unavailable: 0 });
+export const goodDisk = (): DiskState => ({ syncMs: 2, full: false, uncertain: 0, unavailable: 0, cut: false, electing: false });
+
+/** After so long a client of a store that it does not reach gives up a call, and takes a watch for lost. */
+export const storeSilenceMs = 1500;
 
 interface Waiting {
   readonly input: TransactionInput;
@@ -66,16 +73,19 @@ export class StoreDisk implements Store {
     return this.#life.gate(
       new Promise<TransactionResult>((resolve, reject) => {
         if (this.#chance.happens(this.#disk.unavailable)) return reject(lost());
+        if (this.#disk.cut) return void sleep(this.#clock, storeSilenceMs).then(() => reject(unanswered()));
+        if (this.#disk.electing && this.#chance.happens(0.5)) return reject(lost());
         // Refused before anything is written; what only frees space would still pass.
         if (this.#disk.full && input.then.some((operation) => "put" in operation)) return reject(new StoreError("full", "no space left (simulated)"));
-        const uncertain = this.#chance.happens(this.#disk.uncertain);
+        const uncertain = this.#disk.electing || this.#chance.happens(this.#disk.uncertain);
         if (uncertain && this.#chance.happens(0.5)) return void sleep(this.#clock, 1000).then(() => reject(unanswered()));
         this.#queue.push({
           input,
           commit: async () => {
             try {
               const result = await this.#below.transact(input);
-              if (uncertain) reject(unanswered());
+              // The answer to what was written may not come through any more.
+              if (uncertain || this.#disk.cut) reject(unanswered());
               else resolve(result);
             } catch (error) {
               reject(error);
@@ -91,7 +101,15 @@ export class StoreDisk implements Store {
     const life = this.#life;
     let open = true;
     const told = (work: () => void): void => {
-      if (open) life.run(() => (open ? work() : undefined));
+      if (this.#disk.cut) lose();
+      if (open && !losing) life.run(() => (open ? work() : undefined));
+    };
+    // What was not told is never followed by what came later: the watch is as good as ended, and found out to be.
+    let losing = false;
+    const lose = (): void => {
+      if (losing) return;
+      losing = true;
+      this.#clock.setTimer(storeSilenceMs, () => end(lost()));
     };
     const end = (error: StoreError): void => {
       if (!open) return;
@@ -116,6 +134,7 @@ export class StoreDisk implements Store {
     });
     const state = { end };
     this.#watches.add(state);
+    if (this.#disk.cut) lose();
     const close = (): void => {
       open = false;
       inner.close();
@@ -153,7 +172,8 @@ export class StoreDisk implements Store {
   }
 
   #read<T>(read: () => Promise<T>): Promise<T> {
-    if (this.#chance.happens(this.#disk.unavailable)) return this.#life.gate(Promise.reject(lost()));
+    if (this.#disk.electing || this.#chance.happens(this.#disk.unavailable)) return this.#life.gate(Promise.reject(lost()));
+    if (this.#disk.cut) return this.#life.gate(sleep(this.#clock, storeSilenceMs).then(() => Promise.reject(lost())));
     return this.#life.gate(read());
   }
 
