@@ -19,6 +19,8 @@ const clocksDifferMs = 60_000;
 export function checkOrder({ records, broke, now: trueNow }: OrderChecks): void {
   /** When a machine was last on record as one that others may be started after. */
   const ranAt = new Map<string, number>();
+  /** Boot of its host in which a machine was last started. */
+  const startedIn = new Map<string, string>();
 
   const isReady = (id: string): boolean => {
     const [head, placement, seen] = [records.part("vm", id, "spec"), records.part("vm", id, "placement"), records.part("vm", id, "status/agent")];
@@ -58,12 +60,15 @@ export function checkOrder({ records, broke, now: trueNow }: OrderChecks): void 
       if (part === "status/order" && now.state === "go" && before?.state === "waiting" && before.bootId === now.bootId && before.epoch === now.epoch)
         check(id, "gets the word to start", before.since, now.since);
       if (part === "status/agent" && (before?.awaitsTurn === true || before?.stoppedBy === "host")) started(id, before, now);
+      if (part === "status/agent" && isStarted(now)) startedIn.set(id, now.bootId);
     }
   });
 
   /** It ran when its host went down: its agent waits for the word, as long as its own clock says. */
   function started(id: string, before: Part, now: Part): void {
-    if (now.awaitsTurn === true || !["starting", "running"].includes(now.state) || now.bootId !== before.bootId || now.epoch !== before.epoch) return;
+    if (!isStarted(now) || now.bootId !== before.bootId || now.epoch !== before.epoch) return;
+    // It was stopped on a host that went on: by somebody there, or because the host's lease was over.
+    if (startedIn.get(id) === now.bootId) return;
     const [vm, order] = [records.part("vm", id, "spec"), records.part("vm", id, "status/order")];
     const after = vm?.spec.restart.after;
     if (!after || vm.spec.startRequest > before.startRequestSeen) return;
@@ -72,3 +77,5 @@ export function checkOrder({ records, broke, now: trueNow }: OrderChecks): void 
     if (waitedMs >= 0 && waitedMs < after.maximumWaitMs) broke(`${vm.name} is started after ${waitedMs} ms without the word that it is its turn`);
   }
 }
+
+const isStarted = ({ state, awaitsTurn }: Part): boolean => awaitsTurn !== true && (state === "starting" || state === "running");
