@@ -55,6 +55,25 @@ describe("documents for agents", () => {
     assert.equal(welcome?.incarnation, world.store.incarnation);
   });
 
+  it("tells no host of labels and display names, which are for people, and of whatever else changes with them", async () => {
+    const agent = await world.agent(host);
+    const { vm } = await machine();
+    await settle();
+    agent.told();
+    const change = async (head: Record<string, unknown>, spec: object = {}): Promise<string[]> => {
+      const { labels, displayName, name, generation, spec: before } = world.cache.get("vm", vm) as RecordOf<"vm">; // put above
+      const next = { labels, displayName, name, generation, ...head };
+      await world.put("vm", { ...before, ...spec }, { id: vm, head: next });
+      await settle();
+      return agent.told();
+    };
+    assert.deepEqual(await change({ labels: { tier: "web" } }), []);
+    assert.deepEqual(await change({ displayName: "the shop" }), []);
+    assert.deepEqual(await change({ labels: { tier: "db" }, generation: 2 }), [`upsert vm/${vm}`]);
+    assert.deepEqual(await change({ labels: {} }, { power: "stopped" }), [`upsert vm/${vm}`]);
+    assert.deepEqual(await change({ labels: { tier: "db" }, name: "other" }), [`upsert vm/${vm}`]);
+  });
+
   it("tells a placement, a change and a removal, to that host alone", async () => {
     const agent = await world.agent(host);
     const stranger = await world.agent(other);

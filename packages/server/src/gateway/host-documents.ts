@@ -214,7 +214,8 @@ const tellingParts: Partial<Record<Kind, readonly string[]>> = {
 
 function isWorthTelling({ kind, record, previous }: RecordChange): boolean {
   if (!record || !previous) return true;
-  if (record.specRevision !== previous.specRevision || !isDeepStrictEqual(record.placement, previous.placement)) return true;
+  if (record.specRevision !== previous.specRevision && !isForPeopleAlone(record, previous)) return true;
+  if (!isDeepStrictEqual(record.placement, previous.placement)) return true;
   return (tellingParts[kind] ?? []).some((part) => {
     const before = (previous.status as Record<string, unknown>)[part];
     const after = (record.status as Record<string, unknown>)[part];
@@ -222,6 +223,12 @@ function isWorthTelling({ kind, record, previous }: RecordChange): boolean {
     if (kind === "cluster") return modelOf(before) !== modelOf(after);
     return before !== after && !isDeepStrictEqual(before, after);
   });
+}
+
+/** Labels and display names: no agent reads them, and each document that it is given makes it look at its thing. */
+function isForPeopleAlone(record: RecordOf<Kind>, previous: RecordOf<Kind>): boolean {
+  const rest = ({ labels: _labels, displayName: _name, status: _status, revision: _revision, specRevision: _spec, ...head }: RecordOf<Kind>) => head;
+  return isDeepStrictEqual(rest(record), rest(previous));
 }
 
 const modelOf = (baseline: unknown): string | undefined => (baseline as { readonly model: string } | undefined)?.model; // the cluster's part
