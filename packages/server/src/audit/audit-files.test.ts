@@ -338,6 +338,8 @@ test("two servers on one store seal their own chains, and each bears witness to 
   const store = await newStore(clock);
   const anna = await started(store, clock, new MemoryFiles(), "anna");
   await anna.write(20);
+  // Chains are listed in the order of their begins, to the millisecond.
+  clock.advance(2);
   const berta = await started(store, clock, new MemoryFiles(), "berta");
   await Promise.all([anna.write(60), berta.write(60)]);
   const slot = anna.keeper.trail.slot(); // under way for long
