@@ -161,7 +161,7 @@ async function main(): Promise<void> {
     },
     { version, dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
   );
-  const silent = sayAlive(dataDirectory, () => agent.hearsServer);
+  const silent = sayAlive(dataDirectory, () => agent.calm);
   const pulse = given.pulse === "separate" ? null : keepPulse(dataDirectory);
   logger.info({ hostId: identity.hostId, server: identity.serverUrl, address, libvirt: given.libvirt }, "the agent runs");
   const { running } = given;

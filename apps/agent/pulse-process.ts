@@ -11,15 +11,15 @@ export const agentAliveFile = (dataDirectory: string): string => `${dataDirector
 export const pulsePidFile = (dataDirectory: string): string => `${dataDirectory}/pulse.pid`;
 
 const everyMs = 1000;
-const hears = "hears the server\n";
+const calmWord = "calm\n";
 const program = join(import.meta.dirname, "pulse.ts");
 
-/** Says every second that this process works, and whether it hears the server. @returns how it ends */
-export function sayAlive(dataDirectory: string, hearsServer: () => boolean): () => void {
+/** Says every second that this process works, and whether it is calm. @returns how it ends */
+export function sayAlive(dataDirectory: string, calm: () => boolean): () => void {
   const file = agentAliveFile(dataDirectory);
   let said = "";
   const say = (): void => {
-    const word = hearsServer() ? hears : "";
+    const word = calm() ? calmWord : "";
     if (word !== said) writeFileSync(file, word);
     said = word;
     const now = new Date();
@@ -35,12 +35,12 @@ export function sayAlive(dataDirectory: string, hearsServer: () => boolean): () 
 export function watchAgent(dataDirectory: string): () => AgentWord {
   const file = agentAliveFile(dataDirectory);
   let seen = -1;
-  let [since, hearsServer] = [performance.now(), false];
+  let [since, calm] = [performance.now(), false];
   return () => {
     const { mtimeMs } = statSync(file, { throwIfNoEntry: false }) ?? { mtimeMs: -1 };
     // Compared with what was seen before, not with a clock that may jump.
-    if (mtimeMs !== seen) [seen, since, hearsServer] = [mtimeMs, performance.now(), readFileSync(file, "utf8") === hears];
-    return { silentMs: performance.now() - since, hearsServer };
+    if (mtimeMs !== seen) [seen, since, calm] = [mtimeMs, performance.now(), readFileSync(file, "utf8") === calmWord];
+    return { silentMs: performance.now() - since, calm };
   };
 }
 

@@ -58,8 +58,8 @@ export interface Agent {
   /** Nothing is under way, pauses and timers aside. */
   readonly idle: boolean;
   readonly connected: boolean;
-  /** Something of the server was heard within the last heartbeat and a half. */
-  readonly hearsServer: boolean;
+  /** Its server hears it, and will not ask for its pulse soon. */
+  readonly calm: boolean;
   /** Machines here rely on the watchdog that the pulse holds: it must not end with the agent. */
   readonly guards: boolean;
 }
@@ -474,8 +474,8 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     get connected() {
       return link.connected;
     },
-    get hearsServer() {
-      return link.hearsServer;
+    get calm() {
+      return link.calm;
     },
     get guards() {
       return lease.guards;

@@ -11,7 +11,7 @@ import { SimulatedProcesses } from "./simulated/simulated-processes.ts";
 const hostId = "01900000-0000-7000-8000-000000000001";
 const pool = (type: "shared" | "local") => ({ spec: { type, path: "/shared" } }) as RecordOf<"pool">; // what is looked at
 
-const agentAlone = { silentMs: 0, hearsServer: false };
+const agentAlone = { silentMs: 0, calm: false };
 
 async function started(tell: (message: PulseMessage) => Promise<null>, agent: (nowMs: number) => AgentWord = () => agentAlone) {
   const clock = new SimulatedClock();
@@ -38,7 +38,7 @@ test("it beats to the server and into every shared pool that is there, and tells
       told.push(message);
       return null;
     },
-    (nowMs) => ({ silentMs: nowMs - silentSince, hearsServer: false }),
+    (nowMs) => ({ silentMs: nowMs - silentSince, calm: false }),
   );
   await clock.advance(3000);
   silentSince = 3000;
@@ -58,8 +58,8 @@ test("it beats to the server and into every shared pool that is there, and tells
   assert.equal(told.length, count);
 });
 
-test("it comes every second where the agent is silent or does not hear the server, and seldom while all is well", async () => {
-  let word = { silentMs: 500, hearsServer: true };
+test("it comes every second where the agent is silent or not calm, and seldom while all is well", async () => {
+  let word = { silentMs: 500, calm: true };
   let told = 0;
   const { clock, files, pulse } = await started(
     async () => {
@@ -75,9 +75,9 @@ test("it comes every second where the agent is silent or does not hear the serve
   };
   await clock.advance(100);
   assert.equal(await beatsIn(50_000), 10);
-  word = { silentMs: 2001, hearsServer: true };
+  word = { silentMs: 2001, calm: true };
   assert.equal(await beatsIn(10_000), 10);
-  word = { silentMs: 0, hearsServer: false };
+  word = { silentMs: 0, calm: false };
   const written = async () => (await readPulse(files, pool("shared"), hostId))?.sequence ?? 0;
   const before = await written();
   assert.equal(await beatsIn(10_000), 10);

@@ -30,8 +30,8 @@ export interface PulsePorts {
 export interface AgentWord {
   /** Since it last said that it works, ms. */
   readonly silentMs: number;
-  /** It said then that it hears the server. */
-  readonly hearsServer: boolean;
+  /** It said then that its server hears it, and will not ask for the pulse soon. */
+  readonly calm: boolean;
 }
 
 export interface PulseOptions {
@@ -46,7 +46,7 @@ export interface Pulse {
 }
 
 export const pulseEveryMs = 1000;
-/** While the agent works and hears the server nobody asks for the pulse: it comes less often, and every second from when it may be asked for. */
+/** While the agent works and is calm nobody asks for the pulse: it comes less often, and every second from when it may be asked for. */
 const calmEveryMs = 5000;
 /** The agent says every second that it works. */
 const agentWorksMs = 2000;
@@ -103,9 +103,9 @@ export function startPulse(ports: PulsePorts, options: PulseOptions): Pulse {
   let beatAt = Number.NEGATIVE_INFINITY;
   const look = (): void => {
     timer = clock.setTimer(pulseEveryMs, look);
-    const { silentMs, hearsServer } = ports.agent();
+    const { silentMs, calm } = ports.agent();
     const now = clock.monotonic();
-    if (hearsServer && silentMs <= agentWorksMs && now - beatAt < calmEveryMs) return;
+    if (calm && silentMs <= agentWorksMs && now - beatAt < calmEveryMs) return;
     beatAt = now;
     for (const way of ways) way.beat();
   };

@@ -127,6 +127,38 @@ async function openLink(handlers: Partial<LinkHandlers>): Promise<Linked> {
   return linked;
 }
 
+test("it is calm while its heartbeats are answered, whatever else is heard, and never where they come quickly", async () => {
+  const linked = new Linked(["https://a"]);
+  const { clock, link } = linked;
+  assert.equal(link.calm, false);
+  const server = await linked.welcomed();
+  for (let sequence = 1; sequence <= 4; sequence += 1) {
+    server.say({ type: "beat", sequence, now: 0 });
+    await clock.advance(5000);
+    assert.equal(link.calm, true);
+  }
+  // The server is heard, and may not hear.
+  server.alive();
+  await clock.advance(1001);
+  server.alive();
+  assert.equal(link.calm, false);
+  server.say({ type: "beat", sequence: 5, now: 0 });
+  await clock.advance(1);
+  assert.equal(link.calm, true);
+  server.end();
+  await clock.advance(1);
+  assert.equal(link.calm, false);
+  await link.stop();
+  const quick = new Linked(["https://a"]);
+  await clock.advance(1);
+  await quick.clock.advance(1);
+  quick.connections.at(-1)?.say({ ...welcome, heartbeatMs: 1000 });
+  await quick.clock.advance(1);
+  assert.equal(quick.link.connected, true);
+  assert.equal(quick.link.calm, false);
+  await quick.link.stop();
+});
+
 test("a server that joins while the agent is connected is where it goes when its own is gone", async () => {
   const linked = new Linked(["https://a"]);
   const { clock, link, dialled, answering } = linked;

@@ -60,6 +60,9 @@ const dialTimeoutMs = 20_000;
 const dialOneOfSeveralMs = 4000;
 /** Heartbeats of the server that may be missed before the connection counts as dead. */
 const silentBeats = 4;
+/** In heartbeats: one whose answer has not come by then may not have been heard. */
+const answeredWithin = 1.2;
+const calmHeartbeatMs = 5000;
 /** The same, where another server may answer. */
 const silentOfSeveralMs = 10_000;
 /** One of several servers is asked for a sign when it is quiet, as often as it is looked after. */
@@ -88,6 +91,8 @@ export class ServerLink {
   #staying = false;
   #loop: Promise<void> | null = null;
   #heartbeatMs = 0;
+  /** When the welcome or a heartbeat's answer came last, monotonic ms. */
+  #answeredAt = 0;
 
   constructor(options: LinkOptions) {
     this.#options = { firstRetryMs: 250, longestRetryMs: 10_000, servers: () => [], ...options };
@@ -107,9 +112,13 @@ export class ServerLink {
     return this.#welcomed;
   }
 
-  /** Something of the server was heard within the last heartbeat and a half. */
-  get hearsServer(): boolean {
-    return this.#welcomed && this.#silentMs <= 1.5 * this.#heartbeatMs;
+  /**
+   * The server has answered the last heartbeat, and will not miss the host before the pulse can come more often. What else is heard of it does
+   * not count: it may not hear this host. Where heartbeats come quickly there is no time to notice that they are not answered.
+   */
+  get calm(): boolean {
+    const sinceMs = this.#options.clock.monotonic() - this.#answeredAt;
+    return this.#welcomed && this.#heartbeatMs >= calmHeartbeatMs && sinceMs <= answeredWithin * this.#heartbeatMs;
   }
 
   /** The agents' port of the server that is, or was last, talked to. */
@@ -330,12 +339,14 @@ export class ServerLink {
         handlers.welcomed(this.#helloSentAtMs, message.leaseMs);
         await handlers.welcome(message);
         this.#heartbeatMs = message.heartbeatMs;
+        this.#answeredAt = clock.monotonic();
         this.#welcomed = true;
         this.#watchServer(session, message.heartbeatMs);
         session.beat(clock, message.heartbeatMs, (sequence) => this.#beat(sequence, session));
         return reports.restart();
       }
       case "beat": {
+        this.#answeredAt = clock.monotonic();
         const heartbeat = session.answered(message.sequence);
         const { leaseMs, relied = false } = message;
         return heartbeat && handlers.granted(heartbeat.sentAtMs, leaseMs === undefined ? null : { leaseMs, relied }, heartbeat.promised);

@@ -268,7 +268,7 @@ export class SimulatedHost {
       agent: () => {
         const now = clock.monotonic();
         if (this.agentRuns && !this.#agentLife?.frozen) this.#agentWorkedAt = now;
-        return { silentMs: now - this.#agentWorkedAt, hearsServer: this.#agent?.hearsServer ?? false };
+        return { silentMs: now - this.#agentWorkedAt, calm: this.#agent?.calm ?? false };
       },
       sinceBoot: this.#sinceBoot,
       watchdog: this.#watchdog,
