@@ -166,6 +166,30 @@ describe("agents' connections", () => {
     assert.equal(agent.closed?.code, 1006);
   });
 
+  it("asks those between two heartbeats for a sign only while another one's has not come, or they have other servers to go to", async () => {
+    const load = { cpu: 0, memoryUsedBytes: 0, memoryTotalBytes: 0, vms: [] };
+    const [agent, other] = [await world.agent(host), await world.agent(await world.host())];
+    let sequence = 0;
+    const beats = async (times: number, ...of: readonly FakeAgent[]): Promise<void> => {
+      for (let time = 0; time < times; time += 1) {
+        sequence += 1;
+        for (const each of of) each.say({ type: "heartbeat", sequence, now: 0, load });
+        await world.clock.advance(3000);
+      }
+    };
+    await beats(10, agent, other);
+    assert.deepEqual([agent.pings, other.pings], [0, 0]);
+    world.setServers(["https://a", "https://b"]);
+    await beats(2, agent, other);
+    const { pings } = agent;
+    assert.ok(pings > 0, "there are two servers");
+    world.setServers(["https://a"]);
+    await beats(5, agent, other);
+    assert.equal(agent.pings, pings);
+    await beats(2, agent);
+    assert.ok(agent.pings > pings, "the other one is overdue");
+  });
+
   it("says nothing to a peer that has not said hello, or not who it is", async () => {
     const open = (): FakeAgent => {
       const agent = new FakeAgent(host);
