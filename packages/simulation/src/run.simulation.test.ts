@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { drawPlan } from "./fault-plan.ts";
+import { drawPlan, type FaultKind } from "./fault-plan.ts";
 import { run } from "./run.ts";
 import { shrink } from "./shrink.ts";
 
@@ -36,6 +36,16 @@ for (const [seed, hosts, minutes] of seeds) {
     assert.equal(broken, null);
   });
 }
+
+test("a server that does not end when it is asked to is killed, and comes back", { timeout: 120_000 }, async () => {
+  const fault = (kind: FaultKind, atMinutes: number, forMs = 0) =>
+    ({ type: "fault", kind, atMs: atMinutes * minuteMs, host: 0, forMs, amount: 1 }) as const;
+  const plan = [fault("server-hang", 1, 5 * minuteMs), fault("server-restart", 2), fault("host-disk-slow", 25, 1000)];
+  const { broken, lines } = await run({ seed: 1, hosts: 2, servers: 1, durationMs: 30 * minuteMs, faults: "none", deedsPerHour: 0, plan });
+  assert.equal(broken, null);
+  const back = lines.find(({ atMs, text }) => atMs > 2 * minuteMs && text === "the server answers");
+  assert.ok(back && back.atMs < 4 * minuteMs, "a service manager waits for seconds");
+});
 
 test("a plan shrinks to what breaks the promise", async () => {
   const plan = drawPlan({ seed: 1, hosts: 4, durationMs: 3_600_000, faults: "heavy", deedsPerHour: 100 });
