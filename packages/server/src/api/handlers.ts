@@ -2,6 +2,7 @@
 import { allRoutes } from "@sheaf/contract";
 import { kinds } from "@sheaf/model";
 import type { AnyHandler } from "./call.ts";
+import { hostHandlers } from "./host-handlers.ts";
 import { identityHandlers } from "./identity-handlers.ts";
 import { recordHandlers } from "./record-handlers.ts";
 import { serverHandlers } from "./server-handlers.ts";
@@ -12,7 +13,14 @@ import { vmHandlers } from "./vm-handlers.ts";
 export function handlerTable(): ReadonlyMap<string, AnyHandler> {
   const table = new Map<string, AnyHandler>();
   // Special ones first: a kind's own way of creating is not the common one.
-  for (const [name, handler] of [...vmHandlers, ...identityHandlers, ...siteHandlers, ...serverHandlers, ...kinds.flatMap(recordHandlers)])
+  for (const [name, handler] of [
+    ...vmHandlers,
+    ...hostHandlers,
+    ...identityHandlers,
+    ...siteHandlers,
+    ...serverHandlers,
+    ...kinds.flatMap(recordHandlers),
+  ])
     if (!table.has(name)) table.set(name, handler);
   const names = new Set(allRoutes.map((route) => route.name));
   const missing = [...names].filter((name) => !table.has(name));
