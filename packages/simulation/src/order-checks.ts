@@ -9,6 +9,8 @@ export interface OrderChecks {
   readonly broke: (what: string) => void;
   /** Monotonic ms, true time. */
   readonly now: () => number;
+  /** It ended while its host went on. */
+  readonly endedInThisBoot: (machine: string, host: string) => boolean;
 }
 
 /** Whoever decides sees a change so much later. */
@@ -16,11 +18,9 @@ const seenWithinMs = 5000;
 /** As in planning/start-order: a clock that was set back by more says nothing of how long was waited. */
 const clocksDifferMs = 60_000;
 
-export function checkOrder({ records, broke, now: trueNow }: OrderChecks): void {
+export function checkOrder({ records, broke, now: trueNow, endedInThisBoot }: OrderChecks): void {
   /** When a machine was last on record as one that others may be started after. */
   const ranAt = new Map<string, number>();
-  /** Boot of its host in which a machine was last started. */
-  const startedIn = new Map<string, string>();
 
   const isReady = (id: string): boolean => {
     const [head, placement, seen] = [records.part("vm", id, "spec"), records.part("vm", id, "placement"), records.part("vm", id, "status/agent")];
@@ -60,15 +60,16 @@ export function checkOrder({ records, broke, now: trueNow }: OrderChecks): void 
       if (part === "status/order" && now.state === "go" && before?.state === "waiting" && before.bootId === now.bootId && before.epoch === now.epoch)
         check(id, "gets the word to start", before.since, now.since);
       if (part === "status/agent" && (before?.awaitsTurn === true || before?.stoppedBy === "host")) started(id, before, now);
-      if (part === "status/agent" && isStarted(now)) startedIn.set(id, now.bootId);
     }
   });
 
   /** It ran when its host went down: its agent waits for the word, as long as its own clock says. */
   function started(id: string, before: Part, now: Part): void {
+    // That of a start which was looked at before.
+    if (isStarted(before)) return;
     if (!isStarted(now) || now.bootId !== before.bootId || now.epoch !== before.epoch) return;
     // It was stopped on a host that went on: by somebody there, or because the host's lease was over.
-    if (startedIn.get(id) === now.bootId) return;
+    if (endedInThisBoot(id, now.host)) return;
     const [vm, order] = [records.part("vm", id, "spec"), records.part("vm", id, "status/order")];
     const after = vm?.spec.restart.after;
     if (!after || vm.spec.startRequest > before.startRequestSeen) return;

@@ -91,6 +91,9 @@ export class SimulatedHost {
   #pulseLife: Life | null = null;
   /** When its agent was last seen to work. */
   #agentWorkedAt = 0;
+  readonly #guests = new Set<string>();
+  /** Boot in which a machine ended here last. */
+  readonly #endedIn = new Map<string, string>();
   readonly #options: HostOptions;
 
   constructor(options: HostOptions) {
@@ -137,6 +140,8 @@ export class SimulatedHost {
     }
     inner.onChange = (uuid) => {
       const seen = this.hypervisor.seen(uuid);
+      if (seen) this.#guests.add(uuid);
+      else if (this.#guests.delete(uuid)) this.#endedIn.set(uuid, this.bootId);
       truth.update(uuid, this.name, seen && { ...seen, host: this.name, writes: seen.disks.map((path) => this.#disk(path)) });
       this.hypervisor.changed(uuid);
     };
@@ -148,6 +153,11 @@ export class SimulatedHost {
 
   get bootId(): string {
     return bootId(this.#options.seed, this.name, this.boot);
+  }
+
+  /** The machine was stopped here, or ended by itself, while the host went on: it did not go down with it. */
+  endedInThisBoot(machine: string): boolean {
+    return this.#endedIn.get(machine) === this.bootId;
   }
 
   /** Nothing has kept the server from hearing its pulse for a good while. */

@@ -111,7 +111,12 @@ export class SimulatedSite {
       host: (id) => this.#hostById(id),
       deceived: (host) => this.bmcs.deceives(host.name),
     });
-    checkOrder({ records: this.records, broke, now: () => this.clock.monotonic() });
+    checkOrder({
+      records: this.records,
+      broke,
+      now: () => this.clock.monotonic(),
+      endedInThisBoot: (machine, host) => this.#hostById(host)?.endedInThisBoot(machine) ?? false,
+    });
     this.records.subscribe(({ revision, parts }) => this.story.note(`commit ${revision} ${parts.map(({ id, part }) => `${id} ${part}`).join()}`));
     narrate(this.records, (text) => this.story.tell("site", text));
     const logger = productLogger(options.productLog ? this.story : null);
