@@ -4,7 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureInstalled, node, root } from "./install.mjs";
 
@@ -21,8 +21,10 @@ try {
   stage("lint", [join(root, "node_modules/.bin/oxlint"), "--quiet"]);
   stage("dead code", [join(root, "node_modules/.bin/knip"), "--no-config-hints"]);
   stage("format", [join(root, "node_modules/.bin/oxfmt"), "--check"]);
-  tests("unit and property tests", "dot", [], (name) => name.endsWith(".test.ts") && !/\.(lab|simulation)\.test\.ts$/.test(name));
-  if (!fast) tests("simulated data centre", "spec", [], (name) => name.endsWith(".simulation.test.ts"));
+  // Node's runner leaves one CPU idle by itself: half of a machine with two.
+  const parallel = [`--test-concurrency=${availableParallelism()}`];
+  tests("unit and property tests", "dot", parallel, (name) => name.endsWith(".test.ts") && !/\.(lab|simulation)\.test\.ts$/.test(name));
+  if (!fast) tests("simulated data centre", "spec", parallel, (name) => name.endsWith(".simulation.test.ts"));
   if (lab) {
     // One file at a time: lab hosts share two cores.
     tests("lab tests", "spec", ["--test-concurrency=1"], (name) => name.endsWith(".lab.test.ts"));
