@@ -352,6 +352,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       sync: ({ documents }) =>
         intake.sync(documents, async () => {
           if (kept.welcome && kept.welcome.bootId !== bootId) await kept.setWelcome({ ...kept.welcome, bootId });
+          lease.synced();
         }),
       upsert: ({ document }) => intake.upsert(document),
       remove: (message) => intake.remove(message),
@@ -365,6 +366,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         if (intake.abandonSync()) touchAll();
         consoles.closeAll();
         upgrade.disconnected();
+        lease.disconnected();
         dispatch.disconnected();
       },
       load: () => load.read(),

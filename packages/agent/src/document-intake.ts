@@ -29,6 +29,8 @@ export class DocumentIntake {
   #spokenOf = new Set<string>();
   /** The server has welcomed this agent, and its sync is not through yet. */
   #expected = false;
+  /** Counts connections: a sync that is still being written when the next one begins says nothing any more. */
+  #connection = 0;
   readonly #waiting = new Map<string, ((vm: RecordOf<"vm">) => void)[]>();
   #synced = false;
   /** By kind and id, since the last sync. What the disk remembers may be of another life of the store, whose revisions say nothing here. */
@@ -49,12 +51,14 @@ export class DocumentIntake {
 
   /** A welcome was heard: what is on the disk may be older than what the server is about to say. */
   expectSync(): void {
+    this.#connection += 1;
     this.#expected = true;
   }
 
   /** The connection is gone: no sync will come of that welcome. @returns whether one was still to come */
   abandonSync(): boolean {
     const expected = this.#expected;
+    this.#connection += 1;
     this.#expected = false;
     return expected;
   }
@@ -70,6 +74,7 @@ export class DocumentIntake {
   /** @param taken called when all of it is on the disk, before anything is done with it */
   async sync(documents: readonly AgentDocument[], taken: () => Promise<void>): Promise<void> {
     const { kept, touch } = this.#options;
+    const connection = this.#connection;
     const named = new Set(documents.map(({ kind, id }) => `${kind}/${id}`));
     // Machines that are missing here are named in `hello`, and answered by `remove`; the rest is simply not this host's any more.
     for (const kind of ["volume", "image", "network", "pool", "task", "host", "cluster"] as const) {
@@ -83,6 +88,7 @@ export class DocumentIntake {
     this.#revisions.clear();
     for (const document of documents) await this.#take(document);
     this.#spokenOf = new Set(documents.flatMap(({ kind, id }) => (kind === "vm" ? [id] : [])));
+    if (connection !== this.#connection) return;
     await taken();
     this.#expected = false;
     this.#synced = true;

@@ -30,7 +30,7 @@ export interface MachineReconcilerOptions {
   readonly input: (vm: Vm) => MachineInput;
   readonly synced: () => boolean;
   readonly isCurrent: (machineId: string) => boolean;
-  readonly lease: Pick<SelfFence, "holds" | "forAll" | "start">;
+  readonly lease: Pick<SelfFence, "mayStart" | "forAll" | "start">;
   /** A migration's calls hold this machine. */
   readonly migrating: (machineId: string) => boolean;
   readonly report: (machineId: string, value: VmObservation) => void;
@@ -131,7 +131,7 @@ export class MachineReconciler {
         welcome: kept.welcome,
         synced: this.#options.synced(),
         isCurrent: this.#options.isCurrent(id),
-        leaseHolds: this.#options.lease.holds,
+        leaseHolds: this.#options.lease.mayStart,
         leaseForAll: this.#options.lease.forAll,
         vm,
         memory,

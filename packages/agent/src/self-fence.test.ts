@@ -165,6 +165,23 @@ test("the lease counts from when the heartbeat was sent, however late its answer
   await host.stop();
 });
 
+test("a lease that begins anew through the pulse alone starts nothing: what is kept may be older than a fence", async () => {
+  const scene = await Scene.open();
+  const { host } = scene;
+  scene.cutOff();
+  await scene.pass(termMs + 2000);
+  assert.deepEqual(scene.running(), []);
+  // The fence is over, a server hears the pulse before the agent has come back; the machine runs elsewhere since.
+  scene.pulseEndMs = host.clock.monotonic() + 600_000;
+  await scene.pass(20_000);
+  assert.deepEqual(scene.running(), [], "a lease, and no word on what belongs here");
+  host.server.put(vm({ highlyAvailable: true }, { placement: { host: sampleId(9), epoch: 2, incarnation: "store-1", reason: "", at: 0 } }));
+  host.server.reachable = true;
+  await scene.pass(30_000);
+  assert.deepEqual(scene.running(), [plainId]);
+  await host.stop();
+});
+
 test("an agent that is restarted, or away for long, keeps the lease of the one before, the pulse's too", async () => {
   const scene = await Scene.open();
   const { host } = scene;

@@ -41,6 +41,14 @@ export class SelfFence {
   #held = false;
   /** Of the last look after the lease's end: all that has to be stopped is. */
   #stopped = false;
+  /**
+   * The lease has ended: the host may have counted as cut off since, and what is kept of machines is older than that. A new lease alone, such
+   * as the pulse may get before the agent is back, starts nothing. The agent's own does, once the connection's sync is through: no fence ends
+   * without a new connection, and no lease begins under one.
+   */
+  #outdated = false;
+  /** The sync of the present connection is on the disk. */
+  #synced = false;
   /** Starts that may still come about. */
   readonly #starting = new Set<string>();
   #written = "";
@@ -56,6 +64,8 @@ export class SelfFence {
     const before = await fence.#leases.agent();
     fence.#endMs = before?.leaseEndMs ?? 0;
     fence.#relied = before?.relied ?? false;
+    // Whether the pulse's lease went on from there, or began anew, cannot be told.
+    fence.#outdated = before !== null && options.sinceBoot() >= before.leaseEndMs;
     fence.#pulse = await fence.#leases.pulse();
     return fence;
   }
@@ -67,6 +77,11 @@ export class SelfFence {
 
   get holds(): boolean {
     return this.#options.sinceBoot() < Math.max(this.#endMs, this.#pulse?.leaseEndMs ?? 0);
+  }
+
+  /** Machines that may run elsewhere by now may start here: the lease runs, and the server has said what belongs here since the last one ended. */
+  get mayStart(): boolean {
+    return this.holds && !this.#outdated;
   }
 
   /** Everything of Sheaf's runs only while the lease does, not only what is highly available. */
@@ -98,9 +113,29 @@ export class SelfFence {
     if (!this.#method && !this.#relied) this.#endMs = Math.max(this.#endMs, sentAtMs + leaseMs);
   }
 
+  /** What the server sent after its welcome is on the disk. */
+  synced(): void {
+    this.#synced = true;
+    this.#settle();
+  }
+
+  disconnected(): void {
+    this.#synced = false;
+  }
+
+  #settle(): void {
+    if (this.#synced && this.#options.sinceBoot() < this.#endMs) this.#outdated = false;
+  }
+
+  /** Before anything makes the lease longer: one that has ended and begun anew looks like one that never ended. */
+  #noticeEnd(): void {
+    if ((this.#method || this.#relied) && !this.holds) this.#outdated = true;
+  }
+
   /** @param promised what the heartbeat had that this answers */
   async granted(sentAtMs: number, grant: LeaseGrant | null, promised: number | undefined): Promise<void> {
-    const { holds } = this;
+    this.#noticeEnd();
+    const { mayStart } = this;
     // A server of the version before knows nothing of what was promised to others.
     const usual = { leaseMs: this.#method || this.#relied ? 0 : this.#usualMs, relied: this.#relied };
     const { leaseMs, relied } = grant ?? usual;
@@ -109,13 +144,14 @@ export class SelfFence {
       this.#endMs = Math.max(this.#endMs, sentAtMs + leaseMs);
       this.#stopped = false;
     }
+    this.#settle();
     await this.#tryWrite();
-    if (this.holds && !holds) this.#options.changed("lease");
+    if (this.mayStart && !mayStart) this.#options.changed("lease");
   }
 
   /** A start that was planned under a lease that is over is not made. */
   async start(vm: RecordOf<"vm">, paused: boolean): Promise<void> {
-    if (!this.holds && (vm.spec.highlyAvailable || this.#relied)) throw new Error("the host's lease has ended");
+    if (!this.mayStart && (vm.spec.highlyAvailable || this.#relied)) throw new Error("the host's lease has ended");
     this.#starting.add(vm.id);
     try {
       await this.#options.hypervisor.start(vm.id, { paused });
@@ -140,6 +176,7 @@ export class SelfFence {
 
   async #lookOnce(): Promise<void> {
     if (!this.#method && !this.#relied) return this.#write();
+    this.#noticeEnd();
     const before = this.watchdog;
     this.#pulse = await this.#leases.pulse();
     if (this.watchdog?.meaning !== before?.meaning) this.#options.changed("watchdog");
