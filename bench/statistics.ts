@@ -1,4 +1,5 @@
 /** Figures of samples. Randomness comes from a fixed seed: the same samples give the same bound. */
+import { seededRandom } from "./random.ts";
 
 /** @param share 0.5 is the median; the sample itself, never between two */
 export function quantile(samples: readonly number[], share: number): number {
@@ -30,14 +31,7 @@ export const medianRatio = (pairs: readonly Pair[]): number => median(pairs.map(
 
 /** One-sided upper bound of the median ratio with 95 % confidence, by the bootstrap's percentiles (Efron 1979). */
 export function upperBound(pairs: readonly Pair[], rounds = 10_000): number {
-  let state = 0x9e3779b9;
-  // mulberry32, a public-domain generator: good enough to draw samples.
-  const random = (): number => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = seededRandom(0x9e3779b9);
   const drawn = (): Pair[] => pairs.map((pair) => pairs[Math.floor(random() * pairs.length)] ?? pair);
   return quantile(
     Array.from({ length: rounds }, () => medianRatio(drawn())),
