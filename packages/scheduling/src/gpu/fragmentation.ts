@@ -37,8 +37,9 @@ export class Fragmentation implements GpuPolicy {
   readonly #gpuMilli = new Int32Array(fills * requestsPerFill);
   readonly #cpuMilli = new Float64Array(fills * requestsPerFill);
   readonly #memoryBytes = new Float64Array(fills * requestsPerFill);
-  #leastGpuMilli = wholeGpuMilli;
-  #leastCpuMilli = 0;
+  /** Of this request and those after it in the fill. */
+  readonly #leastGpuMilli = new Int32Array(fills * requestsPerFill);
+  readonly #leastCpuMilli = new Float64Array(fills * requestsPerFill);
   #learnt = 0;
   #drawAfter = 0;
 
@@ -68,8 +69,11 @@ export class Fragmentation implements GpuPolicy {
       this.#cpuMilli[at] = demand.cpuMilli;
       this.#memoryBytes[at] = demand.memoryBytes;
     });
-    this.#leastGpuMilli = Math.min(wholeGpuMilli, ...this.#sample.map(({ gpuMilli }) => gpuMilli));
-    this.#leastCpuMilli = Math.min(...this.#sample.map(({ cpuMilli }) => cpuMilli));
+    for (let at = this.#sample.length - 1; at >= 0; at -= 1) {
+      const last = (at + 1) % requestsPerFill === 0;
+      this.#leastGpuMilli[at] = Math.min(this.#gpuMilli[at] ?? 0, last ? wholeGpuMilli : (this.#leastGpuMilli[at + 1] ?? 0));
+      this.#leastCpuMilli[at] = Math.min(this.#cpuMilli[at] ?? 0, last ? Number.POSITIVE_INFINITY : (this.#leastCpuMilli[at + 1] ?? 0));
+    }
     this.#memoHash.fill(0);
     this.#memoCheck.fill(0);
     this.#columns.clear();
@@ -120,10 +124,8 @@ export class Fragmentation implements GpuPolicy {
       const memoryBytes = this.#memoryBytes[at] ?? 0;
       // The last one has most idle.
       const most = host.count === 0 ? 0 : (host.idleMilli[host.count - 1] ?? 0);
-      if (gpuMilli > most || cpuMilli > host.cpuMilli || memoryBytes > host.memoryBytes) {
-        if (most < this.#leastGpuMilli || host.cpuMilli < this.#leastCpuMilli) break;
-        continue;
-      }
+      if (most < (this.#leastGpuMilli[at] ?? 0) || host.cpuMilli < (this.#leastCpuMilli[at] ?? 0)) break;
+      if (gpuMilli > most || cpuMilli > host.cpuMilli || memoryBytes > host.memoryBytes) continue;
       const demand = this.#sample[at];
       if (demand === undefined || !host.take(demand.gpus, gpuMilli, demand.accepts)) continue;
       host.cpuMilli -= cpuMilli;
