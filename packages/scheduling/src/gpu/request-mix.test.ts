@@ -33,9 +33,9 @@ test("the same mix gives the same sample, however it was learnt; models in anoth
 test("it follows the times and stays bounded: what came once is forgotten, what keeps coming outweighs what no longer does", () => {
   const mix = new RequestMix();
   mix.learn(half, 20_000);
-  for (let size = 1; size <= 200_000; size += 1) mix.learn(size % 2 === 0 ? whole : wanted(size, 1));
+  for (let size = 1; size <= 80_000; size += 1) mix.learn(size % 2 === 0 ? whole : wanted(size, 1));
   assert.ok(mix.total <= 32_769);
   assert.ok(mix.classes().length < 20_000);
   assert.equal(mix.classes()[0]?.request, whole);
-  assert.ok((mix.classes().find(({ request }) => request === half)?.weight ?? 0) < 1000);
+  assert.ok((mix.classes().find(({ request }) => request === half)?.weight ?? 0) < 2500);
 });
