@@ -36,7 +36,7 @@ const only = process.argv.slice(3);
 const learningSeeds = Math.min(seeds, 3);
 const generated = { lists: 6, seeds: Math.min(seeds, 2) };
 
-const trace = readTrace(process.env["SHEAF_TRACES"]);
+const trace = read();
 const lists = trace.lists.filter(({ name }) => only.length === 0 || only.includes(name));
 const gpuCount = trace.hosts.reduce((sum, host) => sum + host.gpus.length, 0);
 /** Of ours. */
@@ -85,6 +85,15 @@ publish(
     decisionMs: spread(decisionMs),
   },
 );
+
+function read(): ReturnType<typeof readTrace> {
+  try {
+    return readTrace(process.env["SHEAF_TRACES"]);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+}
 
 function allocatedBy(list: RequestList, policies: readonly PolicyName[], seeds: number): Allocated["percent"] {
   const percent: Partial<Record<PolicyName, number>> = {};

@@ -90,13 +90,15 @@ test("nobody is refused who fits somewhere", () => {
 
 test("the same input has the same answer, with what was kept from earlier decisions and without, and in whatever order the hosts came", () => {
   fc.assert(
-    fc.property(site, fc.nat(), (of, turn) => {
+    fc.property(site, fc.nat(), (given, turn) => {
+      // The same requests come again and again: what they cost on a host is known, until it changes.
+      const of = { ...given, requests: [...given.requests, ...given.requests, ...given.requests] };
       const order = of.hosts.map((_, at) => (at + turn) % of.hosts.length);
       const decisions = named(placeAll(of, build(of)));
       assert.deepEqual(named(placeAll(of, build(of))), decisions);
       assert.deepEqual(named(placeAll(of, build(of), true)), decisions);
       assert.deepEqual(named(placeAll(of, build(of, order))), decisions);
     }),
-    { numRuns: 40 },
+    { numRuns: 30 },
   );
 });

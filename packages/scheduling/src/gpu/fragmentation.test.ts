@@ -60,6 +60,22 @@ test("equal costs go to the smaller host id; nothing fits: no decision", () => {
   assert.equal(decide(wanted(1, 2), hosts, wanted(1, 0.5)), undefined);
 });
 
+test("hosts that come, change and go between decisions count as they are", () => {
+  const hosts = gpuHosts(gpuHost("b", 64, [1000]));
+  const policy = new Fragmentation(hosts, mixOf(wanted(1, 0.5)));
+  const host = (): string | undefined => placeOnGpus(wanted(1, 0.4), hosts, policy)?.host;
+  assert.equal(host(), "b");
+  hosts.put(gpuHost("c", 64, [900]));
+  assert.equal(host(), "c");
+  hosts.put(gpuHost("c", 64, [1000]));
+  assert.equal(host(), "b");
+  hosts.put(gpuHost("a", 64, [1000]));
+  assert.equal(host(), "a");
+  hosts.remove("a");
+  hosts.remove("b");
+  assert.equal(host(), "c");
+});
+
 test("it learns the mix from what arrives", () => {
   const hosts = gpuHosts(gpuHost("a", 64, [1000]));
   const policy = new Fragmentation(hosts);

@@ -13,11 +13,11 @@ import { type GpuRequest, wholeGpuMilli } from "./gpu-request.ts";
 import { HostState } from "./host-state.ts";
 import { RequestMix } from "./request-mix.ts";
 
-/** More fills make the mean no better than what requests do to it (its error is a tenth of a GPU), and cost time in proportion. */
+/** Half as many decide nearly as well, twice as many hardly better and in twice the time (docs/reference/scheduling-gpu.md). */
 const fills = 16;
 /** Far more than a host of eight GPUs can take: what is left after them is left because little fits, not because nothing came. */
 const requestsPerFill = 64;
-/** Values of states that were worked out; the newer one overwrites the older. 1.5 MB. */
+/** Values of states that were worked out; the newer one overwrites the older. 1 MB. */
 const memoSize = 2 ** 16;
 /** Requests learnt before the first sample is drawn, and at most between two samples: a few a day on a busy cluster. */
 const firstDrawAfter = 32;

@@ -33,7 +33,7 @@ test("models: any of those accepted, on hosts of several models too, and one tha
 });
 
 test("taking and giving back leave no trace but the version; a host with more GPUs than any before moves nobody's figures", () => {
-  const hosts = gpuHosts(gpuHost("a", 8, [1000, 1000, 600]));
+  const hosts = gpuHosts(gpuHost("a", 8, [1000, 1000, 600]), gpuHost("b", 8, [300, 700], "B"));
   const two = hosts.demand(wanted(4, 2));
   assert.deepEqual(hosts.tightest(two, 0), [0, 1]);
   hosts.take(two, 0, [0, 1]);
@@ -52,6 +52,7 @@ test("taking and giving back leave no trace but the version; a host with more GP
   assert.equal(hosts.version[0], version + 1);
   assert.deepEqual([...hosts.gpuIdleMilli.subarray(0, 3)], [1000, 1000, 600]);
   assert.equal(hosts.cpuIdleMilli[0], 8000);
+  assert.ok(hosts.fits(hosts.demand(wanted(8, 0.7, ["B"])), 1) && !hosts.fits(hosts.demand(wanted(8, 0.8)), 1));
   assert.ok(hosts.fits(hosts.demand(wanted(8, 16)), hosts.find("b39") ?? -1));
   hosts.remove("b39");
   assert.ok(!hosts.fits(hosts.demand(wanted(1, 0.1)), hosts.find("b39") ?? -1));

@@ -12,7 +12,7 @@ export interface RequestClass {
 }
 
 /** As many requests as a large cluster gets in a day or two: older ones count half, and half again. */
-const memory = 16_384;
+const remembered = 16_384;
 
 export class RequestMix {
   readonly #classes = new Map<string, { readonly request: GpuRequest; weight: number }>();
@@ -29,7 +29,7 @@ export class RequestMix {
     if (known === undefined) this.#classes.set(key, { request, weight });
     else known.weight += weight;
     this.#total += weight;
-    if (this.#total > 2 * memory) this.#fade();
+    if (this.#total > 2 * remembered) this.#fade();
   }
 
   /** Heaviest first; equal ones by key, so that the order of arrival does not matter. */
