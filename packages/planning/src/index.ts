@@ -2,6 +2,8 @@ export * from "./adopt.ts";
 export * from "./availability.ts";
 export { monthBounds, monthOf } from "./availability-months.ts";
 export * from "./availability-sum.ts";
+export * from "./balancing/balance-plan.ts";
+export * from "./balancing/balance-problem.ts";
 export * from "./baseline.ts";
 export * from "./deletion.ts";
 export * from "./drain.ts";
