@@ -23,6 +23,11 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   "host confirm-off": ["sheaf host confirm-off h1 --wait"],
   "host remove": ["sheaf host remove h1"],
   "cluster list": ["sheaf cluster list"],
+  "cluster balance": [
+    "sheaf cluster balance default",
+    "sheaf cluster balance default --apply --wait",
+    "sheaf cluster balance default --mode automatic",
+  ],
   "cluster upgrade": ["sheaf cluster upgrade default --check", "sheaf cluster upgrade default --wait"],
   "cluster maintain": ["sheaf cluster maintain default --wait", "sheaf cluster maintain default --hosts h2,h1"],
   "cluster pause": ["sheaf cluster pause default"],

@@ -1,21 +1,11 @@
 /** Clusters with hot spots, drawn from a seed: mixed hosts, machines of usual sizes, 70 % of the memory promised, and a sixth of the hosts twice as busy as the others. */
 import type { BalanceHost, BalanceMachine, BalanceProblem } from "@sheaf/planning";
+import { seededRandom } from "../random.ts";
 
 const gib = 2 ** 30;
 
-/** mulberry32, a public-domain generator. */
-export function drawing(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 export function hotSpotCluster(hostCount: number, seed: number): BalanceProblem {
-  const random = drawing(seed);
+  const random = seededRandom(seed);
   const pick = <T>(...values: readonly [T, ...T[]]): T => values[Math.floor(random() * values.length)] ?? values[0];
   const hosts: BalanceHost[] = Array.from({ length: hostCount }, (_, index) => {
     const [cpus, memoryGib] = pick([64, 512], [96, 768], [128, 1024], [128, 512]);

@@ -3,12 +3,12 @@
  * planner's (promises, groups that stay apart, machines that may not move), from a given start. Knows nothing of the planner: shares no code with it.
  */
 import type { BalanceProblem } from "@sheaf/planning";
-import { drawing } from "./instances.ts";
+import { seededRandom } from "../random.ts";
 
 /** @param start host by machine @returns the best spread found, in percent points, as the planner counts it */
 export function localSearch(problem: BalanceProblem, start: Int32Array, milliseconds: number, seed: number): number {
   const { hosts, machines, mayRun } = problem;
-  const random = drawing(seed);
+  const random = seededRandom(seed);
   const [hostOf, cpus, bytes] = [start.slice(), new Float64Array(hosts.length), new Float64Array(hosts.length)];
   const [promisedCpus, promisedBytes] = [new Float64Array(hosts.length), new Float64Array(hosts.length)];
   const groups = hosts.map(() => new Map<string, number>());

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { age, bytes, get, showOne, text, type Row } from "../output.ts";
 import { follow, waitForTasks } from "../wait.ts";
+import { addBalance } from "./cluster-balance.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
 import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
@@ -175,6 +176,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       else cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
     });
   addUpgrade(cluster, cli, "cluster");
+  addBalance(cluster, cli);
   for (const [name, verb, description] of [
     ["pause", "pauseMaintenance", "let maintenance begin with no further host"],
     ["resume", "resumeMaintenance", "let maintenance go on with the next host"],

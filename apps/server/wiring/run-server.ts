@@ -239,6 +239,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       store,
       cache,
       snapshot: controllers.snapshot,
+      book: controllers.book,
       clock,
       random,
       logger: logger.child({ part: "api" }),

@@ -20,6 +20,7 @@ import {
 } from "@sheaf/model";
 import { z } from "zod";
 import { UpgradeOptions, upgradeCheck } from "./agent-upgrades.ts";
+import { balanceRoutes } from "./cluster-balance.ts";
 import { Accepted, IdParams, ListOutput, Nothing, OneQuery, recordSchema } from "./documents.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
@@ -68,6 +69,7 @@ export const clusterRoutes = {
     }),
   ),
   upgradeCheck: upgradeCheck("cluster"),
+  ...balanceRoutes,
   pauseMaintenance: rolling("pauseMaintenance", "/maintain/pause", "Begin with no further host", Nothing),
   resumeMaintenance: rolling("resumeMaintenance", "/maintain/resume", "Go on with the next host", Nothing),
 };

@@ -18,6 +18,7 @@ test("no part has two writers, but placement, which migration moves on by compar
     bootId: () => null,
     jitterMs: () => 0,
     pulse: () => null,
+    load: () => null,
     call: () => Promise.reject(new Error("no agents")),
     subscribe: () => () => {},
   };

@@ -1,7 +1,9 @@
 /** All controllers of the main flow, with what they share: the index of back references and the scheduler's snapshot, both fed by the cache's changes. */
+import type { UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import { adoptionController } from "./adoption-controller.ts";
 import { availabilityController } from "./availability-controller.ts";
+import { balancingController } from "./balancing-controller.ts";
 import { baselineController } from "./baseline-controller.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -23,11 +25,14 @@ import { SiteIndex } from "./site-index.ts";
 import { followSite } from "./site-snapshot.ts";
 import { startOrderController } from "./start-order-controller.ts";
 import { taskSweepController } from "./task-sweep-controller.ts";
+import { UseSampler } from "./use-sampler.ts";
 
 export interface ControllerSet {
   readonly controllers: readonly Controller[];
   /** The scheduler's picture, kept up to date: for the API, too. */
   readonly snapshot: SnapshotIndex;
+  /** What hosts and machines use, smoothed. */
+  readonly book: UseBook;
   /** Ends the feeding of what they share. */
   close(): void;
 }
@@ -39,6 +44,8 @@ export function createControllers(context: ControllerContext): ControllerSet {
   const listening = new Listening(context.clock, context.logger);
   const { snapshot, close: closeSnapshot } = followSite(cache);
   const moves = new MachineMoves(context, index, snapshot);
+  const sampler = new UseSampler(context);
+  const { book } = sampler;
   const closeIndex = cache.subscribe((_revision, changes) => {
     for (const change of changes) {
       index.update(change);
@@ -58,6 +65,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
     maintenanceController(context, index, moves),
     rollingMaintenanceController(context, index, snapshot),
     rollingUpgradeController(context, index),
+    balancingController(context, { index, snapshot, moves, book }),
     baselineController(context),
     guestShutdownController(context),
     taskSweepController(context),
@@ -67,6 +75,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
   const close = (): void => {
     closeSnapshot();
     closeIndex();
+    sampler.close();
   };
-  return { controllers, snapshot, close };
+  return { controllers, snapshot, book, close };
 }

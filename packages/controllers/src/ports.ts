@@ -1,5 +1,5 @@
 /** What controllers need of the server beyond store and cache. The server's gateway implements it; simulation and tests have their own. */
-import type { AgentCalls, AgentMethod, PulseMessage } from "@sheaf/contract";
+import type { AgentCalls, AgentMethod, HostLoad, PulseMessage } from "@sheaf/contract";
 import type { PowerFence } from "@sheaf/model";
 
 export interface CallOptions {
@@ -27,6 +27,8 @@ export interface Agents {
   jitterMs(hostId: string): number;
   /** What the process beside the agent said last, and when (monotonic ms); `null` where this server has heard none. */
   pulse(hostId: string): HeardPulse | null;
+  /** What its agent told of the host's load last; `null` where this server has heard none, or it is not connected. */
+  load(hostId: string): HostLoad | null;
   /** @throws SheafError `host-unreachable`, `timed-out` (the work may have been done), `hypervisor-failed`, or what the agent answered */
   call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]>;
   /** @returns the function that ends the subscription. */

@@ -3,7 +3,7 @@
  * migration as libvirt does. They keep watch: a guest that runs twice is noted in `violations`. Never imported by production code.
  */
 import type { Clock } from "@sheaf/base";
-import type { AgentCalls, AgentMethod, MigrationCall, UpgradeOrder } from "@sheaf/contract";
+import type { AgentCalls, AgentMethod, HostLoad, MigrationCall, UpgradeOrder } from "@sheaf/contract";
 import { partKey, SheafError, type AdoptableDomain, type RecordOf, type VmObservation } from "@sheaf/model";
 import type { Store } from "@sheaf/store";
 import type { RecordCache } from "./context.ts";
@@ -121,6 +121,19 @@ export class SimulatedAgents implements Agents {
   #pulseOf(hostId: string) {
     const now = this.#clock.monotonic();
     return { bootId: String(this.#host(hostId).bootId), sequence: Math.round(now), agentSilentMs: now - (this.lastHeardAt(hostId) ?? 0) };
+  }
+  /** CPUs that machines keep busy while they run. */
+  readonly busyCpus = new Map<string, number>();
+  load(hostId: string): HostLoad | null {
+    const host = this.hosts.get(hostId);
+    if (!host?.connected) return null;
+    const rates = { diskReadBytesPerSecond: 0, diskWriteBytesPerSecond: 0, netReceiveBytesPerSecond: 0, netTransmitBytesPerSecond: 0 };
+    const vms = [...host.guests].flatMap(([id, { state }]) =>
+      state === "running" ? [{ id, cpu: this.busyCpus.get(id) ?? 0, memoryUsedBytes: 2 ** 28, ...rates }] : [],
+    );
+    const cpus = this.#cache.get("host", hostId)?.status.agent?.cpu.count ?? 1;
+    const busy = vms.reduce((sum, { cpu }) => sum + cpu, 0);
+    return { cpu: busy / cpus, memoryUsedBytes: vms.length * 2 ** 28, memoryTotalBytes: 2 ** 34, vms };
   }
   bootId(hostId: string): string | null {
     return this.connected(hostId) ? String(this.#host(hostId).bootId) : null;

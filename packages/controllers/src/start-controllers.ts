@@ -5,6 +5,7 @@
 import { kinds, type Kind } from "@sheaf/model";
 import { KeyedQueue, Leadership } from "@sheaf/runtime";
 import { StoreError } from "@sheaf/store";
+import type { UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import { Overtaken } from "./commit.ts";
 import type { ControllerContext, RecordChange } from "./context.ts";
@@ -22,6 +23,8 @@ export interface StartOptions extends Omit<ControllerContext, "leadership"> {
 export interface RunningControllers {
   /** The scheduler's picture, kept up to date whether or not this server leads: for ranking hosts on request. */
   readonly snapshot: SnapshotIndex;
+  /** What hosts and machines use, smoothed; on every server. */
+  readonly book: UseBook;
   readonly leads: boolean;
   /** Resolves when no controller is at work any more and the lead is given up. */
   stop(): Promise<void>;
@@ -96,6 +99,7 @@ export function startControllers(options: StartOptions): RunningControllers {
 
   return {
     snapshot: set.snapshot,
+    book: set.book,
     get leads() {
       return leadership.leads;
     },

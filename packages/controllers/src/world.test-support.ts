@@ -135,6 +135,11 @@ export class World {
     return this.#server.controllers.snapshot;
   }
 
+  get book() {
+    if (!this.#server) throw new Error("no server runs");
+    return this.#server.controllers.book;
+  }
+
   async close(): Promise<void> {
     const server = this.#server;
     if (server) {
@@ -326,8 +331,7 @@ function mortal<T extends Store | Agents>(port: T, server: { alive: boolean }): 
       const member = Reflect.get(target, name, target) as unknown;
       if (typeof member !== "function") return member;
       return (...parameters: unknown[]) => {
-        if (!server.alive)
-          return name === "watch" || name === "subscribe" || name === "connected" || name === "lastHeardAt" ? null : new Promise(() => {});
+        if (!server.alive) return ["watch", "subscribe", "connected", "lastHeardAt", "load"].includes(String(name)) ? null : new Promise(() => {});
         if (name === "subscribe") {
           const [listener] = parameters as [(event: unknown) => void];
           return member.call(target, (event: unknown) => server.alive && listener(event));

@@ -4,6 +4,24 @@ import { Timestamp } from "./fields.ts";
 
 export const CpuModel = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "must be a CPU model that libvirt knows, such as qemu64 or Skylake-Server");
 
+export const ClusterBalancing = z.strictObject({
+  /** `advise`: what would help is shown, and carried out on a person's word · `automatic`: it is carried out. */
+  mode: z.enum(["off", "advise", "automatic"]).default("advise"),
+  /** `hot-spots`: only hosts above `hotPercent` are relieved · `even`: all hosts come near the cluster's mean. */
+  goal: z.enum(["hot-spots", "even"]).default("hot-spots"),
+  /** Use of CPU or memory, the larger of both, above which a host is a hot spot; no move brings a host above it. */
+  hotPercent: z.int().min(10).max(100).default(85),
+  /** Goal `even`, `automatic`: what hosts are off the cluster's level, in percent points (root mean square), before anything is moved. */
+  unevenPoints: z.int().min(1).max(50).default(10),
+  /** `automatic`: it must have been so for so long. */
+  patienceMinutes: z.int().min(0).max(1440).default(5),
+  /** `automatic`: from the end of one plan to the begin of the next; a machine that has moved stays for so long. */
+  pauseMinutes: z.int().min(0).max(10_080).default(30),
+  /** Moves of one plan. */
+  maximumMoves: z.int().min(1).max(200).default(20),
+});
+export type ClusterBalancing = z.infer<typeof ClusterBalancing>;
+
 export const ClusterSpec = z.strictObject({
   /** What machines get that ask for `cluster-baseline`. `auto`: the newest model that every host in the cluster carries. */
   cpuBaseline: z.union([z.literal("auto"), CpuModel]).default("auto"),
@@ -25,6 +43,7 @@ export const ClusterSpec = z.strictObject({
       enforceAdmission: z.boolean().default(false),
     })
     .prefault({}),
+  balancing: ClusterBalancing.prefault({}),
   migration: z
     .strictObject({
       /** Bytes/s a migration may use; 0: no limit. */

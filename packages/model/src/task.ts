@@ -30,6 +30,7 @@ export const taskVerbs = [
   "fence",
   "confirm-off",
   "upgrade",
+  "balance",
 ] as const;
 
 export const TaskSpec = z.strictObject({

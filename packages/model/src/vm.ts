@@ -190,6 +190,8 @@ export const VmSpec = z.strictObject({
       /** Machines with the same `together` value share a host; those with the same `apart` value never do. */
       together: Name.optional(),
       apart: Name.optional(),
+      /** Balancing leaves it where it is. */
+      settled: z.boolean().optional(),
     })
     .prefault({}),
   restart: z

@@ -6,6 +6,7 @@ import type { Readable } from "node:stream";
 import type { Clock, Logger, Random } from "@sheaf/base";
 import type { Agents } from "@sheaf/controllers";
 import type { Kind, RecordOf } from "@sheaf/model";
+import type { UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Store } from "@sheaf/store";
 import type { AuditFileLimits } from "./audit/audit-archive.ts";
@@ -172,6 +173,8 @@ export interface ServerContext {
   readonly cache: RecordCache;
   /** The scheduler's picture of the site. The controllers keep it up to date, before the API hears of a change. */
   readonly snapshot: SnapshotIndex;
+  /** What hosts and machines use, smoothed. Kept by the controllers as well. */
+  readonly book: UseBook;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;

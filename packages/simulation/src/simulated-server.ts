@@ -188,6 +188,7 @@ export class SimulatedServer {
     const api = await createApi({
       ...{ store, cache, clock, random, logger, secrets },
       snapshot: controllers.snapshot,
+      book: controllers.book,
       agents,
       tasks: tasks.reader,
       library: library.port,

@@ -272,18 +272,29 @@ class Descent {
   }
 }
 
+/** With why each is there; up to where the cluster is most even, since the other half of an exchange may have been left out. */
 function explained(problem: BalanceProblem, moves: readonly OrderedMove[]): BalancePlan {
   const state = new BalanceState(problem);
   const before = scoreOf(state);
-  const told = moves.map((move) => {
-    const use = (): [number, number] => [percent(state.bindingUse(move.from)), percent(state.bindingUse(move.to))];
-    const [from, to] = use();
-    state.move(move.machine, move.to);
-    const [fromAfter, toAfter] = use();
-    return { ...move, fromPercent: [from, fromAfter] as const, toPercent: [to, toAfter] as const };
+  let [gained, most, useful, after] = [0, 0, 0, before];
+  const told = moves.map((move, index): BalanceMove => {
+    const { machine, from, to } = move;
+    const harm = (): number => state.harm(from) + state.harm(to);
+    const [fromUse, toUse, harmBefore] = [state.bindingUse(from), state.bindingUse(to), harm()];
+    state.move(machine, to);
+    gained += harmBefore - harm();
+    if (gained > most + slightest) [most, useful, after] = [gained, index + 1, scoreOf(state)];
+    return {
+      ...move,
+      fromPercent: [percent(fromUse), percent(state.bindingUse(from))],
+      toPercent: [percent(toUse), percent(state.bindingUse(to))],
+    };
   });
-  return { moves: told, before, after: scoreOf(state) };
+  return { moves: told.slice(0, useful), before, after };
 }
+
+/** What a sum of many figures may be off by. */
+const slightest = 1e-12;
 
 function scoreOf(state: BalanceState): BalanceScore {
   let [harm, hottest] = [0, 0];

@@ -211,6 +211,10 @@ export class AgentsGateway implements Agents, SessionOwner {
     };
   }
 
+  load(hostId: string): HostLoad | null {
+    return this.#sessions.get(hostId)?.load ?? null;
+  }
+
   /** The host's load during the last hour, every 5 s, oldest first; `at` is monotonic. Outlives connections. */
   loadHistory(hostId: string, since?: number): readonly RingPoint<LoadColumn>[] {
     return this.#loads.get(hostId)?.points(since) ?? [];

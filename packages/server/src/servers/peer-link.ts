@@ -3,7 +3,7 @@
  * through it. Called by `site-agents.ts`.
  */
 import { sleep, type Clock, type Logger, type Timer } from "@sheaf/base";
-import type { AgentMethod, ServerMessage } from "@sheaf/contract";
+import type { AgentMethod, HostLoad, ServerMessage } from "@sheaf/contract";
 import type { CallOptions, HeardPulse } from "@sheaf/controllers";
 import { SheafError } from "@sheaf/model";
 import { AgentCalls } from "../gateway/agent-calls.ts";
@@ -43,6 +43,7 @@ export class PeerLink {
   readonly #options: PeerLinkOptions;
   readonly #hosts = new Map<string, HeardThere>();
   readonly #pulses = new Map<string, HeardPulse>();
+  readonly #loads = new Map<string, HostLoad>();
   readonly #calls = new Map<string, AgentCalls>();
   readonly #opening = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
   readonly #ending = new AbortController();
@@ -86,6 +87,10 @@ export class PeerLink {
 
   pulse(hostId: string): HeardPulse | undefined {
     return this.#pulses.get(hostId);
+  }
+
+  load(hostId: string): HostLoad | undefined {
+    return this.#loads.get(hostId);
   }
 
   /** That host was heard elsewhere since: what this side last knew is of no use. */
@@ -240,6 +245,11 @@ export class PeerLink {
         if (at !== undefined) this.#hosts.set(hostId, { at, jitterMs: before?.jitterMs ?? 0, bootId, connected });
         return changed({ hostId, connected });
       }
+      case "loads":
+        // Who is connected elsewhere by now is not among them.
+        this.#loads.clear();
+        for (const [hostId, load] of message.loads) this.#loads.set(hostId, load);
+        return;
       case "held":
         return held(message.hostId, message.machines);
       case "reply":

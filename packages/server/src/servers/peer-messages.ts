@@ -3,7 +3,7 @@
  * whoever was dialled tells what it hears of its agents, and carries calls and consoles to them. Unknown messages are skipped: servers may differ by one version.
  * Both are of the site's own authority, so that shapes are trusted once the type is known.
  */
-import type { AgentMethod, PulseMessage } from "@sheaf/contract";
+import type { AgentMethod, HostLoad, PulseMessage } from "@sheaf/contract";
 
 export const peerPath = "/server/v1/socket";
 
@@ -27,6 +27,8 @@ export type ToldMessage =
    */
   | { readonly type: "digest"; readonly heard: readonly HeardHost[]; readonly pulses: readonly HeardPulse[]; readonly storeSilentMs?: number }
   | { readonly type: "host"; readonly hostId: string; readonly connected: boolean; readonly bootId?: string | null }
+  /** What agents told of their load last: of every host that is connected there, every 15 s. */
+  | { readonly type: "loads"; readonly loads: readonly (readonly [hostId: string, load: HostLoad])[] }
   /** After a restore: what an agent said that it holds. */
   | { readonly type: "held"; readonly hostId: string; readonly machines: readonly HeldMachine[] }
   | { readonly type: "reply"; readonly host: string; readonly id: number; readonly ok: true; readonly result: unknown }

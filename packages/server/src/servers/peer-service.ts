@@ -43,6 +43,8 @@ export const admitServer = ({ commonName }: { readonly commonName: string }): st
   commonName === serverCommonName ? null : "this is for servers of the site";
 
 const digestMs = 1000;
+/** Load is told less often than signs of life: with each of so many digests. */
+const digestsALoad = 15;
 const silenceMs = 10_000;
 
 export class PeerService {
@@ -72,6 +74,7 @@ class ServedPeer {
   readonly #streams = new Map<number, AgentStream>();
   #timer: Timer | null = null;
   #toldAt = Number.NEGATIVE_INFINITY;
+  #digests = 0;
   #heardAt: number;
 
   constructor(options: PeerServiceOptions, socket: AgentSocket) {
@@ -124,8 +127,19 @@ class ServedPeer {
         pulses.push([hostId, Math.round(now - heardAt), message, grantedAt === null ? undefined : Math.floor(now - grantedAt)]);
     this.#toldAt = now;
     this.#send({ type: "digest", heard, pulses, storeSilentMs: Math.round(storeSilentMs()) });
+    if (this.#digests % digestsALoad === 0) this.#tellLoads();
+    this.#digests += 1;
     this.#socket.ping();
     this.#timer = clock.setTimer(digestMs, () => this.#digest());
+  }
+
+  #tellLoads(): void {
+    const { agents } = this.#options;
+    const loads = [...agents.heard()].flatMap(({ hostId }) => {
+      const load = agents.load(hostId);
+      return load === null ? [] : [[hostId, load] as const];
+    });
+    if (loads.length > 0) this.#send({ type: "loads", loads });
   }
 
   #receive(text: string): void {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "node:test";
 import { silentLogger, SimulatedClock } from "@sheaf/base";
-import type { PulseMessage } from "@sheaf/contract";
+import type { HostLoad, PulseMessage } from "@sheaf/contract";
 import { SheafError } from "@sheaf/model";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { StreamHandlers } from "../gateway/agent-streams.ts";
@@ -81,6 +81,10 @@ class Agents implements OwnAgents {
   readonly heardPulses = new Map<string, { heardAt: number; message: PulseMessage; grantedAt: number | null }>();
   pulse(hostId: string) {
     return this.heardPulses.get(hostId) ?? null;
+  }
+  readonly loads = new Map<string, HostLoad>();
+  load(hostId: string): HostLoad | null {
+    return this.loads.get(hostId) ?? null;
   }
   *pulses() {
     for (const [hostId, pulse] of this.heardPulses) yield { hostId, ...pulse };
@@ -174,6 +178,19 @@ describe("the agents of two servers", () => {
     sockets.at(-1)?.cut();
     await clock.advance(1);
   };
+
+  it("knows the load of hosts that another server hears, as long as they are there", async () => {
+    const load: HostLoad = { cpu: 0.5, memoryUsedBytes: 1, memoryTotalBytes: 2, vms: [] };
+    there.connect(host);
+    there.loads.set(host, load);
+    await clock.advance(16_000);
+    assert.deepEqual(site.load(host), load);
+    here.loads.set(host, { ...load, cpu: 0.7 });
+    assert.equal(site.load(host)?.cpu, 0.7, "its own word is newer");
+    here.loads.clear();
+    await lose();
+    assert.equal(site.load(host), null);
+  });
 
   it("hears a host through the other server, and that it falls silent there", async () => {
     const events: { hostId: string; connected: boolean }[] = [];

@@ -4,7 +4,7 @@
  * that server's agents had the time to come here.
  */
 import type { Clock, Logger } from "@sheaf/base";
-import type { AgentCalls, AgentMethod } from "@sheaf/contract";
+import type { AgentCalls, AgentMethod, HostLoad } from "@sheaf/contract";
 import type { Agents, CallOptions, HeardPulse } from "@sheaf/controllers";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { AgentStream, StreamHandlers } from "../gateway/agent-streams.ts";
@@ -94,6 +94,10 @@ export class SiteAgents implements Agents {
       newest = { ...later, grantedAt: grants.length === 0 ? null : Math.max(...grants) };
     }
     return newest;
+  }
+
+  load(hostId: string): HostLoad | null {
+    return this.#options.own.load(hostId) ?? this.#through(hostId)?.load(hostId) ?? null;
   }
 
   call<M extends AgentMethod>(hostId: string, method: M, parameters: AgentCalls[M]["in"], options: CallOptions): Promise<AgentCalls[M]["out"]> {

@@ -5,6 +5,7 @@ import { silentLogger } from "@sheaf/base";
 import { apiPrefix } from "@sheaf/contract";
 import { followSite } from "@sheaf/controllers";
 import { partKey, SheafError, type HostObservation, type Kind } from "@sheaf/model";
+import { UseBook } from "@sheaf/planning";
 import { RecordCache } from "@sheaf/runtime";
 import { openMemoryStore, type Entry, type Store } from "@sheaf/store";
 import { defaultAuditFileLimits, type AuditFileLimits } from "../audit/audit-archive.ts";
@@ -43,6 +44,8 @@ export interface FixtureOptions {
   readonly auditFiles?: AuditFiles;
   /** Other servers may join. */
   readonly sharedStore?: boolean;
+  /** What hosts and machines use. */
+  readonly book?: UseBook;
   readonly auditLimits?: Partial<AuditFileLimits>;
 }
 
@@ -114,6 +117,7 @@ export class ApiFixture {
       store,
       cache,
       snapshot: followSite(cache).snapshot,
+      book: options.book ?? new UseBook(),
       clock,
       random,
       logger: silentLogger,
@@ -124,6 +128,7 @@ export class ApiFixture {
         bootId: () => null,
         jitterMs: () => 0,
         pulse: () => null,
+        load: () => null,
         call: (hostId, method) =>
           method === "vm.screenshot" && connected.has(hostId)
             ? Promise.resolve({ mime: "image/png", base64: Buffer.from("picture").toString("base64") } as never) // what this method answers

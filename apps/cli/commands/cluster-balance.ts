@@ -1,0 +1,64 @@
+/** `sheaf cluster balance`: how evenly hosts are used, what would help, and carrying it out. */
+import type { Command } from "commander";
+import type { Cli } from "../cli.ts";
+import { showOne, text } from "../output.ts";
+import { waitForTasks } from "../wait.ts";
+
+interface Options {
+  readonly apply?: boolean;
+  readonly wait?: boolean;
+  readonly mode?: string;
+  readonly goal?: string;
+}
+
+export function addBalance(cluster: Command, cli: Cli): void {
+  cluster
+    .command("balance <name>")
+    .description("show how evenly its hosts are used in the mean of the last minutes, and which moves would help")
+    .option("--apply", "carry the moves out")
+    .option("--wait", "with --apply: until all have ended")
+    .option("--mode <mode>", "from now on: off, advise, or automatic")
+    .option("--goal <goal>", "from now on: hot-spots, or even")
+    .action(async (id: string, { apply, wait, mode, goal }: Options) => {
+      const client = await cli.client();
+      const params = { id };
+      if (mode !== undefined || goal !== undefined) {
+        const balancing = { ...(mode === undefined ? {} : { mode }), ...(goal === undefined ? {} : { goal }) };
+        await client.cluster.change({ params, body: { spec: { balancing } } });
+        if (!apply)
+          return cli.terminal.note(
+            `${id}: ${Object.entries(balancing)
+              .map(([name, value]) => `${name} ${value}`)
+              .join(", ")}`,
+          );
+      }
+      if (!apply) return showBalance(cli, id, await client.cluster.balance({ params }));
+      const { task } = await client.cluster.carryOutBalance({ params, body: {} });
+      if (!wait) return cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
+      await waitForTasks(cli, [task], "balancing");
+      const ended = await client.task.get({ params: { id: task } });
+      cli.terminal.note(text(ended, "status.controller.message") ?? "done");
+    });
+}
+
+type Balance = Awaited<ReturnType<Awaited<ReturnType<Cli["client"]>>["cluster"]["balance"]>>;
+
+function showBalance(cli: Cli, name: string, balance: Balance): void {
+  if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { ...balance });
+  const { score, promised, hosts, unknown, moves, mode, goal, task } = balance;
+  const out = (line: string): void => cli.terminal.out(line);
+  out(`Mode ${mode}, goal ${goal}. Hottest host ${round(score.hottestPercent)} %, spread ${round(score.spreadPoints)} points.`);
+  for (const host of hosts) out(`  ${host.name}: CPU ${round(host.cpuPercent)} %, memory ${round(host.memoryPercent)} %`);
+  if (unknown.length > 0) out(`  not known yet: ${unknown.join(", ")}`);
+  if (task !== undefined) out(`Moves are under way: \`sheaf task watch ${task}\`.`);
+  else if (moves.length === 0) out("Nothing needs to move.");
+  else {
+    out(
+      `${moves.length} moves would bring the hottest host to ${round(promised.hottestPercent)} %, the spread to ${round(promised.spreadPoints)} points:`,
+    );
+    for (const move of moves) out(`  ${move.name}: ${move.fromName} → ${move.toName} (${move.reason})`);
+    out(`\`sheaf cluster balance ${name} --apply\` carries them out.`);
+  }
+}
+
+const round = (figure: number): string => figure.toFixed(figure < 10 ? 1 : 0);

@@ -1,0 +1,210 @@
+/**
+ * Balances clusters: carries out plans that stand in tasks with verb balance of a cluster, and, in automatic mode, makes such a task when hosts
+ * have been hot or uneven for long enough. Sole writer of `status/controller` of these tasks (how far their moves are stands in `result`). Asks
+ * planning/balancing what to move, in which order, and when.
+ */
+import { uuidv7 } from "@sheaf/base";
+import { partKey, taskProgress, type RecordOf, type TaskProgress, type TaskSpec } from "@sheaf/model";
+import {
+  balanceDue,
+  hasEnded,
+  nextBalanceSteps,
+  type BalanceScore,
+  type BalanceSteps,
+  type PlannedMove,
+  type Unease,
+  type UseBook,
+} from "@sheaf/planning";
+import type { PlacementRequest, SnapshotIndex } from "@sheaf/scheduling";
+import { balanceAdvice, balancingOf, clusterBalance } from "./cluster-balance.ts";
+import { commit, Overtaken } from "./commit.ts";
+import type { ControllerContext } from "./context.ts";
+import type { Controller } from "./controller.ts";
+import { newTask, type MachineMoves } from "./machine-moves.ts";
+import { put } from "./packed-commit.ts";
+import type { SiteIndex } from "./site-index.ts";
+
+type Cluster = RecordOf<"cluster">;
+type Task = RecordOf<"task">;
+
+/** How often a cluster in automatic mode is looked at, and one whose plan is under way though nothing has changed. */
+const lookMs = 30_000;
+
+export interface BalancingParts {
+  readonly index: SiteIndex;
+  readonly snapshot: SnapshotIndex;
+  readonly moves: MachineMoves;
+  readonly book: UseBook;
+}
+
+export function balancingController(context: ControllerContext, { index, snapshot, moves, book }: BalancingParts): Controller {
+  const { cache, clock, random, agents, logger } = context;
+  const site = { cache, clock, agents, snapshot, book };
+  /** By cluster, while this server leads: lost with it, then it merely waits for longer. */
+  const unease = new Map<string, Unease>();
+  return {
+    name: "balancing",
+    reads: ["cluster", "task"],
+    writes: ["task/status/controller (balance of a cluster)", "task/spec (balance of a cluster, in automatic mode; its migrations)"],
+    initialKeys: () => [...cache.all("cluster")].map(({ id }) => id),
+    *keysFor({ kind, id, record, previous }) {
+      switch (kind) {
+        case "cluster":
+          if (!record) unease.delete(id);
+          yield id;
+          return;
+        case "task": {
+          const { spec } = (record ?? previous) as Task; // the kind says so
+          if (spec.verb === "balance" && spec.target.kind === "cluster") yield spec.target.id;
+          if (spec.verb !== "migrate") return;
+          const parent = cache.get("task", spec.parent ?? "");
+          if (parent?.spec.verb === "balance") yield parent.spec.target.id;
+          return;
+        }
+        default:
+      }
+    },
+    async reconcile(clusterId) {
+      const cluster = cache.get("cluster", clusterId);
+      const task = openTask(clusterId);
+      if (!cluster) return undefined;
+      if (task) {
+        await carryOut(cluster, task);
+        return lookMs;
+      }
+      if (balancingOf(cluster).mode !== "automatic" || cluster.deletedAt !== undefined) {
+        unease.delete(clusterId);
+        return undefined;
+      }
+      await look(cluster);
+      return lookMs;
+    },
+  };
+
+  function openTask(clusterId: string): Task | undefined {
+    for (const id of index.openTasks(clusterId)) {
+      const task = cache.get("task", id);
+      if (task?.spec.verb === "balance" && !hasEnded(task)) return task;
+    }
+    return undefined;
+  }
+
+  async function look(cluster: Cluster): Promise<void> {
+    const settings = balancingOf(cluster);
+    const { unease: next, due } = balanceDue(clusterBalance(cluster, site).score, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
+    unease.set(cluster.id, next);
+    if (!due) return;
+    const advice = balanceAdvice(cluster, site);
+    if (advice.moves.length === 0) return;
+    const id = uuidv7(clock.now(), random);
+    const spec: TaskSpec = {
+      verb: "balance",
+      target: { kind: "cluster", id: cluster.id, name: cluster.name },
+      parameters: { moves: advice.moves, before: advice.score, promised: advice.promised },
+      requestedBy: "system",
+    };
+    const result = await commit(context, {
+      compare: [{ key: partKey("cluster", cluster.id, "spec"), modRevision: cluster.specRevision }],
+      then: [put(partKey("task", id, "spec"), newTask(id, spec, clock.now()))],
+    });
+    if (!result.succeeded) throw new Overtaken(`cluster ${cluster.name} changed meanwhile`);
+    logger.info({ cluster: cluster.name, moves: advice.moves.length, hottestPercent: advice.score.hottestPercent }, "a cluster is balanced");
+  }
+
+  async function carryOut(cluster: Cluster, task: Task): Promise<void> {
+    const reserved: PlacementRequest[] = [];
+    try {
+      const steps = nextBalanceSteps({
+        moves: movesOf(task),
+        look: (vmId) => {
+          const vm = cache.get("vm", vmId);
+          const at = vm?.placement?.host;
+          if (!vm || at === undefined || vm.deletedAt !== undefined) return { moving: false };
+          const failed = moves.failure(vmId, at);
+          const since = taskProgress(task.status)?.startedAt ?? clock.now();
+          return { at, moving: moves.moving(vm), ...(failed && failed.at >= since ? { failure: failed.why } : {}) };
+        },
+        places: (id) => cache.get("host", id)?.spec.maximumParallelMigrations ?? 0,
+        refusal: (move) => refusalOf(move, reserved),
+        cancelled: task.spec.cancelRequestedAt !== undefined,
+      });
+      // First the deed, then the word: a server that dies in between finds the machine on its way.
+      for (const at of steps.start) {
+        const move = steps.moves[at];
+        if (move) await moves.start(move.vm, move.to, task);
+      }
+      await report(cluster, task, steps);
+    } finally {
+      // Where the move was taken up meanwhile, its own reservation stays.
+      for (const request of reserved) moves.release(request);
+    }
+  }
+
+  function refusalOf(move: PlannedMove, reserved: PlacementRequest[]): string | null {
+    const [vm, source] = [cache.get("vm", move.vm), cache.get("host", move.from)];
+    if (!vm || !source) return "it is gone";
+    const why = moves.refusal(vm, source.id);
+    if (why !== null) return why;
+    const chosen = moves.choose(vm, source, reserved, move.to);
+    return "why" in chosen ? chosen.why : null;
+  }
+
+  async function report(cluster: Cluster, task: Task, steps: BalanceSteps): Promise<void> {
+    const before = task.status.controller;
+    const moved = steps.moves.filter(({ state }) => state === "moved").length;
+    const through = steps.moves.filter(({ state }) => state === "moved" || state === "left").length;
+    const seen = steps.ended ? clusterBalance(cluster, site) : undefined;
+    // A server that has just begun to lead knows the use of none yet.
+    const measured = seen?.unknown.length === 0 ? seen.score : undefined;
+    const result = { moves: steps.moves, ...(measured ? { measured } : {}) };
+    if (!steps.ended && JSON.stringify(before?.result) === JSON.stringify(result)) return;
+    const state = steps.ended ? endOf(task, moved) : "running";
+    const message = `${moved} of ${steps.moves.length} machines moved${measured ? `: ${toldScores(task, measured)}` : ""}`;
+    const progress: TaskProgress = {
+      state,
+      message,
+      percent: Math.floor((100 * through) / Math.max(1, steps.moves.length)),
+      startedAt: before?.startedAt ?? clock.now(),
+      steps: steps.moves.map(({ name, state: at, reason, why }) => ({ name: `${name}: ${why ?? reason}`, state: stepStates[at] })),
+      result,
+      ...(steps.ended ? { endedAt: clock.now() } : {}),
+      ...(state === "failed"
+        ? {
+            problem: {
+              code: "state-refused",
+              detail: "None of its machines could move.",
+              next: `Ask anew what would help: \`sheaf cluster balance ${cluster.name}\`.`,
+            },
+          }
+        : {}),
+    };
+    const written = await commit(context, {
+      compare: [{ key: partKey("task", task.id, "spec"), modRevision: task.specRevision }],
+      then: [put(partKey("task", task.id, "status/controller"), progress)],
+    });
+    if (!written.succeeded) throw new Overtaken(`task ${task.id} changed meanwhile`);
+    if (steps.ended) unease.set(cluster.id, { plannedAt: clock.monotonic() });
+  }
+}
+
+function movesOf(task: Task): readonly PlannedMove[] {
+  const kept = taskProgress(task.status)?.result?.["moves"] ?? task.spec.parameters["moves"];
+  return Array.isArray(kept) ? (kept as PlannedMove[]) : []; // written here and by the API alone
+}
+
+function endOf(task: Task, moved: number): TaskProgress["state"] {
+  if (task.spec.cancelRequestedAt !== undefined) return "cancelled";
+  return moved > 0 || movesOf(task).length === 0 ? "succeeded" : "failed";
+}
+
+const stepStates = { waiting: "waiting", moving: "running", moved: "done", left: "failed" } as const;
+
+/** What it came to, and what was promised. */
+function toldScores({ spec: { parameters } }: Task, now: BalanceScore): string {
+  const [before, promised] = [parameters["before"], parameters["promised"]] as (BalanceScore | undefined)[]; // written here and by the API alone
+  const told = (figure: (score: BalanceScore) => number, unit: string): string => {
+    const [was, is, hoped] = [before, now, promised].map((score) => (score ? figure(score).toFixed(0) : "?"));
+    return `${was} → ${is} ${unit} (${hoped} promised)`;
+  };
+  return `hottest host ${told(({ hottestPercent }) => hottestPercent, "%")}, spread ${told(({ spreadPoints }) => spreadPoints, "points")}`;
+}

@@ -1,0 +1,27 @@
+/** When a cluster in automatic mode is balanced: once it has been bad for long enough, and not again soon after. Pure. */
+import type { ClusterBalancing } from "@sheaf/model";
+import type { BalanceScore } from "./balance-plan.ts";
+
+export interface Unease {
+  /** Since when it has been bad at every look; absent: it is not. Monotonic, ms. */
+  readonly since?: number;
+  /** When the last plan ended; absent: none is known. */
+  readonly plannedAt?: number;
+}
+
+export interface BalanceDue {
+  readonly unease: Unease;
+  readonly due: boolean;
+}
+
+export function balanceDue(score: BalanceScore, settings: ClusterBalancing, before: Unease, now: number): BalanceDue {
+  const { since: _over, ...rest } = before;
+  if (!isBad(score, settings)) return { unease: rest, due: false };
+  const since = before.since ?? now;
+  const rested = before.plannedAt === undefined || now - before.plannedAt >= settings.pauseMinutes * 60_000;
+  return { unease: { ...before, since }, due: rested && now - since >= settings.patienceMinutes * 60_000 };
+}
+
+function isBad({ hottestPercent, spreadPoints }: BalanceScore, { goal, hotPercent, unevenPoints }: ClusterBalancing): boolean {
+  return hottestPercent > hotPercent || (goal === "even" && spreadPoints > unevenPoints);
+}
