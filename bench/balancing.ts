@@ -5,6 +5,7 @@
  */
 import { parseArgs } from "node:util";
 import { planBalance, type BalancePlan, type BalanceProblem } from "@sheaf/planning";
+import { calmDay } from "./balancing/calm-day.ts";
 import { hotSpotCluster } from "./balancing/instances.ts";
 import { localSearch } from "./balancing/local-search.ts";
 import { type Balanced, thresholdBalance } from "./balancing/threshold-balancer.ts";
@@ -52,6 +53,7 @@ function told({ moves, spreadPoints }: Balanced) {
 
 const largest = (figures: readonly (number | undefined)[]): number => Math.max(...figures.map((figure) => figure ?? 0));
 
+const calmDays = (["hot-spots", "even"] as const).flatMap((goal) => [2, 3].map((seed) => ({ goal, seed, ...calmDay(goal, 50, seed) })));
 publish(
   [
     atMost(
@@ -68,8 +70,9 @@ publish(
     ),
     atMost("plan for 1,000 hosts", largest(rows.map(({ hosts, planMs }) => (hosts === 1000 ? planMs : 0))) / 1000, 5, "s"),
     atMost("moves that bring a host above its limit", largest(rows.map(({ overloaded }) => overloaded)), 0, ""),
+    atMost("moves in 24 hours of noise, automatic mode", largest(calmDays.map(({ moves }) => moves)), 0, ""),
   ],
-  { rows },
+  { rows, calmDays },
 );
 
 function bestFound(problem: BalanceProblem, plan: BalancePlan): number {
