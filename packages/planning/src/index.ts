@@ -8,6 +8,7 @@ export * from "./balancing/balance-due.ts";
 export * from "./balancing/balance-steps.ts";
 export * from "./balancing/use-book.ts";
 export * from "./baseline.ts";
+export * from "./consolidation/index.ts";
 export * from "./deletion.ts";
 export * from "./drain.ts";
 export * from "./evacuation-check.ts";

@@ -1,0 +1,20 @@
+/** The least energy that could do a day's work: all that is asked for at each step, packed onto full hosts, those first that do most for a watt. */
+import { wattsAt } from "@sheaf/planning";
+import type { HostModel, Machine } from "./fleet.ts";
+import { stepSeconds } from "./trace.ts";
+
+const joulesPerKwh = 3_600_000;
+
+export function leastKwh(machines: readonly Machine[], hosts: readonly HostModel[]): number {
+  const efficient = hosts.toSorted((a, b) => wattsAt(a.curve, 1) / a.mips - wattsAt(b.curve, 1) / b.mips);
+  let joules = 0;
+  for (let step = 0; step < (machines[0]?.demand.length ?? 0); step += 1) {
+    let left = machines.reduce((sum, { demand }) => sum + (demand[step] ?? 0), 0);
+    for (const { mips, curve } of efficient) {
+      if (left <= 0) break;
+      joules += stepSeconds * wattsAt(curve, left / mips);
+      left -= mips;
+    }
+  }
+  return joules / joulesPerKwh;
+}
