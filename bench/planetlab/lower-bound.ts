@@ -18,3 +18,9 @@ export function leastKwh(machines: readonly Machine[], hosts: readonly HostModel
   }
   return joules / joulesPerKwh;
 }
+
+/** What a machine asks for before it has asked for nothing twice in a row: then CloudSim takes it for finished. */
+export function untilIdle(demand: Float64Array): Float64Array {
+  const end = demand.findIndex((mips, step) => step > 0 && mips === 0 && (demand[step + 1] ?? 0) === 0);
+  return end === -1 ? demand : demand.slice().fill(0, end);
+}

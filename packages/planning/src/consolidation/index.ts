@@ -1,1 +1,3 @@
+export * from "./consolidation-input.ts";
+export { planConsolidation } from "./plan-consolidation.ts";
 export * from "./power-curve.ts";
