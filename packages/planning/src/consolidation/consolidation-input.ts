@@ -69,7 +69,7 @@ export const consolidationDefaults: ConsolidationOptions = {
   reliefShare: 0.98,
   horizonSeconds: 7200,
   moveJoules: 20_000,
-  moveJoulesPerGib: 10_000,
+  moveJoulesPerGib: 1_000,
   maximumMoves: Infinity,
   spareHosts: 1,
 };

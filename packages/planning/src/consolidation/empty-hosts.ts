@@ -8,8 +8,9 @@ import type { HostLoad, PlannedMachine } from "./host-load.ts";
 export function emptyHosts(fleet: Fleet): void {
   const sources = fleet.awake
     .filter(({ host, machines }) => host.usable && machines.size > 0)
-    .map((load) => ({ load, wattsPerJoule: load.watts() / totalCost(fleet, load.machines) }))
-    .toSorted((a, b) => b.wattsPerJoule - a.wattsPerJoule || wattsPerMillicore(b.load) - wattsPerMillicore(a.load));
+    .map((load) => ({ load, wattsEach: wattsPerMillicore(load), costJoules: totalCost(fleet, load.machines) }))
+    // Those that do least for a watt; of these, those whose moves cost least.
+    .toSorted((a, b) => b.wattsEach - a.wattsEach || a.costJoules - b.costJoules || a.load.level - b.load.level);
   // A host that took machines in this plan stays: nothing moves twice.
   for (const { load } of sources) if (!fleet.touched(load)) emptyOne(fleet, load);
 }

@@ -40,15 +40,15 @@ export function forecast({ demand, cpuMillicores }: ConsolidationMachine, option
 function expectedRise(demand: Float64Array, { sampleSeconds, horizonSeconds, windowSamples }: ConsolidationOptions): number {
   const perDay = Math.round(daySeconds / sampleSeconds);
   const period = demand.length >= 14 * perDay ? 7 * perDay : perDay;
-  const before = Math.floor(demand.length / period) - 1;
-  if (before < 1) return 0;
+  if (demand.length < 2 * period) return 0;
   const ahead = Math.min(period, Math.round(horizonSeconds / sampleSeconds));
   let rise = 0;
-  for (let back = 1; back <= before; back += 1) {
-    const then = demand.length - back * period;
-    rise += average(demand.subarray(then, then + ahead)) - average(demand.subarray(Math.max(0, then - windowSamples), then));
+  let periods = 0;
+  for (let then = demand.length - period; then >= windowSamples; then -= period) {
+    rise += average(demand.subarray(then, then + ahead)) - average(demand.subarray(then - windowSamples, then));
+    periods += 1;
   }
-  return Math.max(0, rise / before);
+  return periods === 0 ? 0 : Math.max(0, rise / periods);
 }
 
 const average = (values: Float64Array): number => (values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length);
