@@ -14,6 +14,7 @@ import { type Published, published } from "./planetlab/published.ts";
 import { sheaf } from "./planetlab/sheaf-policy.ts";
 import { syntheticDay } from "./planetlab/synthetic-day.ts";
 import { type Day, readDays } from "./planetlab/trace.ts";
+import { spread } from "./statistics.ts";
 
 const lrr = powerAware(overByRegression(1.2));
 const thr = powerAware(overThreshold(0.8));
@@ -26,9 +27,16 @@ function playDay(day: Day, idleLeave: boolean): void {
   const machines = machinesOf(day);
   const initial = placeBySize(machines, hosts);
   const run = (policy: Policy): Measures => play({ machines, hosts, initial, idleLeave }, policy);
+  const decisionsMs: number[] = [];
+  const timed: Policy = (view) => {
+    const from = performance.now();
+    const moves = sheaf(view);
+    decisionsMs.push(performance.now() - from);
+    return moves;
+  };
   const label = idleLeave ? day.name : `${day.name}, all stay`;
   const baseline = run(lrr);
-  const ours = run(sheaf);
+  const ours = run(timed);
   const table = idleLeave ? published[day.name] : undefined;
   const threshold = table && run(thr);
   if (table) targets.push(...believed(`${label} LRR`, baseline, table.lrr));
@@ -39,6 +47,7 @@ function playDay(day: Day, idleLeave: boolean): void {
     machines: machines.length,
     leastKwh: rounded(kwh),
     oursOverLeast: rounded(ours.energyKwh / kwh),
+    decisionMs: spread(decisionsMs),
     ...{ sheaf: ours, "LRR-MMT-1.2": baseline, "THR-MMT-0.8": threshold },
   };
 }

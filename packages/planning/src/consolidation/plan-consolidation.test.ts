@@ -133,6 +133,23 @@ test("as many hosts without machines stay awake as are wanted, the efficient one
   assert.deepEqual(with_(3), { sleep: [], wake: ["c"] });
 });
 
+test("a rise that comes every morning is made room for before it comes, and a host is woken for it", () => {
+  const day = Array.from({ length: 24 }, (_, hour) => (hour >= 9 && hour < 18 ? 6000 : 1000));
+  const at = (hour: number) => {
+    const demand = [...day, ...day, ...day.slice(0, hour)];
+    const machines = [machine("1", "a", demand), machine("2", "a", demand)];
+    const options = { sampleSeconds: 3600, windowSamples: 4, horizonSeconds: 2 * 3600, headRoomSigmas: 0 };
+    return plan({ hosts: [host("a"), host("b", { state: "asleep" })], machines, options });
+  };
+  assert.deepEqual(at(6), { wake: [], moves: [], sleep: [] });
+  const { wake, moves } = at(9);
+  assert.deepEqual(
+    [wake, moves].map((list) => list.length),
+    [1, 1],
+  );
+  assert.match(wake[0]?.reason ?? "", /a is expected to be asked for 120 % of its CPU, and no host that is awake has room/);
+});
+
 test("a day of noise moves nothing once the cluster is settled", () => {
   const level = (n: number): number => 300 + ((n * 397) % 900);
   let noise = 1;

@@ -10,8 +10,8 @@ export function relieveHosts(fleet: Fleet): void {
 /** @returns whether a machine moved */
 function relieveOnce(fleet: Fleet, source: HostLoad, hot: readonly HostLoad[]): boolean {
   const candidates = ranked(fleet, source);
-  const percent = Math.round((Math.max(source.now, source.level) / source.host.cpuMillicores) * 100);
-  const asked = `${source.host.id} is asked for ${percent} % of its CPU`;
+  const percent = Math.round(expected(source) * 100);
+  const asked = `${source.host.id} is ${source.now < source.level ? "expected to be " : ""}asked for ${percent} % of its CPU`;
   for (const planned of candidates) {
     const target = roomiest(fleet, planned, hot);
     if (target === undefined) continue;
