@@ -22,7 +22,7 @@ export interface ConsolidationMachine {
   /** What it may ask for at most. */
   readonly cpuMillicores: number;
   readonly memoryBytes: number;
-  /** CPU that it used or waited for, millicores, one value every `sampleSeconds`, oldest first, up to now. */
+  /** CPU that it used or waited for, millicores, one value every `sampleSeconds`, oldest first, up to now. Empty: nothing is known of it. */
   readonly demand: Float64Array;
   /** `false`: it stays where it is (pinned, with a device of the host, moving already, moved not long ago). */
   readonly movable: boolean;

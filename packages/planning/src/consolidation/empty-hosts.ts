@@ -17,7 +17,7 @@ export function emptyHosts(fleet: Fleet): void {
 
 function emptyOne(fleet: Fleet, source: HostLoad): void {
   const machines = [...source.machines].toSorted((a, b) => b.forecast.level - a.forecast.level);
-  if (machines.length > fleet.movesLeft || machines.some(({ machine }) => !machine.movable)) return;
+  if (machines.length > fleet.movesLeft || !machines.every((planned) => fleet.movable(planned))) return;
   const settled = settle(fleet, machines, source);
   if (settled === undefined) return;
   const savedWatts = source.watts() - settled.addedWatts;

@@ -31,7 +31,8 @@ export class Fleet {
   shareWith(load: HostLoad, { machine, forecast: more }: PlannedMachine): number | undefined {
     const { host } = load;
     const { headRoomSigmas, targetShare } = this.options;
-    if (!host.usable || load.level + more.level > host.cpuMillicores || load.now + more.now > host.cpuMillicores * targetShare) return undefined;
+    if (!host.usable || !load.known) return undefined;
+    if (load.level + more.level > host.cpuMillicores || load.now + more.now > host.cpuMillicores * targetShare) return undefined;
     if (more.peak > host.coreMillicores * machine.cpus || load.memoryBytes + machine.memoryBytes > host.memoryBytes) return undefined;
     const share = load.need(headRoomSigmas, more) / host.cpuMillicores;
     return share <= 1 && this.#allowed(machine.id, host.id) ? share : undefined;
@@ -42,6 +43,11 @@ export class Fleet {
     const { cpuMillicores } = load.host;
     const { reliefShare, reliefSigmas } = this.options;
     return load.now - without.now > cpuMillicores * reliefShare || load.need(reliefSigmas) - without.level > cpuMillicores;
+  }
+
+  /** What is not known cannot be weighed: a machine without samples stays, and so does its host. */
+  movable({ machine }: PlannedMachine): boolean {
+    return machine.movable && machine.demand.length > 0;
   }
 
   costJoules({ machine }: PlannedMachine): number {

@@ -18,6 +18,7 @@ export class HostLoad {
   #level = 0;
   #now = 0;
   #unseenVariance = 0;
+  #unknown = 0;
   readonly #window: Float64Array;
 
   constructor(host: ConsolidationHost, windowSamples: number) {
@@ -39,6 +40,7 @@ export class HostLoad {
     this.#memoryBytes += sign * machine.memoryBytes;
     this.#level += sign * forecast.level;
     this.#now += sign * forecast.now;
+    if (machine.demand.length === 0) this.#unknown += sign;
     this.#unseenVariance += sign * forecast.unseenVariance;
     for (let sample = 0; sample < this.#window.length; sample += 1)
       this.#window[sample] = (this.#window[sample] ?? 0) + sign * (forecast.window[sample] ?? 0);
@@ -52,6 +54,11 @@ export class HostLoad {
   /** What is asked for at this moment, millicores. */
   get now(): number {
     return this.#now;
+  }
+
+  /** Something is known of each of its machines. */
+  get known(): boolean {
+    return this.#unknown === 0;
   }
 
   get memoryBytes(): number {

@@ -114,6 +114,15 @@ test("a host that is asked for much at this moment takes nothing, however little
   assert.deepEqual(onto(7600), []);
 });
 
+test("a machine of which nothing is known stays, and its host takes none and is not emptied", () => {
+  const unknown = (on: string) => machine("?", on, []);
+  const machines = [machine("1", "a", 2000), machine("2", "b", 3000)];
+  const hosts = [host("a"), host("b")];
+  assert.equal(plan({ hosts, machines }).moves.length, 1);
+  assert.deepEqual(short({ hosts, machines: [...machines, unknown("a")] }), []);
+  assert.deepEqual(short({ hosts, machines: [...machines, unknown("b")] }), []);
+});
+
 test("a host with more machines than moves are left is not emptied in part", () => {
   const machines = [machine("1", "a", 100), machine("2", "a", 100), machine("3", "a", 100), machine("4", "b", 5000, { movable: false })];
   const hosts = [host("a"), host("b")];

@@ -36,7 +36,7 @@ function relieve(fleet: Fleet, planned: PlannedMachine, source: HostLoad, target
 
 /** Those that are enough alone, the cheapest to move first; then the others, that with the most demand first. */
 function ranked(fleet: Fleet, source: HostLoad): PlannedMachine[] {
-  const movable = [...source.machines].filter(({ machine }) => machine.movable);
+  const movable = [...source.machines].filter((planned) => fleet.movable(planned));
   const enough = movable.filter(({ forecast }) => !fleet.isHot(source, forecast));
   const others = movable.filter(({ forecast }) => fleet.isHot(source, forecast));
   return [
