@@ -56,6 +56,16 @@ test("words under an older epoch say nothing about where it is now", () => {
   assert.equal(plan(task("start", machine), moved).write, undefined);
 });
 
+test("a pause of a machine whose guest shut itself down meanwhile has failed: nothing will pause it", () => {
+  const gone = vm({ power: "paused" }, { ...placed, status: { agent: seen("stopped", { stoppedBy: "guest" }) } });
+  const { write } = plan(task("pause", machine), gone);
+  assert.deepEqual([write?.state, write?.problem?.code], ["failed", "state-refused"]);
+  assert.match(write?.message ?? "", /the guest shut itself down/);
+  // The one before: a start may still be on its way.
+  const started = vm({ power: "paused", startRequest: 1 }, { ...placed, status: { agent: seen("stopped", { stoppedBy: "guest" }) } });
+  assert.notEqual(plan(task("pause", machine), started, { now: 9000 }).write?.state, "failed");
+});
+
 test("a stop is not done while it runs, and is done when it is stopped", () => {
   const stopping = vm({ power: "stopped" }, { ...placed, status: { agent: seen("stopping") } });
   assert.equal(plan(task("stop", machine), stopping).write, undefined);

@@ -202,8 +202,17 @@ function judgeVm(task: Task, vm: RecordOf<"vm">, volumes: readonly RecordOf<"vol
   // A change of something else is done whatever the power state is on its way to; so is one whose state a newer change has overtaken.
   if (task.spec.verb === "change" && settled(seen)) return { state: "succeeded", message: "seen by its host" };
   if (vm.generation > generation && settled(seen)) return { state: "succeeded", message: "overtaken by a newer change" };
-  if (seen.state === "stopped" && wanted === "running" && seen.stoppedBy === "guest" && seen.startRequestSeen >= vm.spec.startRequest)
-    return { state: "succeeded", message: "started, and shut down by the guest since", ...steps("done", "done", "done") };
+  // It stays down until somebody wants it started.
+  if (seen.state === "stopped" && seen.stoppedBy === "guest" && seen.startRequestSeen >= vm.spec.startRequest) {
+    if (wanted === "running") return { state: "succeeded", message: "started, and shut down by the guest since", ...steps("done", "done", "done") };
+    return {
+      state: "failed",
+      code: "state-refused",
+      message: "the guest shut itself down meanwhile",
+      next: "start it",
+      ...steps("done", "done", "failed"),
+    };
+  }
   return {
     state: "running",
     message: seen.problem ?? seen.reason ?? `it is ${seen.state}`,
