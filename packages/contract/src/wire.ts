@@ -49,11 +49,26 @@ export type AgentMessage =
       readonly ok: false;
       readonly problem: { readonly code: string; readonly message: string; readonly cause?: string; readonly next?: string };
     }
+  /** Every 10 s, and after a time without a server what has gathered, oldest first. The agent keeps rows until `sampled` says that they are on a disk. */
+  | ({ readonly type: "samples" } & SampleBatch)
   /** Progress of a call or line of a task's log: fleeting, never stored. */
   | { readonly type: "progress"; readonly task: string; readonly fields: Record<string, unknown> }
   | { readonly type: "log"; readonly task: string; readonly at: number; readonly text: string }
   | { readonly type: "stream-end"; readonly stream: number; readonly reason?: string }
   | { readonly type: "renew-certificate"; readonly certificateRequest: string };
+
+/** Figures in whole quanta (`metrics` of the model says of what), in the order of the names; `null`: not measured. */
+export interface SampleBatch {
+  readonly hostMetrics: readonly string[];
+  readonly vmMetrics: readonly string[];
+  readonly rows: readonly SampleRow[];
+}
+export interface SampleRow {
+  /** Time in steps of 10 s since the epoch, by the host's clock. */
+  readonly slot: number;
+  readonly host: readonly (number | null)[];
+  readonly vms: readonly { readonly id: string; readonly figures: readonly (number | null)[] }[];
+}
 
 export interface ReportedPart {
   readonly kind: Kind;
@@ -80,6 +95,8 @@ export type ServerMessage =
        * started until a later welcome does not say so any more.
        */
       readonly restoring?: boolean;
+      /** It keeps `samples`. */
+      readonly samples?: boolean;
     }
   /** Other ones than the welcome told: a server has joined or left. */
   | { readonly type: "servers"; readonly servers: readonly string[] }
@@ -99,6 +116,8 @@ export type ServerMessage =
       readonly placement?: { readonly epoch: number; readonly incarnation: string };
     }
   | { readonly type: "reported"; readonly sequence: number; readonly refused: readonly { readonly index: number; readonly why: string }[] }
+  /** All samples up to this slot are on the server's disk: the agent need not keep them. */
+  | { readonly type: "sampled"; readonly slot: number }
   | { readonly type: "call"; readonly id: number; readonly method: AgentMethod; readonly parameters: unknown; readonly timeoutMs: number }
   | { readonly type: "cancel"; readonly id: number }
   | { readonly type: "stream-end"; readonly stream: number; readonly reason?: string }

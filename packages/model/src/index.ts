@@ -10,6 +10,7 @@ export * from "./identity.ts";
 export * from "./image.ts";
 export * from "./ip-address.ts";
 export * from "./keys.ts";
+export * from "./metrics.ts";
 export * from "./network.ts";
 export * from "./nouns.ts";
 export * from "./pool.ts";

@@ -23,5 +23,6 @@ export { admitServer, PeerService } from "./servers/peer-service.ts";
 export { ServerDirectory } from "./servers/server-directory.ts";
 export { SiteAgents } from "./servers/site-agents.ts";
 export type { ServerMaterial } from "./servers/server-joining.ts";
+export { SampleIntake } from "./telemetry/sample-intake.ts";
 export type { LibraryContext } from "./library/library-ports.ts";
 export { LeadingLibrary } from "./library/leading-library.ts";

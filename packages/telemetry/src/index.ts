@@ -1,1 +1,5 @@
+export type { Aggregation } from "./aggregate.ts";
+export type { TelemetryFiles, TelemetryFileWriter } from "./ports.ts";
 export * from "./ring.ts";
+export type { MemberFigures } from "./source.ts";
+export * from "./telemetry.ts";

@@ -23,6 +23,15 @@ const HostLoadShape = z.looseObject({ cpu: Amount, memoryUsedBytes: Amount, memo
 /** Figures that cannot be read must not make a host look dead. */
 const NoLoad = z.unknown().transform(() => null);
 
+/** Figures are looked at one by one where they are kept: what is no number was not measured. */
+const FiguresShape = z.custom<readonly (number | null)[]>((value) => Array.isArray(value) && value.length <= 1000, "no list of figures");
+const MetricNames = z.array(z.string().max(64)).max(1000);
+const SampleRowShape = z.looseObject({
+  slot: Count.max(2 ** 31 - 1),
+  host: FiguresShape,
+  vms: z.array(z.looseObject({ id: Id, figures: FiguresShape })).max(10_000),
+});
+
 const schemas = {
   hello: z.looseObject({
     type: z.literal("hello"),
@@ -54,6 +63,12 @@ const schemas = {
       problem: z.looseObject({ code: z.string(), message: z.string(), cause: z.string().optional(), next: z.string().optional() }),
     }),
   ]),
+  samples: z.looseObject({
+    type: z.literal("samples"),
+    hostMetrics: MetricNames,
+    vmMetrics: MetricNames,
+    rows: z.array(SampleRowShape).max(1000),
+  }),
   progress: z.looseObject({ type: z.literal("progress"), task: Id, fields: z.record(z.string(), z.unknown()) }),
   log: z.looseObject({ type: z.literal("log"), task: Id, at: z.number(), text: z.string() }),
   "stream-end": z.looseObject({ type: z.literal("stream-end"), stream: Count, reason: z.string().optional() }),

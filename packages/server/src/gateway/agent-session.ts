@@ -5,7 +5,7 @@
  */
 import type { Timer } from "@sheaf/base";
 import type { Compare } from "@sheaf/store";
-import { wireVersion, type HostLoad, type LeaseGrant, type ReportedPart, type ServerMessage } from "@sheaf/contract";
+import { wireVersion, type HostLoad, type LeaseGrant, type ReportedPart, type SampleBatch, type ServerMessage } from "@sheaf/contract";
 import { agentDocument } from "./agent-document.ts";
 import { AgentCalls } from "./agent-calls.ts";
 import { readAgentMessage, type CheckedMessage, type Hello } from "./agent-message.ts";
@@ -60,6 +60,7 @@ export interface SessionOwner {
   clockTold(session: AgentSession): void;
   /** A heartbeat came with figures. */
   loaded(session: AgentSession, load: HostLoad): void;
+  sampled(session: AgentSession, batch: SampleBatch): void;
   report(session: AgentSession, sequence: number, parts: readonly ReportedPart[]): void;
   renewCertificate(session: AgentSession, request: string): void;
   closed(session: AgentSession): void;
@@ -251,6 +252,7 @@ export class AgentSession {
       leaseMs: settings.leaseMs,
       now: clock.now(),
       ...(this.restoring ? { restoring: true } : {}),
+      ...(this.#context.telemetry === undefined ? {} : { samples: true }),
       ...(this.#context.servers === undefined ? {} : { servers: this.#context.servers.agentUrls() }),
     });
     this.#sync();
@@ -325,6 +327,8 @@ export class AgentSession {
         }
         return this.#answerHeartbeat(message.sequence, this.#owner.lease(this, message.watchdogMs));
       }
+      case "samples":
+        return this.#owner.sampled(this, message);
       case "report":
         return this.#owner.report(this, message.sequence, message.parts);
       case "reply":

@@ -4,7 +4,7 @@
  * skew) stay in memory. Implements `Agents` for controllers and API.
  */
 import type { Timer } from "@sheaf/base";
-import type { AgentCalls as CallTable, AgentMethod, HostLoad, LeaseGrant, PulseMessage, ReportedPart } from "@sheaf/contract";
+import type { AgentCalls as CallTable, AgentMethod, HostLoad, LeaseGrant, PulseMessage, ReportedPart, SampleBatch } from "@sheaf/contract";
 import type { Agents, CallOptions } from "@sheaf/controllers";
 import { attachmentKey, compareVersions, partKey, SheafError, type RecordOf } from "@sheaf/model";
 import { hourOfHeartbeats, Ring, type RingPoint } from "@sheaf/telemetry";
@@ -18,6 +18,7 @@ import { HostLeases } from "./host-leases.ts";
 import { idleSessions } from "./idle-sessions.ts";
 import { judgeReport } from "./report-rights.ts";
 import { ReportWriter } from "./report-writer.ts";
+import { SampleIntake } from "../telemetry/sample-intake.ts";
 
 /** What is known of a connected host beyond its records. */
 export interface HostPresence {
@@ -67,6 +68,7 @@ export class AgentsGateway implements Agents, SessionOwner {
   readonly #pulses = new Map<string, { readonly heardAt: number; readonly message: PulseMessage }>();
   readonly #gate: FenceGate;
   readonly #leases: HostLeases;
+  readonly #samples: SampleIntake | null;
   readonly #loads = new Map<string, Ring<LoadColumn>>();
   readonly #listeners = new Set<(event: { readonly hostId: string; readonly connected: boolean }) => void>();
   readonly #touched = new Set<AgentSession>();
@@ -82,6 +84,7 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#context = context;
     this.#reports = new ReportWriter(context);
     this.#gate = new FenceGate(context);
+    this.#samples = context.telemetry ? new SampleIntake(context.telemetry) : null;
     this.#leases = new HostLeases(context);
     this.documents = new HostDocuments(context.cache, {
       changed: (hostId, key) => this.#enqueue(this.#sessions.get(hostId), key),
@@ -93,6 +96,7 @@ export class AgentsGateway implements Agents, SessionOwner {
     this.#ends = [
       context.cache.subscribe((_revision, changes) => this.#changed(changes)),
       context.revocations.onChange(() => this.#cutRevoked()),
+      context.telemetry?.onDurable((hostId, slot) => this.#sessions.get(hostId)?.send({ type: "sampled", slot })) ?? (() => {}),
       context.servers?.subscribe(() => this.#tellServers()) ?? (() => {}),
       context.restored?.onSettled(() => this.#endRestoring()) ?? (() => {}),
     ];
@@ -303,6 +307,8 @@ export class AgentsGateway implements Agents, SessionOwner {
         "an agent is newer than this server, which knows nothing of what it may say: upgrade the server",
       );
     if (!before) this.#tell(hostId, true);
+    const slot = this.#context.telemetry?.durableUpTo(hostId) ?? -1;
+    if (slot >= 0) session.send({ type: "sampled", slot });
     this.#recordSkew(session);
   }
 
@@ -327,6 +333,10 @@ export class AgentsGateway implements Agents, SessionOwner {
     let ring = this.#loads.get(hostId);
     if (!ring) this.#loads.set(hostId, (ring = new Ring({ columns: loadColumns, ...hourOfHeartbeats })));
     ring.add(lastHeardAt, { cpu, memoryUsedBytes, memoryTotalBytes });
+  }
+
+  sampled({ hostId }: AgentSession, batch: SampleBatch): void {
+    this.#samples?.take(this.#context.clock.now(), hostId, batch, (vmId) => this.documents.concerns(hostId, recordKey("vm", vmId)));
   }
 
   report(session: AgentSession, sequence: number, parts: readonly ReportedPart[]): void {

@@ -1,6 +1,7 @@
 /** What the gateway is handed, and its times. Made by the start-up code. */
 import type { Clock, Logger } from "@sheaf/base";
 import type { Store } from "@sheaf/store";
+import type { Telemetry } from "@sheaf/telemetry";
 import type { RecordCache, Secrets } from "../context.ts";
 import type { TaskLogs } from "./task-logs.ts";
 
@@ -47,5 +48,7 @@ export interface GatewayContext {
   };
   /** Agents' ports of all servers, told to agents, and for how long the store has not answered this one; absent: there is this one only. */
   readonly servers?: { agentUrls(): readonly string[]; readonly storeSilentMs: number; subscribe(listener: () => void): () => void };
+  /** Absent: figures over time are not kept, and agents not asked for them. */
+  readonly telemetry?: Pick<Telemetry, "take" | "onDurable" | "durableUpTo">;
   readonly refused: (attempt: RefusedAgentAttempt) => void;
 }
