@@ -36,6 +36,7 @@ import { readBootId } from "./host-inventory.ts";
 import { guestFilesDirectory } from "./host-paths.ts";
 import { ReportQueue } from "./report-queue.ts";
 import { toPng } from "./screenshot.ts";
+import { Sampler } from "./sampler.ts";
 import { SelfFence } from "./self-fence.ts";
 import { ServerLink } from "./server-link.ts";
 import { TaskRunner } from "./task-runner.ts";
@@ -246,7 +247,12 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     released: (message) => equipment.released(message),
     returned: (id) => equipment.returned(id),
   });
-  const load = new LoadMeter({ files, hypervisor, clock, isOurs: (uuid) => kept.document("vm", uuid)?.placement?.host === hostId });
+  const isOurs = (uuid: string): boolean => kept.document("vm", uuid)?.placement?.host === hostId;
+  const load = new LoadMeter({ files, hypervisor, clock, isOurs });
+  const sampler = await Sampler.open({
+    ...{ clock, logger, files, hypervisor, isOurs, dataDirectory: options.dataDirectory },
+    send: (batch) => link.send({ type: "samples", ...batch }),
+  });
   const dispatch = new CallDispatch({ clock, logger, handlers: callHandlers() });
 
   /** Whether the server may yet call for it: its document says so, or has not come yet. A machine that it takes from this host does not move here any more. */
@@ -340,8 +346,9 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     servers: () => [...new Set([...knownServers, identity().serverUrl])],
     handlers: {
       hello: async () => ({ agentVersion: options.version, hostId, bootId, machines: await managedMachines() }),
-      welcome: async ({ incarnation, servers, restoring }) => {
+      welcome: async ({ incarnation, servers, restoring, samples }) => {
         intake.expectSync();
+        sampler.welcomed(samples === true);
         // That this boot was heard of stands on the disk only when what came with it does: the next agent would start what was moved away.
         const heard = kept.welcome?.bootId === bootId ? bootId : "";
         await kept.setWelcome({ incarnation, bootId: heard, ...(restoring === true ? { restoring } : {}) });
@@ -359,12 +366,14 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       call: (message) => dispatch.run(message),
       cancel: (id) => dispatch.cancel(id),
       certificate: (pem) => certificates.received(pem),
+      sampled: (slot) => sampler.acknowledged(slot),
       streamData: (stream, bytes) => consoles.data(stream, bytes),
       streamEnd: (stream) => consoles.close(stream),
       drained: () => consoles.drained(),
       disconnected: () => {
         if (intake.abandonSync()) touchAll();
         consoles.closeAll();
+        sampler.disconnected();
         upgrade.disconnected();
         lease.disconnected();
         dispatch.disconnected();
@@ -487,7 +496,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
       unsubscribe();
       consoles.closeAll();
       await link.stop();
-      const settled = keys.stop();
+      const settled = Promise.all([keys.stop(), sampler.stop()]);
       migrations.close();
       // What still waits for an answer of the hypervisor ends by this.
       hypervisor.close();

@@ -147,6 +147,15 @@ export function statisticsOf({ domain, values }: LibvirtStatistics): DomainStati
     diskWriteBytes: sum(values, "block", "wr.bytes"),
     netReceiveBytes: sum(values, "net", "rx.bytes"),
     netTransmitBytes: sum(values, "net", "tx.bytes"),
+    // In the host's run queue: what the guest sees as stolen.
+    cpuWaitNs: Array.from({ length: number(values, "vcpu.maximum") }, (_, vcpu) => number(values, `vcpu.${vcpu}.delay`)).reduce(
+      (all, one) => all + one,
+      0,
+    ),
+    residentBytes: number(values, "balloon.rss") * 1024,
+    diskReads: sum(values, "block", "rd.reqs"),
+    diskWrites: sum(values, "block", "wr.reqs"),
+    diskTimeNs: sum(values, "block", "rd.times") + sum(values, "block", "wr.times"),
   };
 }
 

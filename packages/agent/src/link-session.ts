@@ -10,6 +10,7 @@ export function turnOf(message: ServerMessage): Turn {
   switch (message.type) {
     case "beat":
     case "reported":
+    case "sampled":
       return { type: "at-once" };
     case "upsert": {
       const { kind, id } = message.document;

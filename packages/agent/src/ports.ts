@@ -206,6 +206,14 @@ export interface DomainStatistics {
   readonly diskWriteBytes: number;
   readonly netReceiveBytes: number;
   readonly netTransmitBytes: number;
+  /** Ns that its vCPUs wanted to run and could not; absent where the hypervisor does not say. */
+  readonly cpuWaitNs?: number;
+  /** Of the host's memory. */
+  readonly residentBytes?: number;
+  readonly diskReads?: number;
+  readonly diskWrites?: number;
+  /** Ns that reads and writes took, together. */
+  readonly diskTimeNs?: number;
 }
 
 export interface GuestFacts {

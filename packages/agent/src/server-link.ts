@@ -24,6 +24,8 @@ export interface LinkHandlers {
   call(message: From<"call">): Promise<Extract<AgentMessage, { type: "reply" }>>;
   cancel(id: number): void;
   certificate(pem: string): Promise<void>;
+  /** Samples up to this slot are on the server's disk. */
+  sampled(slot: number): Promise<void>;
   streamData(stream: number, bytes: Uint8Array): void;
   streamEnd(stream: number, reason: string | undefined): void;
   /** What was unsent has left. */
@@ -382,6 +384,8 @@ export class ServerLink {
         return handlers.streamEnd(message.stream, message.reason);
       case "certificate":
         return handlers.certificate(message.certificate);
+      case "sampled":
+        return handlers.sampled(message.slot);
       default:
         logger.debug({ message }, "a message of a newer server was skipped");
     }
