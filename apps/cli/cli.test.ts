@@ -95,6 +95,41 @@ test("availability shows site, projects and what was down; a share that is nearl
   assert.doesNotMatch(out, /machine web/);
 });
 
+test("vm metrics asks for the last hour in some thirty lines, and shows each figure with its unit", async () => {
+  const { out, requests } = await run(
+    ["vm", "metrics", "web", "--metric", "cpu", "memoryUsedBytes", "netReceiveBytesPerSecond", "-p", "shop"],
+    () => ({
+      from: 0,
+      stepMs: 120_000,
+      rowMs: 10_000,
+      values: { cpu: [1.5, null], memoryUsedBytes: [2 ** 30, 0], netReceiveBytesPerSecond: [2048, 1] },
+    }),
+  );
+  const { pathname, searchParams } = new URL(requests[0]?.path ?? "", "https://x");
+  assert.equal(pathname, "/api/v1/vms/web/metrics");
+  assert.deepEqual(Object.fromEntries(searchParams), {
+    project: "shop",
+    metrics: "cpu,memoryUsedBytes,netReceiveBytesPerSecond",
+    from: "0",
+    to: "100000",
+    stepMs: "120000",
+    by: "mean",
+  });
+  assert.match(out, /^AT +CPU +MEMORY USED +NET RECEIVE$/m);
+  assert.match(out, /^1970-01-01T00:00:00 +1\.500 +1 GiB +2 KiB\/s$/m);
+  assert.match(out, /^1970-01-01T00:02:00 +- +0 B +1 B\/s$/m);
+});
+
+test("top shows who uses most of what was asked for", async () => {
+  const items = [
+    { id: "1", name: "db", project: "p", value: 31_457_280 },
+    { id: "2", name: "web", project: "p", value: 512 },
+  ];
+  const { out, requests } = await run(["top", "vms", "--by", "diskWriteBytesPerSecond", "--last", "1h", "--max", "--count", "2"], () => ({ items }));
+  assert.equal(requests[0]?.path, "/api/v1/telemetry/top-vms?metric=diskWriteBytesPerSecond&windowMs=3600000&by=max&count=2");
+  assert.match(out, /^NAME +DISK WRITE\ndb +30 MiB\/s\nweb +512 B\/s$/);
+});
+
 test("apply creates what is missing, changes what differs, leaves alone what is the same, in the order things need each other", async () => {
   const yaml =
     "kind: vm\nname: new\nspec: {}\n---\nkind: network\nname: net\nspec: {bridge: br0}\n---\nkind: vm\nname: same\nspec: {power: stopped}\n---\nkind: vm\nname: other\nspec: {power: stopped}\n";

@@ -6,6 +6,7 @@ import { completionCommand } from "./commands/completion.ts";
 import { documentCommands } from "./commands/documents.ts";
 import { hostCommands } from "./commands/host.ts";
 import { identityCommands } from "./commands/identity.ts";
+import { topCommand } from "./commands/metrics.ts";
 import { networkCommands } from "./commands/network.ts";
 import { sessionCommands } from "./commands/session.ts";
 import { storageCommands } from "./commands/storage.ts";
@@ -38,6 +39,7 @@ export function buildProgram(cliOf: (program: Command) => Cli, now: () => number
   taskCommands(program, cli, now);
   documentCommands(program, cli);
   availabilityCommand(program, cli);
+  topCommand(program, cli);
   systemCommands(program, cli);
   completionCommand(program, cli);
   withExamples(program);

@@ -7,6 +7,7 @@ import { addBalance } from "./cluster-balance.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
 import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
+import { addMetrics } from "./metrics.ts";
 
 export function hostCommands(program: Command, cli: Cli, now: () => number): void {
   const host = program.command("host").description("servers that run machines");
@@ -32,6 +33,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
     { title: "PROBLEMS", value: (row) => (get(row, "status.agent.problems") as string[] | undefined)?.join("; ") || undefined, wide: true },
   ]);
 
+  addMetrics(host, cli, "host", now);
   host
     .command("add")
     .description("print the line that joins a new host")

@@ -17,6 +17,7 @@ import {
 } from "./arguments.ts";
 import { openConsole } from "./console.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
+import { addMetrics } from "./metrics.ts";
 
 interface CreateOptions {
   image?: string;
@@ -41,6 +42,7 @@ interface CreateOptions {
 
 export function vmCommands(program: Command, cli: Cli, now: () => number): void {
   const vm = program.command("vm").description("machines");
+  addMetrics(vm, cli, "vm", now);
   addListing(vm, cli, "vm", async () => [
     nameColumn,
     idColumn,

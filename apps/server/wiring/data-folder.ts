@@ -11,6 +11,8 @@ export interface DataFolder {
   readonly audit: string;
   readonly images: string;
   readonly backups: string;
+  /** Figures over time. */
+  readonly telemetry: string;
   /** Archives of the agent, for new hosts. */
   readonly agents: string;
   readonly facts: string;
@@ -28,6 +30,7 @@ export function dataFolder(root: string): DataFolder {
     audit: at("audit"),
     images: at("images"),
     backups: at("backups"),
+    telemetry: at("telemetry"),
     agents: at("agents"),
     facts: at("server.json"),
     authority: at("authority.pem"),

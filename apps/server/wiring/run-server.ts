@@ -21,6 +21,7 @@ import {
   defaultLibraryLimits,
   defaultLimits,
   LeadingLibrary,
+  OwnFigures,
   HandOver,
   peerPath,
   PeerService,
@@ -33,10 +34,13 @@ import {
   ServerDirectory,
   SiteAgents,
   SiteAuthority,
+  SiteFigures,
   TaskLogs,
+  TelemetryKeeper,
   type LibraryContext,
 } from "@sheaf/server";
 import type { Store } from "@sheaf/store";
+import { telemetryShapes } from "@sheaf/telemetry";
 import { dataFolder, openDataFolder, serverId } from "./data-folder.ts";
 import { openJoinFiles } from "./join-files.ts";
 import { logRing } from "./log-ring.ts";
@@ -59,6 +63,8 @@ export interface RunOptions {
   readonly agentPort: number;
   readonly names: readonly string[];
   readonly importFromLoopback: boolean;
+  /** How long figures over time are kept, or that none are. */
+  readonly telemetry: TelemetryMode;
   /** Largest image, as it is fetched and after unpacking; absent: the library's own limits. */
   readonly imageBytes?: number;
   readonly logger: Logger;
@@ -68,6 +74,9 @@ export interface RunOptions {
   /** A simulated data centre in place of the real one. */
   readonly simulation?: Simulation;
 }
+
+export const telemetryModes = ["full", "short", "off"] as const;
+export type TelemetryMode = (typeof telemetryModes)[number];
 
 /** What stands around the server where hosts and machines are simulated. */
 export interface Simulation {
@@ -142,7 +151,19 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
 
   const tasks = new TaskLogs(clock);
   const restored = await RestoredSite.open({ store, cache, clock, logger: logger.child({ part: "restored-site" }) });
+  const keeper =
+    options.telemetry === "off"
+      ? null
+      : await TelemetryKeeper.start({
+          files,
+          clock,
+          logger: logger.child({ part: "telemetry" }),
+          directory: folder.telemetry,
+          shape: telemetryShapes[options.telemetry],
+        });
+  const figures = keeper && new OwnFigures(keeper.telemetry, cache, clock);
   const gateway = new AgentsGateway({
+    ...(keeper ? { telemetry: keeper.telemetry } : {}),
     restored,
     store,
     cache,
@@ -158,6 +179,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   });
   const peers = new PeerService({
     agents: gateway,
+    ...(figures ? { figures } : {}),
     tasks,
     held: restored,
     storeSilentMs: () => directory.storeSilentMs,
@@ -245,6 +267,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       logger: logger.child({ part: "api" }),
       secrets,
       agents,
+      ...(figures ? { telemetry: new SiteFigures(figures, agents) } : {}),
       tasks: tasks.reader,
       library,
       authority,
@@ -324,6 +347,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       peers.close();
       gateway.close();
       await listener.close();
+      await keeper?.stop();
       authority.stop();
       revocations.close();
       restored.close();

@@ -8,7 +8,7 @@ import { createLogger, logLevels } from "@sheaf/adapters";
 import { type Logger, parseBytes } from "@sheaf/base";
 import { dataFolder } from "./data-folder.ts";
 import type { OpenStore } from "./open-store.ts";
-import { runServer, type Simulation } from "./run-server.ts";
+import { runServer, type Simulation, type TelemetryMode, telemetryModes } from "./run-server.ts";
 import { joinSite } from "./server-material.ts";
 
 /** What a program does around its server. */
@@ -47,6 +47,8 @@ export async function serverProgram(openStore: OpenStore, around: Around = {}, w
       "import-from-loopback": { type: "boolean", default: false },
       /** Largest image in bytes, as it is fetched and after unpacking. */
       "image-bytes": { type: "string" },
+      /** Figures over time: `full` (24 h at 10 s), `short` (2 h at 10 s, 24 h at 1 min), `off`. */
+      telemetry: { type: "string", default: "full" },
       "log-level": { type: "string", default: "info" },
     },
   });
@@ -74,6 +76,7 @@ export async function serverProgram(openStore: OpenStore, around: Around = {}, w
       names: values.name,
       importFromLoopback: values["import-from-loopback"],
       ...(values["image-bytes"] === undefined ? {} : { imageBytes: bytesOf(values["image-bytes"]) }),
+      telemetry: telemetryOf(values.telemetry),
       logger,
       openStore,
       ...(around.simulation ? { simulation: around.simulation({ logger }) } : {}),
@@ -99,6 +102,13 @@ export async function serverProgram(openStore: OpenStore, around: Around = {}, w
     logger.error({ reason: error instanceof Error ? error.message : String(error) }, "the server could not start");
     process.exit(1);
   }
+}
+
+function telemetryOf(text: string): TelemetryMode {
+  const mode = telemetryModes.find((each) => each === text);
+  if (mode !== undefined) return mode;
+  process.stderr.write(`--telemetry must be ${telemetryModes.join(", ")}, not ${text}.\n`);
+  process.exit(2);
 }
 
 function bytesOf(text: string): number {

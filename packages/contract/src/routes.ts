@@ -17,16 +17,17 @@ import {
 } from "./other-routes.ts";
 import type { Route } from "./route.ts";
 import { serverRoutes } from "./server-routes.ts";
+import { hostTelemetry, vmTelemetry } from "./telemetry-routes.ts";
 import { adoptVm, vmRoutes } from "./vm-routes.ts";
 
 export const routes = {
-  host: hostRoutes,
+  host: { ...hostRoutes, ...hostTelemetry },
   cluster: clusterRoutes,
   pool: poolRoutes,
   volume: volumeRoutes,
   image: imageRoutes,
   network: networkRoutes,
-  vm: { ...vmRoutes, adopt: adoptVm },
+  vm: { ...vmRoutes, ...vmTelemetry, adopt: adoptVm },
   task: taskRoutes,
   project: projectRoutes,
   user: userRoutes,

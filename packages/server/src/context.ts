@@ -9,6 +9,7 @@ import type { Kind, RecordOf } from "@sheaf/model";
 import type { UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Store } from "@sheaf/store";
+import type { Series, SeriesQuestion, TopQuestion } from "@sheaf/telemetry";
 import type { AuditFileLimits } from "./audit/audit-archive.ts";
 import type { ServerMaterial } from "./servers/server-joining.ts";
 import type { AuditFolder } from "./audit/audit-source.ts";
@@ -164,6 +165,16 @@ export interface SiteServers {
   material(): Promise<ServerMaterial | null>;
 }
 
+/** Whose machines may be among the greatest: those of these projects. */
+export type TopScope = "everything" | readonly string[];
+
+/** Figures of hosts and machines over time, on whichever server of the site they are. */
+export interface SiteTelemetry {
+  series(question: SeriesQuestion): Promise<Series>;
+  /** Greatest first. */
+  top(question: TopQuestion, scope: TopScope): Promise<readonly { readonly id: string; readonly value: number }[]>;
+}
+
 export interface ServerContext {
   readonly store: Store;
   /** This server among those on one store; it keeps it from one run to the next. An embedded store has one server, `local`. */
@@ -180,6 +191,8 @@ export interface ServerContext {
   readonly logger: Logger;
   readonly secrets: Secrets;
   readonly agents: Agents;
+  /** Absent: none are kept. */
+  readonly telemetry?: SiteTelemetry;
   readonly tasks: TaskLogReader;
   readonly library: ImageLibrary;
   readonly authority: Authority;

@@ -110,6 +110,10 @@ export class Telemetry {
   static async open(options: TelemetryOptions, now: number): Promise<Telemetry> {
     const tiers: Tier[] = [];
     const telemetry = new Telemetry(options, now, tiers);
+    const folders = options.shape.tiers.map(({ stepMs }) => `${stepMs / 1000}s`);
+    // Of another shape, which was chosen before: nobody would ever delete it.
+    for (const name of await options.files.list(options.directory))
+      if (/^\d+s$/.test(name) && !folders.includes(name)) await options.files.remove(`${options.directory}/${name}`);
     for (const shape of options.shape.tiers) {
       const { files, logger } = options;
       const { stepMs } = shape;

@@ -7,6 +7,7 @@ import { identityHandlers } from "./identity-handlers.ts";
 import { recordHandlers } from "./record-handlers.ts";
 import { serverHandlers } from "./server-handlers.ts";
 import { siteHandlers } from "./site-handlers.ts";
+import { telemetryHandlers } from "./telemetry-handlers.ts";
 import { vmHandlers } from "./vm-handlers.ts";
 
 /** @throws Error naming what is missing or superfluous */
@@ -16,6 +17,7 @@ export function handlerTable(): ReadonlyMap<string, AnyHandler> {
   for (const [name, handler] of [
     ...vmHandlers,
     ...hostHandlers,
+    ...telemetryHandlers,
     ...identityHandlers,
     ...siteHandlers,
     ...serverHandlers,

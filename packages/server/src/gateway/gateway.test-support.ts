@@ -6,6 +6,7 @@ import type { AgentMessage, ReportedPart, ServerMessage } from "@sheaf/contract"
 import { partKey, specSchemas, type Kind, type Placement, type VmObservation } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import { openMemoryStore, type Operation, type Store } from "@sheaf/store";
+import type { Telemetry } from "@sheaf/telemetry";
 import { createSecrets } from "../authority/secrets.ts";
 import type { AgentPeer, AgentSocket } from "./agent-session.ts";
 import { AgentsGateway } from "./agents-gateway.ts";
@@ -140,13 +141,14 @@ export class World {
   readonly storeState = { silentMs: 0 };
   readonly #serversListeners = new Set<() => void>();
 
-  private constructor(clock: SimulatedClock, store: Store, cache: RecordCache, wrap: (store: Store) => Store) {
+  private constructor(clock: SimulatedClock, store: Store, cache: RecordCache, wrap: (store: Store) => Store, telemetry?: Telemetry) {
     this.clock = clock;
     this.store = store;
     this.cache = cache;
     this.tasks = new TaskLogs(clock);
     const { storeState } = this;
     this.gateway = new AgentsGateway({
+      ...(telemetry ? { telemetry } : {}),
       store: wrap(store),
       cache,
       clock,
@@ -192,12 +194,16 @@ export class World {
     });
   }
 
-  /** @param wrap puts something between gateway and store: faults @param beside another server, whose store this one shares */
-  static async open(wrap: (store: Store) => Store = (store) => store, beside?: World): Promise<World> {
+  /**
+   * @param wrap puts something between gateway and store: faults
+   * @param beside another server, whose store this one shares
+   * @param telemetry keeps figures over time
+   */
+  static async open(wrap: (store: Store) => Store = (store) => store, beside?: World, telemetry?: Telemetry): Promise<World> {
     const clock = beside?.clock ?? new SimulatedClock();
     const store = beside?.store ?? (await openMemoryStore({ clock, random }));
     const cache = await RecordCache.open({ store, clock, logger: silentLogger });
-    return new World(clock, store, cache, wrap);
+    return new World(clock, store, cache, wrap, telemetry);
   }
 
   async close(): Promise<void> {

@@ -10,6 +10,7 @@ import { AgentCalls } from "../gateway/agent-calls.ts";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import { AgentStreams, type AgentStream, type StreamHandlers } from "../gateway/agent-streams.ts";
 import type { TaskLogs } from "../gateway/task-logs.ts";
+import type { FiguresQuestion } from "../telemetry/own-figures.ts";
 import type { AskedMessage, HeldMachine, ToldMessage } from "./peer-messages.ts";
 
 export interface PeerLinkOptions {
@@ -38,6 +39,8 @@ const retryMs = 500;
 /** Digests come once a second. */
 const silenceMs = 3000;
 const dialTimeoutMs = 4000;
+/** Nobody waits long for a chart: what is missing then, is missing in it. */
+const figuresTimeoutMs = 3000;
 
 export class PeerLink {
   readonly #options: PeerLinkOptions;
@@ -46,7 +49,9 @@ export class PeerLink {
   readonly #loads = new Map<string, HostLoad>();
   readonly #calls = new Map<string, AgentCalls>();
   readonly #opening = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+  readonly #asked = new Map<number, (answer: unknown) => void>();
   readonly #ending = new AbortController();
+  #nextQuestion = 1;
   #streams: AgentStreams | null = null;
   #socket: AgentSocket | null = null;
   #lastHeardAt = 0;
@@ -106,6 +111,20 @@ export class PeerLink {
       this.#calls.set(hostId, calls);
     }
     return calls.call(method, parameters, options);
+  }
+
+  /** @returns `null` where that server has none, or does not answer in time */
+  figures(question: FiguresQuestion): Promise<unknown> {
+    if (this.#socket === null) return Promise.resolve(null);
+    const id = this.#nextQuestion++;
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const timer = this.#options.clock.setTimer(figuresTimeoutMs, () => resolve(null));
+    this.#asked.set(id, resolve);
+    this.#ask({ type: "figures", id, question });
+    return promise.finally(() => {
+      timer.cancel();
+      this.#asked.delete(id);
+    });
   }
 
   async openConsole(
@@ -200,6 +219,7 @@ export class PeerLink {
           this.#streams?.close();
           this.#streams = null;
           for (const { reject } of this.#opening.values()) reject(unreachable(name));
+          for (const answered of this.#asked.values()) answered(null);
           for (const calls of this.#calls.values()) calls.close();
           this.#calls.clear();
           for (const [hostId, host] of this.#hosts) if (host.connected) changed({ hostId, connected: false });
@@ -261,6 +281,8 @@ export class PeerLink {
         return tasks.takeLine(message.task, message.text, message.at);
       case "task-progress":
         return tasks.takeProgress(message.task, message.fields);
+      case "figures":
+        return this.#asked.get(message.id)?.(message.answer);
       case "opened":
         return this.#opening.get(message.stream)?.resolve();
       case "stream-end":

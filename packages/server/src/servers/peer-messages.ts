@@ -4,6 +4,7 @@
  * Both are of the site's own authority, so that shapes are trusted once the type is known.
  */
 import type { AgentMethod, HostLoad, PulseMessage } from "@sheaf/contract";
+import type { FiguresQuestion } from "../telemetry/own-figures.ts";
 
 export const peerPath = "/server/v1/socket";
 
@@ -43,6 +44,8 @@ export type ToldMessage =
   /** The fleeting side of tasks, whoever asks for it. */
   | { readonly type: "task-log"; readonly task: string; readonly at: number; readonly text: string }
   | { readonly type: "task-progress"; readonly task: string; readonly fields: Record<string, unknown> }
+  /** Figures over time that the asked server has; `null`: it keeps none. */
+  | { readonly type: "figures"; readonly id: number; readonly answer: unknown }
   | { readonly type: "opened"; readonly stream: number }
   | { readonly type: "stream-end"; readonly stream: number; readonly reason?: string };
 
@@ -57,6 +60,7 @@ export type AskedMessage =
       readonly timeoutMs: number;
     }
   | { readonly type: "cancel"; readonly host: string; readonly id: number }
+  | { readonly type: "figures"; readonly id: number; readonly question: FiguresQuestion }
   | {
       readonly type: "console";
       readonly host: string;

@@ -10,6 +10,7 @@ import { serverCommonName } from "../authority/certificates.ts";
 import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { AgentStream, StreamHandlers } from "../gateway/agent-streams.ts";
 import type { TaskLogs } from "../gateway/task-logs.ts";
+import type { FiguresQuestion } from "../telemetry/own-figures.ts";
 import type { AskedMessage, HeardHost, HeardPulse, HeldMachine, ToldMessage } from "./peer-messages.ts";
 
 /** What is needed of this server's gateway. */
@@ -34,6 +35,8 @@ export interface PeerServiceOptions {
     onHeld(listener: (hostId: string, machines: readonly HeldMachine[]) => void): () => void;
   };
   readonly storeSilentMs: () => number;
+  /** Absent: this server keeps none. */
+  readonly figures?: { answer(question: FiguresQuestion): Promise<unknown> | unknown };
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -150,6 +153,8 @@ class ServedPeer {
         return void this.#call(message);
       case "cancel":
         return this.#calls.get(`${message.host} ${message.id}`)?.abort();
+      case "figures":
+        return void this.#figures(message);
       case "console":
         return void this.#open(message);
       case "stream-end":
@@ -177,6 +182,16 @@ class ServedPeer {
       this.#send({ type: "reply", host, id, ok: false, problem: problemOf(error) });
     } finally {
       this.#calls.delete(key);
+    }
+  }
+
+  async #figures({ id, question }: Extract<AskedMessage, { type: "figures" }>): Promise<void> {
+    const { figures, logger } = this.#options;
+    try {
+      this.#send({ type: "figures", id, answer: (await figures?.answer(question)) ?? null });
+    } catch (error) {
+      logger.warn({ error: String(error) }, "figures that another server asked for could not be read");
+      this.#send({ type: "figures", id, answer: null });
     }
   }
 

@@ -10,6 +10,7 @@ import type { AgentSocket } from "../gateway/agent-session.ts";
 import type { AgentStream, StreamHandlers } from "../gateway/agent-streams.ts";
 import type { TaskLogs } from "../gateway/task-logs.ts";
 import type { ServerLoad } from "./agent-spread.ts";
+import type { FiguresQuestion } from "../telemetry/own-figures.ts";
 import { freshMs } from "./hand-over.ts";
 import { moveAllowanceMs, PeerLink } from "./peer-link.ts";
 import type { HeldMachine } from "./peer-messages.ts";
@@ -142,6 +143,12 @@ export class SiteAgents implements Agents {
     const there = [...this.#links.values()].filter(({ present }) => present);
     if (there.some(({ link }) => link.storeSilentMs > freshMs)) return null;
     return there.map(({ link, url }) => ({ agentUrl: url, agents: link.agents }));
+  }
+
+  /** Of every other server that is reached and has some. */
+  async figures(question: FiguresQuestion): Promise<readonly unknown[]> {
+    const answers = await Promise.all([...this.#links.values()].map(({ link }) => link.figures(question)));
+    return answers.filter((answer) => answer !== null);
   }
 
   close(): void {

@@ -12,7 +12,7 @@ import { defaultAuditFileLimits, type AuditFileLimits } from "../audit/audit-arc
 import type { AuditFiles } from "../audit/audit-source.ts";
 import { createApi, type Api } from "../api/create-api.ts";
 import { createSecrets } from "../authority/secrets.ts";
-import { defaultLimits, type ImageLibrary, type Limits, type ServerContext } from "../context.ts";
+import { defaultLimits, type ImageLibrary, type Limits, type ServerContext, type SiteTelemetry } from "../context.ts";
 import { bootstrapAdmin } from "../identity/bootstrap.ts";
 import { MemoryFiles } from "./memory-files.ts";
 import { TestClock } from "./test-clock.ts";
@@ -47,6 +47,7 @@ export interface FixtureOptions {
   /** What hosts and machines use. */
   readonly book?: UseBook;
   readonly auditLimits?: Partial<AuditFileLimits>;
+  readonly telemetry?: (context: Pick<ServerContext, "cache" | "clock">) => SiteTelemetry;
 }
 
 export const adminPassword = "correct horse battery";
@@ -135,6 +136,7 @@ export class ApiFixture {
             : Promise.reject(new SheafError("host-unreachable", `host ${hostId} is not connected`)),
         subscribe: (listener) => connected.subscribe(listener),
       },
+      ...(options.telemetry ? { telemetry: options.telemetry({ cache, clock }) } : {}),
       tasks: { lines: () => [{ at: 1, text: "a line" }], progress: () => undefined },
       library,
       authority: {
