@@ -21,6 +21,7 @@ import {
   defaultLibraryLimits,
   defaultLimits,
   LeadingLibrary,
+  measureHosts,
   OwnFigures,
   HandOver,
   peerPath,
@@ -254,6 +255,10 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     heldBack: (record) => restored.heldBack(record),
   });
 
+  const siteFigures = figures && new SiteFigures(figures, agents);
+  const measuring =
+    siteFigures && measureHosts({ clock, logger: logger.child({ part: "telemetry" }), cache, figures: siteFigures, snapshot: controllers.snapshot });
+
   const { serverIdentity } = authority;
   const joinFiles = await openJoinFiles({ root, directory: folder.agents, logger });
   const api = await createApi(
@@ -267,7 +272,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       logger: logger.child({ part: "api" }),
       secrets,
       agents,
-      ...(figures ? { telemetry: new SiteFigures(figures, agents) } : {}),
+      ...(siteFigures ? { telemetry: siteFigures } : {}),
       tasks: tasks.reader,
       library,
       authority,
@@ -347,6 +352,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       peers.close();
       gateway.close();
       await listener.close();
+      measuring?.cancel();
       await keeper?.stop();
       authority.stop();
       revocations.close();

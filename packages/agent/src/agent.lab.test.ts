@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { AgentDocument, MigrationCall } from "@sheaf/contract";
-import type { HostObservation, VmObservation, VolumeObservation } from "@sheaf/model";
+import { hostMetricNames, type HostObservation, vmMetricNames, type VmObservation, type VolumeObservation } from "@sheaf/model";
 import { guestFilesDirectory } from "./host-paths.ts";
 import { guestStatus, imageId, type LabAgent, labSite, type LabSite, until } from "./lab-site.test-support.ts";
 import { sampleDocument, sampleId } from "./simulated/sample-documents.ts";
@@ -122,12 +122,48 @@ test("a machine is made from an image and answers by its own name; its domain ne
   assert.equal(seen(a, 50)?.guestAgent?.hostname, "web-50");
 });
 
+test("a guest that is busy is seen to be, in samples every ten seconds, and its host is", async () => {
+  a.server.keepsSamples = true;
+  a.server.cut();
+  const rows = () => a.server.messages.flatMap((message) => (message.type === "samples" ? message.rows : []));
+  const [cpuAt, memoryAt] = [vmMetricNames.indexOf("cpu"), vmMetricNames.indexOf("memoryResidentBytes")];
+  const figures = () => rows().flatMap(({ vms }) => vms.filter(({ id }) => id === vmId(50)).map((vm) => vm.figures));
+  // In thousandths of a CPU; none in the first row, which has nothing before it.
+  const cpu = () => figures().flatMap((each) => each[cpuAt] ?? []);
+  const idle = await until(
+    () => `a guest that idles (its CPU: ${cpu().join()})`,
+    () => cpu().find((each) => each < 300),
+  );
+  const inGuest = async (command: string): Promise<void> => {
+    const request = { execute: "guest-exec", arguments: { path: "/bin/sh", arg: ["-c", command] } };
+    await a.host.exec(["virsh", "qemu-agent-command", "sheaf-1050-web-50", JSON.stringify(request)]);
+  };
+  await inGuest("while [ ! -e /tmp/enough ]; do :; done");
+  const begun = rows().length;
+  const busy = await until(
+    () => `a guest that is busy (its CPU: ${cpu().join()})`,
+    () => cpu().find((each) => each > Math.max(500, idle * 2)),
+  );
+  await inGuest("touch /tmp/enough");
+  assert.ok(busy <= 1300, `one vCPU and what QEMU needs beside it, not ${busy}`);
+  assert.ok((figures().at(-1)?.[memoryAt] ?? 0) > 20, "MiB that the machine takes of the host");
+  const host = (name: string) => rows().at(-1)?.host[hostMetricNames.indexOf(name)] ?? null;
+  assert.ok((host("cpu") ?? 0) > 100 && (host("memoryAvailableBytes") ?? 0) > 100 && (host("loadAverage") ?? 0) > 0);
+  const slots = rows().map(({ slot }) => slot);
+  assert.ok(begun > 0 && slots.every((slot, each) => each === 0 || slot > (slots[each - 1] ?? 0)), "in the order of time");
+  a.server.keepsSamples = false;
+  const hellos = a.server.hellos.length;
+  a.server.cut();
+  await until("the next connection", () => a.server.hellos.length > hellos);
+});
+
 test("an agent killed and started again finds the guest; libvirtd killed too", async () => {
   const { bootId, counter } = await answers(50);
   const restarts = seen(a, 50)?.restarts;
+  const hellos = a.server.hellos.length;
   await a.end("SIGKILL");
   await a.start();
-  await until("the second hello", () => a.server.hellos.length >= 2);
+  await until("the next hello", () => a.server.hellos.length > hellos);
   await a.host.restartLibvirtd("SIGKILL");
   a.server.put(...documents({ number: 50, generation: 2, spec: { power: "paused" } }));
   await inState(a, 50, "paused", 2);

@@ -92,6 +92,8 @@ export class SimulatedServer implements Dialer {
     return { offset, totalBytes: content.byteLength, body: body() };
   }
 
+  /** It asks for samples; those of its `messages` are never acknowledged. */
+  keepsSamples = false;
   /** What follows the welcome is slow to come. */
   withholdsSync = false;
 
@@ -165,6 +167,7 @@ export class SimulatedServer implements Dialer {
           heartbeatMs: 5000,
           leaseMs: this.leaseMs,
           now: 0,
+          ...(this.keepsSamples ? { samples: true } : {}),
         });
         if (!this.withholdsSync) this.#send({ type: "sync", revision: this.#revision, documents: [...this.documents.values()] });
         return;
