@@ -2,12 +2,12 @@
  * The host agent. Wiring only: options, the ports' real sides, signals. Ending it leaves every machine running.
  *
  *   main.ts --data DIR [--server URL --join TOKEN --ca-fingerprint sha256:HEX] [--address IP] [--libvirt SOCKET] [--pki DIR]
- *           [--join-only] [--running FILE] [--pulse with-agent|separate] [--programs DIR] [--self-test]
+ *           [--join-only] [--running FILE] [--pulse with-agent|separate] [--programs DIR] [--self-test] [--metrics ADDRESS:PORT]
  *
  * With --join-only it joins, tells people what went wrong in plain words, and ends. The token may come as SHEAF_JOIN_TOKEN: words of a
  * command line can be read by every user of the machine. --running names a file that is there while the agent runs. --programs is given by
  * the start script (packaging/agent/start.sh) alone: versions of the agent lie there, and it goes back to the one before where a new one does
- * not work. With --self-test it tries what a new version must be able to do on this host, changes nothing, and ends.
+ * not work. --metrics gives figures out to Prometheus there, over plain HTTP at /metrics. With --self-test it tries what a new version must be able to do on this host, changes nothing, and ends.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, networkInterfaces } from "node:os";
@@ -16,6 +16,7 @@ import {
   connectUnixSocket,
   createLogger,
   dial,
+  listenForText,
   logLevels,
   NodeFiles,
   type ProgramOptions,
@@ -47,6 +48,7 @@ const { values: given } = parseArgs({
     pki: { type: "string", default: "/etc/libvirt/pki" },
     running: { type: "string" },
     programs: { type: "string" },
+    metrics: { type: "string" },
     "self-test": { type: "boolean", default: false },
     pulse: { type: "string", default: "with-agent" },
     "log-level": { type: "string", default: "info" },
@@ -159,8 +161,9 @@ async function main(): Promise<void> {
       hypervisor: libvirtHypervisor({ transport: unixTransport(given.libvirt), clock, logger: logger.child({ part: "libvirt" }) }),
       installation,
     },
-    { version, dataDirectory, migrationCertificateDirectory: given.pki, address, identity },
+    { version, dataDirectory, migrationCertificateDirectory: given.pki, address, identity, exposesMetrics: given.metrics !== undefined },
   );
+  if (given.metrics !== undefined) await exposeMetrics(given.metrics, () => agent.metrics());
   const silent = sayAlive(dataDirectory, () => agent.calm);
   const pulse = given.pulse === "separate" ? null : keepPulse(dataDirectory);
   logger.info({ hostId: identity.hostId, server: identity.serverUrl, address, libvirt: given.libvirt }, "the agent runs");
@@ -190,6 +193,19 @@ async function main(): Promise<void> {
   };
   process.on("SIGTERM", () => end("SIGTERM"));
   process.on("SIGINT", () => end("SIGINT"));
+}
+
+/** An address that cannot be listened at keeps no agent from its work. */
+async function exposeMetrics(place: string, text: () => string): Promise<void> {
+  const [, address = "", port = ""] = /^\[?([^\]]+?)\]?:(\d{1,5})$/.exec(place) ?? [];
+  try {
+    if (address === "") throw new Error("it must be an address and a port, such as 10.0.0.5:7445");
+    const contentType = "text/plain; version=0.0.4; charset=utf-8";
+    await listenForText({ address, port: Number(port), path: "/metrics", contentType, text });
+    logger.info({ metrics: place }, "figures are given out at /metrics");
+  } catch (error) {
+    logger.error({ metrics: place, reason: String(error) }, "figures cannot be given out there");
+  }
 }
 
 main().catch((error: unknown) => {

@@ -9,6 +9,7 @@ export * from "./processes.ts";
 export * from "./secure-get.ts";
 export * from "./system-clock.ts";
 export * from "./system-random.ts";
+export * from "./text-listener.ts";
 export * from "./unix-socket.ts";
 export * from "./watchdog.ts";
 export { OtherAuthorityError, pinnedPost } from "./pinned-post.ts";

@@ -6,6 +6,7 @@
 import type { AgentMessage } from "@sheaf/contract";
 import { deadline } from "@sheaf/base";
 import { type Kind, SheafError } from "@sheaf/model";
+import { exposition } from "@sheaf/telemetry";
 import { AgentUpgrade } from "./agent-upgrade.ts";
 import { adoptionAnswer } from "./adoption.ts";
 import { CallDispatch, type CallHandlers } from "./call-dispatch.ts";
@@ -51,6 +52,8 @@ export interface AgentOptions {
   /** Where the server and other hosts reach this one. */
   readonly address: string;
   readonly identity: Identity;
+  /** Somebody asks for `metrics`. */
+  readonly exposesMetrics?: boolean;
 }
 
 export interface Agent {
@@ -61,6 +64,8 @@ export interface Agent {
   readonly connected: boolean;
   /** Its server hears it, and will not ask for its pulse soon. */
   readonly calm: boolean;
+  /** Newest figures of the host and its machines, as Prometheus reads them. */
+  metrics(): string;
   /** Machines here rely on the watchdog that the pulse holds: it must not end with the agent. */
   readonly guards: boolean;
 }
@@ -252,6 +257,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   const sampler = await Sampler.open({
     ...{ clock, logger, files, hypervisor, isOurs, dataDirectory: options.dataDirectory },
     send: (batch) => link.send({ type: "samples", ...batch }),
+    always: options.exposesMetrics === true,
   });
   const dispatch = new CallDispatch({ clock, logger, handlers: callHandlers() });
 
@@ -490,6 +496,13 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     },
     get guards() {
       return lease.guards;
+    },
+    metrics() {
+      const { host: figures = [], vms = [] } = sampler.newest ?? {};
+      const machines = vms.map(
+        (vm) => ({ kind: "vm", labels: { vm: vm.id, name: kept.document("vm", vm.id)?.name ?? "" }, figures: vm.figures }) as const,
+      );
+      return exposition([{ kind: "host", labels: {}, figures }, ...machines]);
     },
     async stop() {
       ending.abort(new Error("the agent is stopping"));

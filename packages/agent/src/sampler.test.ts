@@ -18,7 +18,7 @@ function domain(uuid: string, cpuTimeNs: number): DomainStatistics {
   };
 }
 
-async function start(files = new SimulatedFiles({ "/data/x": "" })) {
+async function start(files = new SimulatedFiles({ "/data/x": "" }), always = false) {
   const clock = new SimulatedClock();
   const sent: SampleBatch[] = [];
   let calls = 0;
@@ -32,6 +32,7 @@ async function start(files = new SimulatedFiles({ "/data/x": "" })) {
     },
     isOurs: (uuid) => uuid === ours,
     send: (batch) => sent.push(batch),
+    always,
   });
   return { clock, sampler, sent, files, calls: () => calls, slots: () => sent.flatMap(({ rows }) => rows.map(({ slot }) => slot)) };
 }
@@ -102,5 +103,17 @@ test("an agent that is restarted while its host is cut off goes on, and tells th
   sampler.welcomed(true);
   await clock.advance(10_000);
   assert.equal(slots()[0], 176_722_565);
+  await sampler.stop();
+});
+
+test("for somebody who asks for the newest figures it samples without a server, and puts nothing by", async () => {
+  const { clock, sampler, files, slots } = await start(undefined, true);
+  assert.equal(sampler.newest?.slot, undefined);
+  await clock.advance(3_600_000);
+  assert.equal(sampler.newest?.slot, Math.floor(clock.now() / 10_000));
+  assert.deepEqual(files.paths("/data/samples"), []);
+  sampler.welcomed(true);
+  await clock.advance(10_000);
+  assert.deepEqual(slots(), [Math.floor(clock.now() / 10_000)]);
   await sampler.stop();
 });

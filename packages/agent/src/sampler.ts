@@ -4,7 +4,7 @@
  * goes on while the host is cut off. Made by the agent.
  */
 import type { Clock, Logger, Timer } from "@sheaf/base";
-import type { SampleBatch } from "@sheaf/contract";
+import type { SampleBatch, SampleRow } from "@sheaf/contract";
 import { figuresInOrder, hostMetricNames, vmMetricNames } from "@sheaf/model";
 import { GuestMeter } from "./guest-meter.ts";
 import { HostMeter } from "./host-figures.ts";
@@ -20,6 +20,8 @@ export interface SamplerOptions {
   /** Machines of this agent: others' figures are not told. */
   readonly isOurs: (uuid: string) => boolean;
   readonly send: (batch: SampleBatch) => void;
+  /** It samples for `newest` alone, too. */
+  readonly always?: boolean;
 }
 
 const sampleMs = 10_000;
@@ -35,6 +37,9 @@ export class Sampler {
   #running = false;
   /** `null`: no server that wants them. */
   #toldUpTo: number | null = null;
+  /** Rows are put by for a server: one has said that it keeps them, and none since that it does not. */
+  #keeping: boolean;
+  #newest: SampleRow | null = null;
   #lastSlot = -1;
   #work: Promise<void> = Promise.resolve();
 
@@ -43,18 +48,25 @@ export class Sampler {
     this.#shelf = shelf;
     this.#host = new HostMeter(options.files);
     this.#guests = new GuestMeter(options.hypervisor);
+    this.#keeping = !shelf.isEmpty;
   }
 
   static async open(options: SamplerOptions): Promise<Sampler> {
     const { files, logger, dataDirectory } = options;
     const sampler = new Sampler(options, await SampleShelf.open({ files, logger, path: `${dataDirectory}/samples.log` }));
-    if (!sampler.#shelf.isEmpty) sampler.#start();
+    if (sampler.#keeping || options.always === true) sampler.#start();
     return sampler;
+  }
+
+  /** `null`: not sampled yet. */
+  get newest(): SampleRow | null {
+    return this.#newest;
   }
 
   /** A server has welcomed the agent. @param keeps it wants samples: all that no server has acknowledged */
   welcomed(keeps: boolean): void {
     this.#toldUpTo = keeps ? -1 : null;
+    this.#keeping = keeps;
     if (keeps) this.#start();
   }
 
@@ -95,7 +107,9 @@ export class Sampler {
     const [host, guests] = await Promise.all([this.#host.read(nowMs), this.#guests.read(nowMs)]);
     this.#lastSlot = slot;
     const vms = [...guests].filter(([id]) => isOurs(id)).map(([id, figures]) => ({ id, figures: figuresInOrder("vm", figures) }));
-    await this.#shelf.put({ slot, host: figuresInOrder("host", host), vms });
+    const row: SampleRow = { slot, host: figuresInOrder("host", host), vms };
+    this.#newest = row;
+    if (this.#keeping) await this.#shelf.put(row);
     if (this.#toldUpTo === null) return;
     const rows = this.#shelf.after(this.#toldUpTo, rowsAtOnce);
     this.#toldUpTo = rows.at(-1)?.slot ?? this.#toldUpTo;

@@ -1,4 +1,5 @@
 export type { Aggregation } from "./aggregate.ts";
+export { exposition } from "./exposition.ts";
 export type { TelemetryFiles, TelemetryFileWriter } from "./ports.ts";
 export * from "./ring.ts";
 export type { MemberFigures } from "./source.ts";
