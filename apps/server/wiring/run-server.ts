@@ -294,6 +294,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     },
     { tls: { key: serverIdentity.privateKey, cert: serverIdentity.certificate } },
   );
+  keeper?.expose(api.services.metrics.registry);
   const consoles = serveConsoles(api.server.server, {
     clock,
     logger,

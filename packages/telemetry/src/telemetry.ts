@@ -96,6 +96,7 @@ export class Telemetry {
   #commits: Promise<void> = Promise.resolve();
   /** Window in which it was last looked for what can be forgotten. */
   #swept = 0;
+  #rows = 0;
 
   private constructor(options: TelemetryOptions, now: number, tiers: Tier[]) {
     this.#now = now;
@@ -131,9 +132,9 @@ export class Telemetry {
     return this.#tiers.reduce((sum, tier) => sum + tier.bytes, 0);
   }
 
-  /** Hosts, and hosts and machines, of which something is in memory. */
-  get counts(): { readonly sources: number; readonly members: number } {
-    return { sources: this.#sources.size, members: this.#holders.size };
+  /** Hosts, and hosts and machines, of which something is in memory; rows taken since the start. */
+  get counts(): { readonly sources: number; readonly members: number; readonly rows: number } {
+    return { sources: this.#sources.size, members: this.#holders.size, rows: this.#rows };
   }
 
   /**
@@ -146,7 +147,9 @@ export class Telemetry {
     this.#now = now;
     // A clock that is wrong must not make all that comes afterwards look old.
     if (slot * sampleMs > now + windowMs) return false;
-    return this.#source(source).take(slot, rows);
+    const taken = this.#source(source).take(slot, rows);
+    if (taken) this.#rows += rows.length;
+    return taken;
   }
 
   /** Newest slot up to which all that this host told is on the disk; -1: none. */

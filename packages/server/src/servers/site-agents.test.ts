@@ -144,6 +144,12 @@ describe("the agents of two servers", () => {
       tasks: tasksThere,
       held: { all: () => [["early", machines]], onHeld: () => () => {} },
       storeSilentMs: () => storeSilentThereMs,
+      figures: {
+        answer: async (question) => {
+          if ("top" in question) throw new Error("the disk does not answer");
+          return { asked: question.series.id };
+        },
+      },
       clock,
       logger: silentLogger,
     });
@@ -212,6 +218,17 @@ describe("the agents of two servers", () => {
     assert.deepEqual(site.pulse(host)?.message, message);
     assert.ok(clock.monotonic() - (site.pulse(host)?.heardAt ?? 0) <= 1200);
     assert.deepEqual(held, [["early", [{ id: "m", epoch: 3, incarnation: "i" }]]]);
+  });
+
+  it("asks the other server for its figures, and does without where it has none, fails, or is gone", async () => {
+    const series = { kind: "vm", id: "m", metrics: ["cpu"], from: 0, to: 1, by: "mean" } as const;
+    assert.deepEqual(await site.figures({ series }), [{ asked: "m" }]);
+    const top = { kind: "vm", metric: "cpu", windowMs: 1, by: "mean", count: 1 } as const;
+    assert.deepEqual(await site.figures({ top, scope: "everything" }), []);
+    const late = site.figures({ series });
+    await lose();
+    assert.deepEqual(await late, []);
+    assert.deepEqual(await site.figures({ series }), []);
   });
 
   it("knows what the other servers carry, as long as each of them is reached and has the store", async () => {
