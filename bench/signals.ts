@@ -3,6 +3,8 @@
  * noise that remembers, counters that go with the load, memory that creeps. No constants but where life has them (a balloon that nobody
  * moves, swap that nobody uses). For the telemetry benchmark.
  */
+import { seededRandom } from "./random.ts";
+
 const classes = [
   { share: 0.35, cpus: 2, base: 0.01, swing: 0.02, burst: 0.002, diskPerCpu: 300, netPerCpu: 200, memoryMiB: 2048 },
   { share: 0.35, cpus: 4, base: 0.15, swing: 0.6, burst: 0.01, diskPerCpu: 900, netPerCpu: 4000, memoryMiB: 8192 },
@@ -10,20 +12,12 @@ const classes = [
   { share: 0.1, cpus: 8, base: 0.3, swing: 0.4, burst: 0.02, diskPerCpu: 30_000, netPerCpu: 6000, memoryMiB: 32_768 },
 ] as const;
 
-/** Mulberry32: good enough for signals, and quick. */
 export class Noise {
-  #state: number;
+  /** 0 … 1 */
+  readonly next: () => number;
 
   constructor(seed: number) {
-    this.#state = seed | 0;
-  }
-
-  /** 0 … 1 */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    this.next = seededRandom(seed);
   }
 
   /** Mean 0, deviation 1, nearly normal. */

@@ -8,7 +8,7 @@ export interface Metric {
   readonly name: string;
   /** What a whole number of the wire and the files stands for. */
   readonly quantum: number;
-  /** Numbers of more binary digits are rounded to so many: 8: 0.2 % at most off, 11: 0.025 %. */
+  /** Numbers of more binary digits are rounded to so many: 8: 0.4 % at most off, 11: 0.05 %. */
   readonly significantBits: 8 | 11;
   /** For people. */
   readonly meaning: string;
