@@ -9,7 +9,20 @@ import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { allMet, readOutcome, table, type Result } from "./report.ts";
 
-const benchmarks = ["store", "scheduling", "telemetry", "balancing", "openb", "planetlab", "gateway", "api", "site", "scale", "hypervisor", "fail-over"] as const;
+const benchmarks = [
+  "store",
+  "scheduling",
+  "telemetry",
+  "balancing",
+  "openb",
+  "planetlab",
+  "gateway",
+  "api",
+  "site",
+  "scale",
+  "hypervisor",
+  "fail-over",
+] as const;
 const timeLimitMs = 20 * 60_000;
 
 const { values, positionals } = parseArgs({

@@ -37,41 +37,29 @@ export class TelemetryKeeper {
   expose(registry: Registry): void {
     const { telemetry } = this;
     const registers = [registry];
-    const failures = (): number => this.#failures;
-    new Gauge({
-      name: "sheaf_telemetry_disk_bytes",
-      help: "Files of figures over time",
-      registers,
-      collect() {
-        this.set(telemetry.bytes);
-      },
-    });
-    new Gauge({
-      name: "sheaf_telemetry_members",
-      help: "Hosts and machines of which figures came within a day",
-      registers,
-      collect() {
-        this.set(telemetry.counts.members);
-      },
-    });
-    new Counter({
-      name: "sheaf_telemetry_rows_total",
-      help: "Rows of hosts and machines that agents told",
-      registers,
-      collect() {
-        this.reset();
-        this.inc(telemetry.counts.rows);
-      },
-    });
-    new Counter({
-      name: "sheaf_telemetry_write_failures_total",
-      help: "Times that figures could not be written to the disk, and were tried again",
-      registers,
-      collect() {
-        this.reset();
-        this.inc(failures());
-      },
-    });
+    const gauge = (name: string, help: string, value: () => number): Gauge =>
+      new Gauge({
+        ...{ name, help, registers },
+        collect() {
+          this.set(value());
+        },
+      });
+    const counter = (name: string, help: string, value: () => number): Counter =>
+      new Counter({
+        ...{ name, help, registers },
+        collect() {
+          this.reset();
+          this.inc(value());
+        },
+      });
+    gauge("sheaf_telemetry_disk_bytes", "Files of figures over time", () => telemetry.bytes);
+    gauge("sheaf_telemetry_members", "Hosts and machines of which figures came within a day", () => telemetry.counts.members);
+    counter("sheaf_telemetry_rows_total", "Rows of hosts and machines that agents told", () => telemetry.counts.rows);
+    counter(
+      "sheaf_telemetry_write_failures_total",
+      "Times that figures could not be written to the disk, and were tried again",
+      () => this.#failures,
+    );
   }
 
   /** What is not on the disk yet, agents tell again. */
