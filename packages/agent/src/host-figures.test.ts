@@ -16,13 +16,14 @@ const before = {
   "/proc/diskstats":
     "   8       0 sda 100 0 2000 50 200 0 4000 150 0 300 200 0 0 0 0 0 0\n   8       1 sda1 90 0 1900 50 200 0 4000 150 0 300 200\n   7       0 loop0 999 0 999 9 0 0 0 0 0 9 9\n 259       0 nvme0n1 0 0 0 0 0 0 0 0 0 0 0\n",
   "/proc/net/dev":
-    "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo: 5 5 0 0 0 0 0 0 5 5 0 0 0 0 0 0\n  eno1: 1000 10 0 0 0 0 0 0 2000 20 0 0 0 0 0 0\n vnet0: 7 7 0 0 0 0 0 0 7 7 0 0 0 0 0 0\n",
+    "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo: 5 5 0 0 0 0 0 0 5 5 0 0 0 0 0 0\n  eno1: 1000 10 0 0 0 0 0 0 2000 20 0 0 0 0 0 0\n vnet0: 7 7 0 0 0 0 0 0 7 7 0 0 0 0 0 0\n bond0: 7 7 0 0 0 0 0 0 7 7 0 0 0 0 0 0\n",
   "/sys/block/sda/size": "1",
   "/sys/block/loop0/size": "1",
   "/sys/block/nvme0n1/size": "1",
   "/sys/class/net/lo/mtu": "1",
   "/sys/class/net/eno1/device/vendor": "1",
   "/sys/class/net/vnet0/mtu": "1",
+  "/sys/class/net/bond0/mtu": "1",
   "/sys/class/hwmon/hwmon0/temp1_input": "41000\n",
   "/sys/class/hwmon/hwmon0/temp2_input": "63500\n",
   "/sys/class/powercap/intel-rapl:0/energy_uj": "1000000\n",
@@ -36,7 +37,8 @@ const after = {
   "/proc/pressure/memory": "some avg10=0.00 avg60=0.00 avg300=0.00 total=100500\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=200\n",
   "/proc/diskstats":
     "   8       0 sda 200 0 22480 250 400 0 4000 150 0 5300 200\n   8       1 sda1 900 0 9000 50 200 0 4000 150 0 300 200\n 259       0 nvme0n1 0 0 0 0 0 0 0 0 0 1000 0\n",
-  "/proc/net/dev": "  eno1: 103400 110 1 2 0 0 0 0 206800 220 0 1 0 0 0 0\n vnet0: 9999999 7 0 0 0 0 0 0 7 7 0 0 0 0 0 0\n",
+  "/proc/net/dev":
+    "  eno1: 103400 110 1 2 0 0 0 0 206800 220 0 1 0 0 0 0\n vnet0: 9999999 7 0 0 0 0 0 0 7 7 0 0 0 0 0 0\n bond0: 9999999 7 0 0 0 0 0 0 7 7 0 0 0 0 0 0\n",
   "/sys/class/powercap/intel-rapl:0/energy_uj": "1201000000\n",
 };
 

@@ -74,6 +74,21 @@ test("a file that was cut off anywhere has the rows before, and goes on behind t
   }
 });
 
+test("a file that was damaged has the rows before the damage, and no wrong one", async () => {
+  const files = empty();
+  const shelf = await open(files);
+  await fill(shelf, 0, 109);
+  await shelf.close();
+  const whole = Buffer.from(files.text(path) ?? "");
+  const second = whole.indexOf("\n") + 1;
+  for (let at = second; at < whole.indexOf("\n", second); at += 1) {
+    const damaged = Buffer.from(whole);
+    damaged[at] = (damaged[at] ?? 0) ^ 1;
+    files.put(path, damaged);
+    assert.deepEqual(slotsOf(await open(files)), [5], `damaged at ${at}`);
+  }
+});
+
 test("a mean is of what was measured, of machines that were there", () => {
   const rows = [
     { slot: 1, host: [1, null, 4], vms: [{ id: "a", figures: [10] }] },

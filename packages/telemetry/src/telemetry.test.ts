@@ -107,6 +107,20 @@ test("with the short shape there are minutes for a day where the samples are gon
   assert.equal((await ask(telemetry, end - hour, end, 1)).rowMs, slotMs);
 });
 
+test("another shape goes on with the resolutions that both have, and takes the others' files away", async () => {
+  const files = new CrashingFiles();
+  const telemetry = await open(files, start, telemetryShapes.short);
+  await run(telemetry, start, start + hour);
+  tell(telemetry, start + hour);
+  await telemetry.keep((start + hour) * slotMs);
+  const again = await open(files, start + hour);
+  assert.deepEqual((await ask(again, start, start + hour, 1)).values[metric], told(first, start, start + hour));
+  assert.deepEqual(
+    [...files.contents.keys()].filter((path) => path.includes("/60s/")),
+    [],
+  );
+});
+
 test("what is older than it is kept is deleted, and coarser rows answer for it", async () => {
   const files = new CrashingFiles();
   const telemetry = await open(files, start);

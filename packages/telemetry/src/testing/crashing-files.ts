@@ -35,11 +35,8 @@ export class CrashingFiles implements TelemetryFiles {
   async makeDirectory(): Promise<void> {}
 
   async list(directory: string): Promise<string[]> {
-    const prefix = `${directory}/`;
-    return [...this.contents.keys()]
-      .filter((path) => path.startsWith(prefix))
-      .map((path) => path.slice(prefix.length))
-      .sort();
+    const below = [...this.contents.keys()].flatMap((path) => (path.startsWith(`${directory}/`) ? [path.slice(directory.length + 1)] : []));
+    return [...new Set(below.map((path) => path.split("/", 1).join("")))].sort();
   }
 
   async facts(path: string): Promise<{ readonly sizeBytes: number } | null> {
@@ -82,7 +79,7 @@ export class CrashingFiles implements TelemetryFiles {
 
   async remove(path: string): Promise<void> {
     this.#change();
-    this.contents.delete(path);
+    for (const each of this.contents.keys()) if (each === path || each.startsWith(`${path}/`)) this.contents.delete(each);
   }
 
   #change(): void {
