@@ -107,6 +107,18 @@ test("with the short shape there are minutes for a day where the samples are gon
   assert.equal((await ask(telemetry, end - hour, end, 1)).rowMs, slotMs);
 });
 
+test("who asks for all times gets the two years that are kept, and not a place for every hour since 1970", async () => {
+  const telemetry = await open(new CrashingFiles(), start);
+  await run(telemetry, start, start + hour + 5);
+  const question = { kind: "vm", id: first, metrics: [metric], from: 0, to: 8_640_000_000_000_000, stepMs: slotMs, by: "max" } as const;
+  const { values, rowMs, stepMs } = await telemetry.series(question);
+  assert.equal(rowMs, 3_600_000);
+  const figures = values[metric] ?? [];
+  assert.ok(figures.length <= (730 * 24 * 3_600_000) / stepMs + 3, `${figures.length} figures`);
+  assert.equal(figures.filter((figure) => figure !== null).length, 2);
+  assert.deepEqual((await telemetry.series({ ...question, from: (start + 10 * 365 * 24 * hour) * slotMs })).values, { [metric]: [] });
+});
+
 test("another shape goes on with the resolutions that both have, and takes the others' files away", async () => {
   const files = new CrashingFiles();
   const telemetry = await open(files, start, telemetryShapes.short);
@@ -283,8 +295,10 @@ test("figures of a version that knows fewer metrics, or none of a machine's, lea
   assert.deepEqual(all.values, { cpu: [0.005, 0.005], cpuWaiting: [null, null] });
 });
 
-test("a row of the future, which would make all that follows look old, is left out", async () => {
+test("a row of the future, which would make all that follows look old, is left out, and one of long ago", async () => {
   const telemetry = await open(new CrashingFiles(), start);
+  assert.equal(telemetry.take(start * slotMs, host, start - 81 * hour, [figuresOf("vm", first, start)]), false);
+  assert.ok(telemetry.take(start * slotMs, host, start - 79 * hour, [figuresOf("vm", first, start)]));
   assert.equal(telemetry.take(start * slotMs, host, start + hour, [figuresOf("vm", first, start)]), false);
   assert.ok(tell(telemetry, start));
 });

@@ -80,6 +80,8 @@ export interface TopQuestion {
   readonly only?: (id: string) => boolean;
 }
 
+/** Agents that were cut off keep 72 h. */
+const oldestMs = 80 * hourMs;
 /** A silent source's window is given out so long after its end. */
 const graceMs = 60_000;
 const figuresPerSeries = 500;
@@ -145,8 +147,8 @@ export class Telemetry {
    */
   take(now: number, source: string, slot: number, rows: readonly MemberFigures[]): boolean {
     this.#now = now;
-    // A clock that is wrong must not make all that comes afterwards look old.
-    if (slot * sampleMs > now + windowMs) return false;
+    // A clock that is wrong must not make all that comes afterwards look old; nobody may fill the disk with what lies long ago.
+    if (slot * sampleMs > now + windowMs || slot * sampleMs < now - oldestMs) return false;
     const taken = this.#source(source).take(slot, rows);
     if (taken) this.#rows += rows.length;
     return taken;
@@ -184,11 +186,14 @@ export class Telemetry {
   async series(question: SeriesQuestion): Promise<Series> {
     const { kind, id, by } = question;
     await this.commit();
-    const { tier, stepMs } = this.#choose(question);
+    // Of what nobody keeps, and of what is still to come, there are no rows to hold places for.
+    const longestMs = Math.max(...this.#tiers.map(({ shape }) => shape.keepMs));
+    const span = { from: Math.max(question.from, this.#now - longestMs), to: Math.min(question.to, this.#now + hourMs) };
+    const { tier, stepMs } = this.#choose({ ...question, ...span });
     const { stepMs: rowMs } = tier.shape;
-    const from = Math.floor(question.from / stepMs) * stepMs;
+    const from = Math.floor(span.from / stepMs) * stepMs;
     const first = from / rowMs;
-    const last = Math.ceil(question.to / rowMs) - 1;
+    const last = Math.ceil(span.to / rowMs) - 1;
     const rollUp = rowMs > sampleMs;
     const bits = bitsOf(kind);
     const grid = new RowGrid(bits, rollUp, first, last);
