@@ -1,6 +1,7 @@
 /** A cluster: hosts with one CPU baseline, shared storage and networks: the limits of live migration. Parts: `spec` operators · `status/baseline` the baseline controller. */
 import { z } from "zod";
 import { Timestamp } from "./fields.ts";
+import { defaultPlacementPolicy, PlacementPolicy } from "./placement-policy.ts";
 
 export const CpuModel = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "must be a CPU model that libvirt knows, such as qemu64 or Skylake-Server");
 
@@ -29,6 +30,8 @@ export const ClusterSpec = z.strictObject({
   cpuOvercommit: z.number().min(1).max(64).default(8),
   /** Memory promised ÷ memory offered. */
   memoryOvercommit: z.number().min(1).max(4).default(1),
+  /** How a host is chosen among those that fit: a policy's name, or several with weights. A machine may have its own. */
+  placementPolicy: PlacementPolicy.default(defaultPlacementPolicy),
   highAvailability: z
     .strictObject({
       /** How soon a silent host counts as lost (reference: high availability). `fast` wants a quiet network. */

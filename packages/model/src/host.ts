@@ -24,6 +24,8 @@ export const HostSpec = z.strictObject({
   /** Promised ÷ installed; absent: the cluster's. */
   cpuOvercommit: z.number().min(1).max(64).optional(),
   memoryOvercommit: z.number().min(1).max(4).optional(),
+  /** What it draws at evenly spaced loads from idle to full, in watts; absent: estimated from its CPUs. */
+  powerWatts: z.array(z.number().min(0).max(100_000)).min(2).max(101).optional(),
   /** Which of the host's networks carry what; absent: the address that the agent dialled from. */
   migrationAddress: IpAddress.optional(),
   managementInterface: InterfaceName.optional(),

@@ -13,6 +13,7 @@ export * from "./keys.ts";
 export * from "./metrics.ts";
 export * from "./network.ts";
 export * from "./nouns.ts";
+export * from "./placement-policy.ts";
 export * from "./pool.ts";
 export * from "./quota.ts";
 export * from "./record.ts";

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
 import { Bytes, IpAddress, LabelKey, LabelValue, MacAddress, Name, Reference, Timestamp } from "./fields.ts";
+import { PlacementPolicy } from "./placement-policy.ts";
 
 const Rate = z
   .int()
@@ -192,6 +193,8 @@ export const VmSpec = z.strictObject({
       apart: Name.optional(),
       /** Balancing leaves it where it is. */
       settled: z.boolean().optional(),
+      /** How its host is chosen among those that fit; absent: the cluster's policy. */
+      policy: PlacementPolicy.optional(),
     })
     .prefault({}),
   restart: z

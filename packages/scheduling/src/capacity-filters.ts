@@ -1,64 +1,41 @@
-/** Whether a host has room, after overcommit, for one machine or for several that must share a host. */
+/** Whether a host has room, after overcommit, for one machine or for several that must share a host; and what their pools are on it. */
 import { formatBytes } from "@sheaf/base";
 import { failOverRoom } from "./fail-over-room.ts";
 import { freeBytes } from "./free-bytes.ts";
-import type { HostFilter } from "./host-filter.ts";
-import type { PlacementRequest } from "./placement-request.ts";
+import { freeRoom, hostFilter, type HostFilter, type Room, roomFilter } from "./host-filter.ts";
+import type { PlacementRequest, VolumeNeed } from "./placement-request.ts";
+import { type PoolLedger, poolStates } from "./pool-ledger.ts";
 import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
 
 export function capacityFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
   const { table } = snapshot;
-  const need = requests.reduce(
-    (sum, request) => ({
-      cpus: sum.cpus + request.cpus,
-      memory: sum.memory + (request.hugepages ? 0 : request.memoryBytes),
-      huge: sum.huge + (request.hugepages ? request.memoryBytes : 0),
-    }),
-    { cpus: 0, memory: 0, huge: 0 },
-  );
-  // What the machines take on that host already is theirs to take again.
+  const need = { cpus: 0, memory: 0, huge: 0 };
+  for (const { cpus, hugepages, memoryBytes } of requests) {
+    need.cpus += cpus;
+    need[hugepages ? "huge" : "memory"] += memoryBytes;
+  }
+  // What the machines take on a host already is theirs to take again.
   const charges = chargesOf(requests, snapshot);
-  const given = (slot: number, of: (own: VmCharge) => number): number => {
-    let sum = 0;
-    for (const own of charges) if (own.slots.includes(slot)) sum += of(own);
-    return sum;
+  const given = (of: (own: VmCharge) => number): ReadonlyMap<number, number> => {
+    const bySlot = new Map<number, number>();
+    for (const own of charges) for (const slot of own.slots) bySlot.set(slot, (bySlot.get(slot) ?? 0) + of(own));
+    return bySlot;
   };
-  const freeMemory = (slot: number): number =>
-    (table.memoryCapacity[slot] ?? 0) - (table.memoryUsed[slot] ?? 0) + given(slot, (own) => own.memoryBytes);
-  const freeHuge = (slot: number): number => (table.hugeCapacity[slot] ?? 0) - (table.hugeUsed[slot] ?? 0) + given(slot, (own) => own.hugeBytes);
-  const freeCpus = (slot: number): number => (table.cpuCapacity[slot] ?? 0) - (table.cpuUsed[slot] ?? 0) + given(slot, (own) => own.cpus);
-
-  const filters = spaceFilters(requests, snapshot);
-  if (need.huge > 0) {
-    filters.push({
-      code: "hugepages",
-      own: false,
-      one: "lacks huge pages",
-      many: "lack huge pages",
-      fails: (slot) => freeHuge(slot) < need.huge,
-      figure: { of: freeHuge, text: freeBytes, needed: formatBytes(need.huge) },
-    });
-  }
-  if (need.memory > 0) {
-    filters.push({
-      code: "memory",
-      own: false,
-      one: "lacks memory",
-      many: "lack memory",
-      fails: (slot) => freeMemory(slot) < need.memory,
-      figure: { of: freeMemory, text: freeBytes, needed: formatBytes(need.memory) },
-    });
-  }
+  const filters = poolFilters(requests, snapshot);
+  const bytes = (code: string, what: string, room: Room): void => {
+    if (room.needed === 0) return;
+    const figure = { of: (slot: number) => freeRoom(room, slot), text: freeBytes, needed: formatBytes(room.needed) };
+    filters.push(roomFilter({ code, own: false, one: `lacks ${what}`, many: `lack ${what}`, figure }, room));
+  };
+  const huge = { capacity: table.hugeCapacity, used: table.hugeUsed, needed: need.huge, given: given((own) => own.hugeBytes) };
+  const memory = { capacity: table.memoryCapacity, used: table.memoryUsed, needed: need.memory, given: given((own) => own.memoryBytes) };
+  bytes("hugepages", "huge pages", huge);
+  bytes("memory", "memory", memory);
   filters.push(...admissionFilters(requests, snapshot));
+  const cpu = { capacity: table.cpuCapacity, used: table.cpuUsed, needed: need.cpus, given: given((own) => own.cpus) };
   const vcpus = (count: number): string => `${count} ${count === 1 ? "vCPU" : "vCPUs"}`;
-  filters.push({
-    code: "cpu",
-    own: false,
-    one: "lacks CPU",
-    many: "lack CPU",
-    fails: (slot) => freeCpus(slot) < need.cpus,
-    figure: { of: freeCpus, text: (free) => vcpus(Math.floor(free)), needed: vcpus(need.cpus) },
-  });
+  const figure = { of: (slot: number) => freeRoom(cpu, slot), text: (free: number) => vcpus(Math.floor(free)), needed: vcpus(need.cpus) };
+  filters.push(roomFilter({ code: "cpu", own: false, one: "lacks CPU", many: "lack CPU", figure }, cpu));
   return filters;
 }
 
@@ -67,65 +44,56 @@ function admissionFilters(requests: readonly PlacementRequest[], snapshot: Snaps
   const { table } = snapshot;
   const wanted = requests.reduce((sum, request) => sum + (request.admitted === false && !request.hugepages ? request.memoryBytes : 0), 0);
   if (wanted === 0) return [];
-  const spare = new Map<string, number>();
-  /** Of the slot's cluster. */
-  const spareOf = (slot: number): number => {
-    const reference = table.facts[slot]?.record.spec.cluster ?? "";
-    let bytes = spare.get(reference);
-    if (bytes === undefined) {
-      const enforced = table.cluster(reference)?.spec.highAvailability.enforceAdmission ?? false;
-      bytes = (enforced ? failOverRoom(snapshot, reference)?.spareMemoryBytes : undefined) ?? Number.POSITIVE_INFINITY;
-      spare.set(reference, bytes);
-    }
-    return bytes;
-  };
+  /** By the number of the cluster: those that enforce it. */
+  const spare = new Map<number, number>();
+  for (const { id, spec } of table.clusters()) {
+    const room = spec.highAvailability.enforceAdmission ? failOverRoom(snapshot, id) : undefined;
+    if (room !== undefined) spare.set(table.numberOf(id), room.spareMemoryBytes);
+  }
+  if (spare.size === 0) return [];
+  const spareOf = (slot: number): number => spare.get(table.clusterNumber[slot] ?? -1) ?? Number.POSITIVE_INFINITY;
   const words = "room for the loss of hosts";
+  const figure = { of: (slot: number) => Math.max(0, spareOf(slot)), text: freeBytes, needed: formatBytes(wanted) };
   return [
-    {
-      code: "admission",
-      own: false,
-      one: `must keep ${words}`,
-      many: `must keep ${words}`,
-      fails: (slot) => spareOf(slot) < wanted,
-      figure: { of: (slot) => Math.max(0, spareOf(slot)), text: freeBytes, needed: formatBytes(wanted) },
-    },
+    hostFilter({ code: "admission", own: false, one: `must keep ${words}`, many: `must keep ${words}`, figure }, (slot) => spareOf(slot) < wanted),
   ];
 }
 
-function spaceFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
-  const { pools, table } = snapshot;
+function poolFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
+  const { pools } = snapshot;
   const volumes = requests.flatMap((request) => request.volumes);
   const filters: HostFilter[] = [];
   for (const pool of new Set(volumes.map((need) => need.pool))) {
     const name = pools.pool(pool)?.name ?? pool;
-    const needs = volumes.filter((need) => need.pool === pool);
-    const wanted = (slot: number): number => {
-      let sum = 0;
-      for (const need of needs) if (pools.isNew(need.volume, pool, slot)) sum += need.sizeBytes;
-      return sum;
+    const columns = pools.columns(pool);
+    const is = (slot: number, state: keyof typeof poolStates): boolean => (columns?.state[slot] ?? poolStates.absent) === poolStates[state];
+    const one = (code: string, words: string, fails: (slot: number) => boolean, plural = words): void => {
+      filters.push(hostFilter({ code: `${code}:${pool}`, own: false, one: words, many: plural }, fails));
     };
-    const refusal = (slot: number): string | null => pools.refusal(pool, table.ids[slot] ?? "", slot, wanted(slot));
-    filters.push(
-      {
-        code: `pool-full:${pool}`,
-        own: false,
-        one: `is nearly out of disk in pool ${name}`,
-        many: `are nearly out of disk in pool ${name}`,
-        fails: (slot) => refusal(slot) === "full",
-      },
-      {
-        code: `space:${pool}`,
-        own: false,
-        one: `lacks space in pool ${name}`,
-        many: `lack space in pool ${name}`,
-        fails: (slot) => refusal(slot) === "no-space",
-        figure: {
-          of: (slot) => pools.free(pool, table.ids[slot] ?? "", slot),
-          text: freeBytes,
-          needed: formatBytes(needs.reduce((sum, need) => sum + need.sizeBytes, 0)),
-        },
-      },
-    );
+    one("pool", `lacks pool ${name}`, (slot) => is(slot, "absent"), `lack pool ${name}`);
+    one("pool-failed", `cannot use pool ${name} now`, (slot) => is(slot, "failed"));
+    if (columns === undefined) continue;
+    const { needed, given } = newBytes(volumes.filter((need) => need.pool === pool), pools);
+    const room: Room = { capacity: columns.limit, used: columns.promised, needed, given };
+    const full = (slot: number): boolean => is(slot, "full") && needed > (given.get(slot) ?? 0);
+    one("pool-full", `is nearly out of disk in pool ${name}`, full, `are nearly out of disk in pool ${name}`);
+    const figure = { of: (slot: number) => freeRoom(room, slot), text: freeBytes, needed: formatBytes(needed) };
+    const words = { code: `space:${pool}`, own: false, one: `lacks space in pool ${name}`, many: `lack space in pool ${name}`, figure };
+    if (needed > 0) filters.push(roomFilter(words, room));
   }
   return filters;
+}
+
+/** What the volumes of one pool would take anew, and by slot what they take there already: without limit where that is all of it. */
+function newBytes(needs: readonly VolumeNeed[], pools: PoolLedger): Pick<Room, "needed"> & { readonly given: Map<number, number> } {
+  const given = new Map<number, number>();
+  let needed = 0;
+  for (const { volume, pool, sizeBytes } of needs) {
+    const slots = pools.chargedSlots(volume);
+    if (slots.length > 0 && pools.pool(pool)?.spec.type === "shared") continue;
+    needed += sizeBytes;
+    for (const slot of slots) given.set(slot, (given.get(slot) ?? 0) + sizeBytes);
+  }
+  for (const [slot, bytes] of given) if (bytes === needed) given.set(slot, Number.POSITIVE_INFINITY);
+  return { needed, given };
 }

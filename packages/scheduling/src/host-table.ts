@@ -1,9 +1,10 @@
 /**
- * Hosts in numbered slots: figures in typed arrays, so that one decision over 5,000 hosts stays in the cache of a core; what
+ * Hosts in numbered slots: figures in typed arrays, so that one decision over 10,000 hosts stays in the cache of a core; what
  * rarely changes (labels, CPU models, bridges) beside them. A host that is charged before its record is known gets a slot too:
  * its charges are there when the record arrives. Used by SnapshotIndex alone.
  */
 import { type ClusterSpec, type ClusterStatus, type HostObservation, type RecordOf, clusterCpuModel, hostOffer } from "@sheaf/model";
+import { SlotLog } from "./slot-log.ts";
 
 export type HostState = "open" | "cordoned" | "draining" | "joining" | "unreachable" | "silent" | "leaving";
 
@@ -14,6 +15,8 @@ export interface HostFacts {
   readonly cpuModels: ReadonlySet<string>;
   readonly bridges: ReadonlySet<string>;
   readonly seen: HostObservation | undefined;
+  /** What it draws at evenly spaced loads from idle to full. */
+  readonly watts: readonly number[];
 }
 
 /** Defaults of ClusterSpec, for hosts whose cluster has no record. */
@@ -32,17 +35,29 @@ export class HostTable {
   availableMemory = new Float64Array(16);
   /** Machines charged to the host. */
   machines = new Float64Array(16);
+  /** Number of the cluster it is in: the same for a cluster's id and its name. */
+  clusterNumber = new Int32Array(16);
   /** Measured percentages; NaN where nothing was measured. */
   cpuPercent = new Float64Array(16).fill(Number.NaN);
   memoryPercent = new Float64Array(16).fill(Number.NaN);
   powerPercent = new Float64Array(16).fill(Number.NaN);
+  /** Slots whose facts (state, abilities, cluster) changed, and those whose figures (capacity, what is promised) did. */
+  readonly factsLog = new SlotLog();
+  readonly figuresLog = new SlotLog();
   readonly #slots = new Map<string, number>();
+  readonly #clusterNumbers = new Map<string, number>();
+  #clustersVersion = 0;
   readonly #clusters = new Map<string, RecordOf<"cluster">>();
   readonly #clusterIds = new Map<string, string>();
 
   /** Slots ever given; iterate from 0 and skip those without facts. */
   get length(): number {
     return this.ids.length;
+  }
+
+  /** Grows whenever a cluster's record changes. */
+  get clustersVersion(): number {
+    return this.#clustersVersion;
   }
 
   find(hostId: string): number | undefined {
@@ -75,8 +90,11 @@ export class HostTable {
       state: stateOf(record),
       seen,
       cpuModels: same ? before.cpuModels : new Set(seen?.hypervisor.cpuModels),
+      watts: record.spec.powerWatts ?? estimatedWatts(seen?.cpu.count ?? 0),
       bridges: same ? before.bridges : new Set(seen?.interfaces.filter((face) => face.bridge).map((face) => face.name)),
     };
+    this.clusterNumber[slot] = this.numberOf(record.spec.cluster);
+    this.factsLog.add(slot);
     this.#capacity(slot);
   }
 
@@ -87,15 +105,18 @@ export class HostTable {
     this.facts[slot] = undefined;
     this.cpuCapacity[slot] = this.memoryCapacity[slot] = this.hugeCapacity[slot] = 0;
     this.cpuPercent[slot] = this.memoryPercent[slot] = this.powerPercent[slot] = Number.NaN;
+    this.factsLog.add(slot);
+    this.figuresLog.add(slot);
   }
 
-  /** O(hosts of the cluster): overcommit ratios are the cluster's, and operators change them rarely. */
+  /** O(hosts): overcommit ratios are the cluster's, and operators change them rarely. */
   upsertCluster(record: RecordOf<"cluster">): void {
     const before = this.#clusters.get(record.id);
     if (before !== undefined && before.name !== record.name) this.#clusterIds.delete(before.name);
     this.#clusters.set(record.id, record);
     this.#clusterIds.set(record.name, record.id);
-    if (before?.specRevision !== record.specRevision || before.spec !== record.spec) this.#recount();
+    this.#clustersVersion += 1;
+    if (before?.name !== record.name || before.specRevision !== record.specRevision || before.spec !== record.spec) this.#recount();
   }
 
   removeCluster(id: string): void {
@@ -103,6 +124,7 @@ export class HostTable {
     if (before === undefined) return;
     this.#clusters.delete(id);
     this.#clusterIds.delete(before.name);
+    this.#clustersVersion += 1;
     this.#recount();
   }
 
@@ -115,6 +137,19 @@ export class HostTable {
     return this.#clusters.get(this.clusterId(reference));
   }
 
+  /** For `clusterNumber`. */
+  numberOf(reference: string): number {
+    const id = this.clusterId(reference);
+    let number = this.#clusterNumbers.get(id);
+    if (number === undefined) this.#clusterNumbers.set(id, (number = this.#clusterNumbers.size));
+    return number;
+  }
+
+  /** The clusters that have a record. */
+  clusters(): IterableIterator<RecordOf<"cluster">> {
+    return this.#clusters.values();
+  }
+
   /** The model behind `cluster-baseline` on that host. */
   baseline(slot: number): string {
     const cluster = this.cluster(this.facts[slot]?.record.spec.cluster ?? "");
@@ -122,10 +157,14 @@ export class HostTable {
   }
 
   #recount(): void {
-    for (let slot = 0; slot < this.ids.length; slot += 1) this.#capacity(slot);
+    for (let slot = 0; slot < this.ids.length; slot += 1) {
+      this.clusterNumber[slot] = this.numberOf(this.facts[slot]?.record.spec.cluster ?? "");
+      this.#capacity(slot);
+    }
   }
 
   #capacity(slot: number): void {
+    this.figuresLog.add(slot);
     const record = this.facts[slot]?.record;
     const seen = record?.status.agent;
     if (record === undefined || seen === undefined) {
@@ -145,6 +184,9 @@ export class HostTable {
 
   #grow(): void {
     const size = this.cpuUsed.length * 2;
+    const numbers = new Int32Array(size);
+    numbers.set(this.clusterNumber);
+    this.clusterNumber = numbers;
     const larger = (old: Float64Array<ArrayBuffer>, rest = 0): Float64Array<ArrayBuffer> => {
       const grown = new Float64Array(size).fill(rest, old.length);
       grown.set(old);
@@ -172,3 +214,6 @@ function stateOf(host: RecordOf<"host">): HostState {
   if (liveness !== "ready") return "joining";
   return host.status.agent === undefined ? "silent" : host.spec.schedulable;
 }
+
+/** Where nobody has said what the host draws: idle and full, by its logical CPUs. Rough: it tells large hosts from small ones. */
+const estimatedWatts = (cpus: number): readonly number[] => [30 + 2 * cpus, 30 + 5 * cpus];

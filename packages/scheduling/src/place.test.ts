@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AnyRecord } from "@sheaf/model";
 import { place, rank, refusalsOf } from "./place.ts";
-import { pack } from "./policies/pack.ts";
 import { type SnapshotIndex, buildSnapshot } from "./snapshot.ts";
 import { type VmOptions, cluster, gib, host, id, network, pool, vm, volume } from "./testing/records.ts";
 
@@ -253,7 +252,7 @@ test("rank lists every host, the fitting ones first, each with all that rules it
 
 test("a decision says why", () => {
   const snapshot = buildSnapshot([host(1), host(2)]);
-  const decision = place(snapshot.request(vm(999, { spec: memory(4 * gib) })), snapshot, pack);
+  const decision = place(snapshot.request(vm(999, { spec: memory(4 * gib) })), snapshot, "pack");
   assert.deepEqual(decision, {
     host: id(1),
     score: 0.5,

@@ -39,4 +39,6 @@ export interface RankedHost {
   readonly reasons: readonly string[];
   /** Only where it fits; higher is better. */
   readonly score?: number;
+  /** Terms of the score. */
+  readonly parts?: Readonly<Record<string, number>>;
 }

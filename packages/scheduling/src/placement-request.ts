@@ -1,5 +1,5 @@
 /** What one machine needs of a host, with every reference looked up: the scheduler's only input besides the snapshot. */
-import type { RecordOf, VmRecord } from "@sheaf/model";
+import type { PlacementPolicy, RecordOf, VmRecord } from "@sheaf/model";
 
 export interface VolumeNeed {
   readonly volume: string;
@@ -32,6 +32,8 @@ export interface PlacementRequest {
   /** Group names with their project in front, so that projects do not meet. */
   readonly together?: string;
   readonly apart?: string;
+  /** Absent: its cluster's. */
+  readonly policy?: PlacementPolicy;
   /** Ids of networks. */
   readonly networks: readonly string[];
   readonly volumes: readonly VolumeNeed[];
@@ -90,6 +92,7 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     hostSelector: placement.hostSelector,
     ...(placement.together === undefined ? {} : { together: groupKey(vm, placement.together) }),
     ...(placement.apart === undefined ? {} : { apart: groupKey(vm, placement.apart) }),
+    ...(placement.policy === undefined ? {} : { policy: placement.policy }),
     networks: [...new Set(nics.map((nic) => nic.network))],
     volumes,
     unknownVolumes,

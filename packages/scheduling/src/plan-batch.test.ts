@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { planBatch } from "./plan-batch.ts";
-import { pack } from "./policies/pack.ts";
 import { buildSnapshot } from "./snapshot.ts";
 import { gib, host, id, vm } from "./testing/records.ts";
 
@@ -48,7 +47,7 @@ test("machines that stay together get a host with room for all of them", () => {
   const decisions = planBatch(
     [vm(1, { spec }), vm(2, { spec })].map((record) => snapshot.request(record)),
     snapshot,
-    pack,
+    "pack",
   );
   assert.deepEqual(
     decisions.map(({ decision }) => !decision.none && decision.host),
@@ -66,7 +65,7 @@ test("those of a group that a lost host leaves are given one new host, together,
     const decisions = planBatch(
       moving.map((record) => snapshot.request(record)),
       snapshot,
-      pack,
+      "pack",
     );
     return decisions.map(({ decision }) => (decision.none ? decision.reason : decision.host));
   };

@@ -1,14 +1,13 @@
 /**
  * Decides many machines on one snapshot, changed as each decision is made. Important and large ones first; machines that must
- * be together are first given a host with room for all of them, so that none is left behind.
+ * be together are first given a host with room for all of them, so that none is left behind; those that ask for the same are one run.
  */
+import type { PlacementPolicy } from "@sheaf/model";
+import { alikeKey, AlikeRun } from "./alike-run.ts";
 import { place, placeAll, refusalsOf } from "./place.ts";
 import type { PlacementDecision } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
-import { spread } from "./policies/spread.ts";
-import type { ScoringPolicy } from "./scoring-policy.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
-import { StandingHosts } from "./standing-hosts.ts";
 
 export interface BatchDecision {
   readonly request: PlacementRequest;
@@ -19,55 +18,82 @@ export interface BatchDecision {
  * Chosen hosts are reserved in `snapshot`: `release` those whose transaction fails. A request already charged to a host keeps
  * that charge besides. @returns decisions in the order of `requests`
  */
-export function planBatch(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy: ScoringPolicy = spread): BatchDecision[] {
-  const decisions = new Map<PlacementRequest, PlacementDecision>();
-  const standing = new StandingHosts(snapshot);
-  const gangs = new Map<string, PlacementRequest[]>();
-  for (const request of requests) {
-    if (request.together === undefined || snapshot.membersTogether(request.together) > 0) continue;
-    const gang = gangs.get(request.together);
-    if (gang === undefined) gangs.set(request.together, [request]);
-    else gang.push(request);
-  }
-  for (const request of [...requests].sort(byImportance)) {
-    if (decisions.has(request)) continue;
-    const gang = request.together === undefined ? undefined : gangs.get(request.together);
-    if (gang !== undefined && gang.length > 1) placeGang(gang, snapshot, policy, standing, decisions);
-    else decide(request, place(request, snapshot, policy, standing), snapshot, decisions);
-  }
-  return requests.map((request) => ({
-    request,
-    decision: decisions.get(request) ?? place(request, snapshot, policy, standing), // every request was decided above
-  }));
+export function planBatch(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy?: PlacementPolicy): BatchDecision[] {
+  return new Batch(requests, snapshot, policy).decide();
 }
 
-function placeGang(
-  gang: readonly PlacementRequest[],
-  snapshot: SnapshotIndex,
-  policy: ScoringPolicy,
-  standing: StandingHosts,
-  decisions: Map<PlacementRequest, PlacementDecision>,
-): void {
-  const common = placeAll(gang, snapshot, policy, standing);
-  for (const request of gang) {
-    if (common.none) {
-      decisions.set(request, { ...common, reason: `${common.reason}, for all ${gang.length} machines that stay together` });
-      continue;
+class Batch {
+  readonly #requests: readonly PlacementRequest[];
+  readonly #snapshot: SnapshotIndex;
+  readonly #policy: PlacementPolicy | undefined;
+  readonly #decisions = new Map<PlacementRequest, PlacementDecision>();
+
+  constructor(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy: PlacementPolicy | undefined) {
+    this.#requests = requests;
+    this.#snapshot = snapshot;
+    this.#policy = policy;
+  }
+
+  decide(): BatchDecision[] {
+    const gangs = this.#gangs();
+    const sorted = [...this.#requests].sort(byImportance);
+    const keys = sorted.map((request) => alikeKey(request, this.#snapshot));
+    for (let from = 0; from < sorted.length; from += 1) {
+      const request = sorted[from];
+      if (request === undefined || this.#decisions.has(request)) continue;
+      const gang = request.together === undefined ? undefined : gangs.get(request.together);
+      if (gang !== undefined && gang.length > 1) {
+        this.#placeGang(gang);
+        continue;
+      }
+      let to = from + 1;
+      while (keys[from] !== null && keys[to] === keys[from]) to += 1;
+      this.#placeAlike(sorted.slice(from, to));
     }
-    // Members may exclude each other (together and apart at once): each is looked at again.
-    const refusals = refusalsOf(request, common.host, snapshot);
-    decide(request, refusals.length === 0 ? common : place(request, snapshot, policy, standing), snapshot, decisions);
+    return this.#requests.map((request) => ({
+      request,
+      decision: this.#decisions.get(request) ?? place(request, this.#snapshot, this.#policy), // every request was decided above
+    }));
   }
-}
 
-function decide(
-  request: PlacementRequest,
-  decision: PlacementDecision,
-  snapshot: SnapshotIndex,
-  decisions: Map<PlacementRequest, PlacementDecision>,
-): void {
-  decisions.set(request, decision);
-  if (!decision.none) snapshot.reserve(request, decision.host);
+  #gangs(): Map<string, PlacementRequest[]> {
+    const gangs = new Map<string, PlacementRequest[]>();
+    for (const request of this.#requests) {
+      if (request.together === undefined || this.#snapshot.membersTogether(request.together) > 0) continue;
+      const gang = gangs.get(request.together);
+      if (gang === undefined) gangs.set(request.together, [request]);
+      else gang.push(request);
+    }
+    return gangs;
+  }
+
+  #placeAlike(requests: readonly PlacementRequest[]): void {
+    const [first] = requests;
+    const run = first !== undefined && requests.length > 1 ? AlikeRun.of(first, this.#snapshot, this.#policy) : undefined;
+    for (const request of requests) {
+      const decision = run?.next() ?? place(request, this.#snapshot, this.#policy);
+      this.#keep(request, decision);
+      if (!decision.none) run?.placed(decision.host);
+    }
+  }
+
+  #placeGang(gang: readonly PlacementRequest[]): void {
+    const common = placeAll(gang, this.#snapshot, this.#policy);
+    for (const request of gang) {
+      if (common.none) {
+        this.#decisions.set(request, { ...common, reason: `${common.reason}, for all ${gang.length} machines that stay together` });
+        continue;
+      }
+      // Members may exclude each other (together and apart at once): each is looked at again.
+      const refusals = refusalsOf(request, common.host, this.#snapshot);
+      this.#keep(request, refusals.length === 0 ? common : place(request, this.#snapshot, this.#policy));
+    }
+  }
+
+  #keep(request: PlacementRequest, decision: PlacementDecision): void {
+    this.#decisions.set(request, decision);
+    if (!decision.none) this.#snapshot.reserve(request, decision.host);
+  }
 }
 
 function byImportance(a: PlacementRequest, b: PlacementRequest): number {

@@ -1,73 +1,70 @@
 /**
  * What rules hosts out for one machine besides capacity: its own wishes (pin, cluster, selector, where its volumes lie), the
- * state of hosts, what they can run, networks and pools; then groups. The order is the order of explanation: the first that fails names the class.
+ * state of hosts, what they can run, networks; then groups. The order is the order of explanation: the first that fails names the class,
+ * but what binds this one machine to a host is said before all.
  */
-import type { HostFilter } from "./host-filter.ts";
+import { type FilterWords, type HostFilter, hostFilter, slotsFilter } from "./host-filter.ts";
 import type { HostFacts, HostState } from "./host-table.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
-/** Those whose answer no reservation changes. */
+/** Those whose answer no charge changes, and that many machines share: kept by `StandingHosts`. */
 export function standingFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   return [
-    ...ownFilters(request, snapshot),
+    ...wishFilters(request, snapshot),
     ...stateFilters(snapshot),
     ...abilityFilters(request, snapshot),
     ...networkFilters(request, snapshot),
-    ...poolFilters(request, snapshot),
   ];
 }
 
 /** Equal for requests whose standing filters say the same of every host. */
 export function standingKey(request: PlacementRequest): string {
-  const { host, cluster, hostSelector, leave, unknownVolumes, volumes, machineType, cpuModel, uefi, secureBoot, tpm, networks } = request;
-  const where = volumes.map(({ pool, pinnedTo }) => [pool, pinnedTo]);
-  return JSON.stringify([
-    host,
-    cluster,
-    hostSelector,
-    leave,
-    unknownVolumes.length > 0,
-    where,
-    machineType,
-    cpuModel,
-    uefi,
-    secureBoot,
-    tpm,
-    networks,
-  ]);
+  const { cluster, hostSelector, machineType, cpuModel, uefi, secureBoot, tpm, networks } = request;
+  return JSON.stringify([cluster, hostSelector, machineType, cpuModel, uefi, secureBoot, tpm, networks]);
 }
 
-function ownFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
+const ownWords = (code: string, one: string, many: string): FilterWords => ({ code, own: true, one, many });
+
+function wishFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   const { table } = snapshot;
   const filters: HostFilter[] = [];
-  const own = (code: string, one: string, many: string, fails: HostFilter["fails"]): void => {
-    filters.push({ code, own: true, one, many, fails });
-  };
-  const { host, cluster, leave } = request;
-  if (host !== undefined) own("pinned", "is not the host it is bound to", "are not the host it is bound to", (slot) => table.ids[slot] !== host);
+  const { cluster } = request;
   if (cluster !== undefined) {
-    const id = table.clusterId(cluster);
-    const elsewhere = (slot: number): boolean => table.clusterId(table.facts[slot]?.record.spec.cluster ?? "") !== id;
-    own("cluster", "is in another cluster", "are in another cluster", elsewhere);
+    const number = table.numberOf(cluster);
+    const elsewhere = (slot: number): boolean => table.clusterNumber[slot] !== number;
+    filters.push(hostFilter(ownWords("cluster", "is in another cluster", "are in another cluster"), elsewhere));
   }
   const selector = Object.entries(request.hostSelector);
   if (selector.length > 0) {
-    own("selector", "lacks the host labels it asks for", "lack the host labels it asks for", (slot) => {
+    const words = ownWords("selector", "lacks the host labels it asks for", "lack the host labels it asks for");
+    const lacks = (slot: number): boolean => {
       const labels = table.facts[slot]?.record.labels ?? {};
       return selector.some(([key, value]) => !Object.hasOwn(labels, key) || labels[key] !== value);
-    });
+    };
+    filters.push(hostFilter(words, lacks));
   }
-  if (leave !== undefined) own("present", "is where it is now", "are where it is now", (slot) => table.ids[slot] === leave);
-  if (request.unknownVolumes.length > 0) {
-    const words = `cannot take it: volume ${request.unknownVolumes.join(", ")} is not there`;
-    own("no-volume", words, words, () => true);
+  return filters;
+}
+
+/** What binds this one machine to hosts, or keeps it from one. */
+export function bindingFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
+  const { host, leave, unknownVolumes, volumes } = request;
+  const slotsOf = (hosts: Iterable<string>): Set<number> => new Set([...hosts].flatMap((id) => snapshot.table.find(id) ?? []));
+  const filters: HostFilter[] = [];
+  if (host !== undefined) {
+    filters.push(slotsFilter(ownWords("pinned", "is not the host it is bound to", "are not the host it is bound to"), slotsOf([host]), "others"));
   }
-  const holders = new Set(request.volumes.flatMap((need) => (need.pinnedTo === undefined ? [] : [need.pinnedTo])));
+  if (leave !== undefined) filters.push(slotsFilter(ownWords("present", "is where it is now", "are where it is now"), slotsOf([leave]), "these"));
+  if (unknownVolumes.length > 0) {
+    const words = `cannot take it: volume ${unknownVolumes.join(", ")} is not there`;
+    filters.push(slotsFilter(ownWords("no-volume", words, words), new Set(), "others"));
+  }
+  const holders = new Set(volumes.flatMap((need) => need.pinnedTo ?? []));
   if (holders.size > 0) {
-    const away = (slot: number): boolean => holders.size > 1 || !holders.has(table.ids[slot] ?? "");
     const why = holders.size > 1 ? ", which lie on several" : "";
-    own("volumes", `does not hold its volumes${why}`, `do not hold its volumes${why}`, away);
+    const words = ownWords("volumes", `does not hold its volumes${why}`, `do not hold its volumes${why}`);
+    filters.push(slotsFilter(words, holders.size > 1 ? new Set() : slotsOf(holders), "others"));
   }
   return filters;
 }
@@ -83,7 +80,7 @@ const stateWords: Readonly<Record<Exclude<HostState, "open">, readonly [one: str
 
 function stateFilters(snapshot: SnapshotIndex): HostFilter[] {
   const { facts } = snapshot.table;
-  return Object.entries(stateWords).map(([code, [one, many]]) => ({ code, own: false, one, many, fails: (slot) => facts[slot]?.state === code }));
+  return Object.entries(stateWords).map(([code, [one, many]]) => hostFilter({ code, own: false, one, many }, (slot) => facts[slot]?.state === code));
 }
 
 function abilityFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
@@ -94,7 +91,7 @@ function abilityFilters(request: PlacementRequest, snapshot: SnapshotIndex): Hos
       const facts = table.facts[slot];
       return facts !== undefined && fails(facts, slot);
     };
-    filters.push({ code, own: false, one: `lacks ${what}`, many: `lack ${what}`, fails: check });
+    filters.push(hostFilter({ code, own: false, one: `lacks ${what}`, many: `lack ${what}` }, check));
   };
   // `pc` is an alias; a host may report the alias or the versioned names (pc-q35-7.2, pc-i440fx-7.2).
   const versioned = request.machineType === "q35" ? "pc-q35" : "pc-i440fx";
@@ -127,27 +124,8 @@ function networkFilters(request: PlacementRequest, snapshot: SnapshotIndex): Hos
       // Nothing said of it yet: a managed bridge will be made, another one must be among the host's bridges.
       return !network.record.spec.managed && !(snapshot.table.facts[slot]?.bridges.has(network.record.spec.bridge) ?? false);
     };
-    return { code: `network:${id}`, own: false, one: `lacks network ${name}`, many: `lack network ${name}`, fails };
+    return hostFilter({ code: `network:${id}`, own: false, one: `lacks network ${name}`, many: `lack network ${name}` }, fails);
   });
-}
-
-function poolFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
-  const filters: HostFilter[] = [];
-  for (const pool of new Set(request.volumes.map((need) => need.pool))) {
-    const name = snapshot.pools.pool(pool)?.name ?? pool;
-    const state = (slot: number): string | null => snapshot.pools.refusal(pool, snapshot.table.ids[slot] ?? "", slot, 0);
-    filters.push(
-      { code: `pool:${pool}`, own: false, one: `lacks pool ${name}`, many: `lack pool ${name}`, fails: (slot) => state(slot) === "absent" },
-      {
-        code: `pool-failed:${pool}`,
-        own: false,
-        one: `cannot use pool ${name} now`,
-        many: `cannot use pool ${name} now`,
-        fails: (slot) => state(slot) === "failed",
-      },
-    );
-  }
-  return filters;
 }
 
 /** Machines it must be with, or without: reservations count. */
@@ -162,7 +140,7 @@ export function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex)
     const word = "the machines it stays together with";
     if (others > 0) {
       const fails = (slot: number): boolean => snapshot.together.count(together, slot) <= Number(mine.includes(slot));
-      filters.push({ code: "together", own: true, one: `does not hold ${word}`, many: `do not hold ${word}`, fails });
+      filters.push(hostFilter(ownWords("together", `does not hold ${word}`, `do not hold ${word}`), fails));
     }
   }
   if (apart !== undefined) {
@@ -170,7 +148,7 @@ export function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex)
     const mine = own?.apart === apart ? own.slots : [];
     const word = "a machine it must keep apart from";
     const fails = (slot: number): boolean => snapshot.apart.count(apart, slot) > Number(mine.includes(slot));
-    filters.push({ code: "apart", own: false, one: `holds ${word}`, many: `hold ${word}`, fails });
+    filters.push(hostFilter({ code: "apart", own: false, one: `holds ${word}`, many: `hold ${word}` }, fails));
   }
   return filters;
 }

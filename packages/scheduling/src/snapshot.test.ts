@@ -95,9 +95,9 @@ test("a reserved machine's volumes take their room in the pool, once", () => {
   assert.equal(refused.none && refused.reason, "no host fits: 1 lacks space in pool local (largest free 40 GiB)");
   upsert(snapshot, machine(10, 90, 1));
   upsert(snapshot, volume(90, { pool: 80, sizeBytes: 60 * gib, on: 1 }));
-  assert.equal(snapshot.pools.free(id(80), id(1), snapshot.table.slotOf(id(1))), 40 * gib);
+  assert.equal(snapshot.pools.free(id(80), snapshot.table.slotOf(id(1))), 40 * gib);
   snapshot.update({ type: "remove", kind: "vm", id: id(10) });
-  assert.equal(snapshot.pools.free(id(80), id(1), snapshot.table.slotOf(id(1))), 40 * gib, "the volume stays when its machine goes");
+  assert.equal(snapshot.pools.free(id(80), snapshot.table.slotOf(id(1))), 40 * gib, "the volume stays when its machine goes");
   snapshot.update({ type: "remove", kind: "volume", id: id(90) });
   assert.equal(decide().none, undefined);
 });

@@ -12,7 +12,9 @@ import { GroupLedger } from "./group-ledger.ts";
 import { HostTable } from "./host-table.ts";
 import { type PlacementRequest, type Purpose, groupKey, placementRequest } from "./placement-request.ts";
 import { PoolLedger } from "./pool-ledger.ts";
+import { RequestMix } from "./request-mix.ts";
 import type { SnapshotChange } from "./snapshot-change.ts";
+import { StandingHosts } from "./standing-hosts.ts";
 
 /** What a machine takes on each of its hosts. */
 export interface VmCharge {
@@ -54,14 +56,17 @@ export interface Measured {
 export class SnapshotIndex {
   /** For place, rank and planBatch; not for callers outside the package. */
   readonly table = new HostTable();
-  readonly pools = new PoolLedger();
+  readonly pools = new PoolLedger(this.table);
   readonly together = new GroupLedger();
   readonly apart = new GroupLedger();
   readonly networks = new Map<string, { readonly record: RecordOf<"network">; readonly hosts: ReadonlySet<string> | null }>();
+  /** Which sizes of machines there are, and how many of each: what is likely to be asked for next. */
+  readonly mix = new RequestMix();
+  /** Kept from decision to decision. */
+  readonly standing = new StandingHosts(this);
   readonly #vms = new Map<string, VmRecord>();
   readonly #charges = new Map<string, VmCharge>();
   readonly #reservations = new Map<string, Reservation>();
-  readonly #slotOf = (hostId: string): number => this.table.slotOf(hostId);
 
   update(change: SnapshotChange): void {
     if (change.type === "remove") return this.#remove(change.kind, change.id);
@@ -74,7 +79,7 @@ export class SnapshotIndex {
       case "pool":
         return this.pools.upsertPool(record);
       case "volume":
-        return this.pools.upsertVolume(record, this.#slotOf);
+        return this.pools.upsertVolume(record);
       case "network": {
         const before = this.networks.get(record.id);
         const hosts = before?.record.spec === record.spec ? before.hosts : record.spec.hosts === undefined ? null : new Set(record.spec.hosts);
@@ -172,12 +177,16 @@ export class SnapshotIndex {
 
   #recharge(id: string): void {
     const before = this.#charges.get(id);
-    if (before !== undefined) this.#apply(before, -1);
+    if (before !== undefined) {
+      this.#apply(before, -1);
+      this.mix.remove(before.cpus, before.memoryBytes + before.hugeBytes);
+    }
     const charge = this.#chargeOf(id);
     if (charge === undefined) this.#charges.delete(id);
     else {
       this.#charges.set(id, charge);
       this.#apply(charge, 1);
+      this.mix.add(charge.cpus, charge.memoryBytes + charge.hugeBytes);
     }
     this.#wantVolumes(before, charge);
   }
@@ -221,6 +230,7 @@ export class SnapshotIndex {
       hugeUsed[slot] = (hugeUsed[slot] ?? 0) + sign * charge.hugeBytes;
       availableMemory[slot] = (availableMemory[slot] ?? 0) + sign * charge.availableBytes;
       machines[slot] = (machines[slot] ?? 0) + sign;
+      this.table.figuresLog.add(slot);
       if (charge.together !== undefined) this.together.add(charge.together, slot, sign);
       if (charge.apart !== undefined) this.apart.add(charge.apart, slot, sign);
     }
@@ -229,8 +239,8 @@ export class SnapshotIndex {
   #wantVolumes(before: VmCharge | undefined, now: VmCharge | undefined): void {
     const kept = new Set(now?.volumes);
     const left = (before?.volumes ?? []).filter((id) => !kept.has(id));
-    if (left.length > 0) this.pools.want(left, [], this.#slotOf);
-    if (now !== undefined) this.pools.want(now.volumes, now.slots, this.#slotOf);
+    if (left.length > 0) this.pools.want(left, []);
+    if (now !== undefined) this.pools.want(now.volumes, now.slots);
   }
 }
 

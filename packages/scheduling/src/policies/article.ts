@@ -1,6 +1,6 @@
 /**
  * The weighted formula of the article that the project comes from, number for number. It prefers hosts whose
- * use is near to what the machine asks for, and hosts that cost little power; it is kept for comparison, `spread` is better.
+ * use is near to what the machine asks for, and hosts that cost little power; it is kept for comparison, `balanced` is better.
  */
 import { type HostFigures, type ScoringPolicy, share } from "../scoring-policy.ts";
 
@@ -29,16 +29,18 @@ function terms(figures: HostFigures): { node: { cpu: number; memory: number; pow
 export const article: ScoringPolicy = {
   name: "article",
   summary: "The article's weighted formula of CPU, memory and power.",
-  score: (figures) => {
-    const { node, request } = terms(figures);
-    return articleScore(node, request);
-  },
-  parts: (figures) => {
-    const { node, request } = terms(figures);
-    return {
-      cpu: 0.5 / (1 + Math.abs(node.cpu - request.cpu) / 100),
-      memory: 0.3 / (1 + Math.abs(node.memory - request.memory) / 100),
-      power: 0.2 * (1 - node.power / 100),
-    };
-  },
+  scorer: () => ({
+    score: (figures) => {
+      const { node, request } = terms(figures);
+      return articleScore(node, request);
+    },
+    parts: (figures) => {
+      const { node, request } = terms(figures);
+      return {
+        cpu: 0.5 / (1 + Math.abs(node.cpu - request.cpu) / 100),
+        memory: 0.3 / (1 + Math.abs(node.memory - request.memory) / 100),
+        power: 0.2 * (1 - node.power / 100),
+      };
+    },
+  }),
 };

@@ -1,16 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { type PlacementPolicy, placementPolicyNames } from "@sheaf/model";
 import { place } from "../place.ts";
 import { buildSnapshot } from "../snapshot.ts";
 import { gib, host, id, vm } from "../testing/records.ts";
-import { article, articleScore } from "./article.ts";
-import { policies } from "./registry.ts";
+import { articleScore } from "./article.ts";
 
-const choose = (policy: string, records: Parameters<typeof buildSnapshot>[0], spec = {}): string => {
+const choose = (policy: PlacementPolicy, records: Parameters<typeof buildSnapshot>[0], spec = {}): string => {
   const snapshot = buildSnapshot(records);
-  const chosen = policies[policy];
-  assert.ok(chosen);
-  const decision = place(snapshot.request(vm(999, { spec })), snapshot, chosen);
+  const decision = place(snapshot.request(vm(999, { spec })), snapshot, policy);
   return decision.none ? decision.reason : decision.host;
 };
 
@@ -42,13 +40,13 @@ test("article prefers use near to the request, and cheap power where it was meas
   const snapshot = buildSnapshot([host(1), host(2)]);
   snapshot.measure(id(1), { powerPercent: 80 });
   snapshot.measure(id(2), { powerPercent: 30 });
-  const decision = place(snapshot.request(vm(999)), snapshot, article);
+  const decision = place(snapshot.request(vm(999)), snapshot, "article");
   assert.equal(decision.none ? decision.reason : decision.host, id(2));
   if (!decision.none) assert.equal(decision.parts["power"], 0.2 * 0.7);
 });
 
 test("equal scores go to the smaller host id, in whatever order the hosts came", () => {
-  for (const name of Object.keys(policies)) {
+  for (const name of placementPolicyNames) {
     assert.equal(choose(name, [host(3), host(1), host(2)]), id(1));
     assert.equal(choose(name, [host(2), host(3), host(1)]), id(1));
   }

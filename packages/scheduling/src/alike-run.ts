@@ -1,0 +1,82 @@
+/**
+ * Machines that ask for the same, decided one after the other: hosts are looked at and scored once, then only the host that each was put on.
+ * The weights of a policy that looks at the whole site are those of the run's begin. Used by planBatch alone.
+ */
+import type { PlacementPolicy } from "@sheaf/model";
+import { HostCandidates } from "./host-candidates.ts";
+import { HostScores } from "./host-scores.ts";
+import { chosen, policyFor } from "./place.ts";
+import type { PlacementDecision } from "./placement-decision.ts";
+import type { PlacementRequest } from "./placement-request.ts";
+import { weighted, type WeightedPolicies } from "./policy-choice.ts";
+import type { SnapshotIndex } from "./snapshot.ts";
+import { standingKey } from "./request-filters.ts";
+
+/**
+ * Equal for requests that any host answers alike, one after the other.
+ * @returns `null` where it also depends on which machine asks: what it is charged already, what lies where, which machines it stays with
+ */
+export function alikeKey(request: PlacementRequest, snapshot: SnapshotIndex): string | null {
+  const { vm, host, leave, together, apart, unknownVolumes, volumes, admitted, policy, priority, cpus, memoryBytes, hugepages } = request;
+  if (host !== undefined || leave !== undefined || together !== undefined || unknownVolumes.length > 0) return null;
+  if (snapshot.charge(vm) !== undefined || volumes.some((need) => need.pinnedTo !== undefined || snapshot.pools.chargedSlots(need.volume).length > 0))
+    return null;
+  const sizes = volumes.map(({ pool, sizeBytes }) => [pool, sizeBytes]);
+  return JSON.stringify([standingKey(request), apart, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages]);
+}
+
+export class AlikeRun {
+  readonly #candidates: HostCandidates;
+  readonly #by: WeightedPolicies;
+  readonly #scores: HostScores;
+  readonly #bySlot: Float64Array;
+  #fitting: number;
+
+  private constructor(candidates: HostCandidates, policy: PlacementPolicy) {
+    this.#candidates = candidates;
+    this.#by = weighted(policy);
+    this.#scores = new HostScores(candidates, this.#by);
+    this.#bySlot = new Float64Array(candidates.length).fill(Number.NEGATIVE_INFINITY);
+    this.#fitting = 0;
+    for (let slot = 0; slot < candidates.length; slot += 1) {
+      if (!candidates.isOpen(slot)) continue;
+      this.#fitting += 1;
+      this.#bySlot[slot] = this.#scores.of(slot);
+    }
+  }
+
+  /** @returns `undefined` where each must be decided by itself */
+  static of(request: PlacementRequest, snapshot: SnapshotIndex, policy: PlacementPolicy | undefined): AlikeRun | undefined {
+    const { policy: first, decided } = policyFor([request], snapshot, policy);
+    const candidates = new HostCandidates([request], snapshot);
+    // Room that is kept for a whole cluster shrinks with every machine, on all its hosts; so does that of a shared pool.
+    if (!decided || candidates.has("admission") || request.volumes.some((need) => snapshot.pools.pool(need.pool)?.spec.type === "shared"))
+      return undefined;
+    return new AlikeRun(candidates, first);
+  }
+
+  next(): PlacementDecision {
+    const { table } = this.#candidates.snapshot;
+    const scores = this.#bySlot;
+    let best = -1;
+    let bestScore = Number.NEGATIVE_INFINITY;
+    for (let slot = 0; slot < scores.length; slot += 1) {
+      const score = scores[slot] ?? Number.NEGATIVE_INFINITY;
+      if (score < bestScore || score === Number.NEGATIVE_INFINITY) continue;
+      if (score === bestScore && (table.ids[slot] ?? "") > (table.ids[best] ?? "")) continue;
+      best = slot;
+      bestScore = score;
+    }
+    if (best === -1) return this.#candidates.refusal();
+    return chosen(best, this.#candidates, this.#scores, this.#by, this.#fitting);
+  }
+
+  /** The last one was reserved there. */
+  placed(hostId: string): void {
+    const slot = this.#candidates.snapshot.table.slotOf(hostId);
+    this.#candidates.again(slot);
+    const isOpen = this.#candidates.isOpen(slot);
+    if (!isOpen) this.#fitting -= 1;
+    this.#bySlot[slot] = isOpen ? this.#scores.of(slot) : Number.NEGATIVE_INFINITY;
+  }
+}

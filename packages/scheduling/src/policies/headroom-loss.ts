@@ -1,0 +1,54 @@
+/**
+ * What a machine on a host takes from the machines that may come next: the loss in Σ share of the size · log(how many more of it fit
+ * anywhere). A size of which a thousand more fit loses nothing that matters with one of them; one that fits twice more is kept. Sizes that
+ * nobody has asked for yet are stood for by wholly free hosts, which are guarded the more the fewer are left.
+ */
+import { copiesIn } from "../headroom.ts";
+import type { HostFigures, ScoringWorld } from "../scoring-policy.ts";
+
+/** What whole hosts weigh against all sizes that were seen, while all of them are free. */
+const wholeHostWeight = 0.01;
+/** How fast that grows as they become few: (all ÷ free) to this power. */
+const wholeHostPower = 3;
+
+export interface HeadroomLoss {
+  /** 0 … ; infinite where it is more than `most`, which is often seen early. */
+  readonly of: (figures: HostFigures, most: number) => number;
+}
+
+export function headroomLoss(world: ScoringWorld): HeadroomLoss {
+  const { classes, whole, mix } = world.headroom();
+  const sizes: { cpus: number; memoryBytes: number; weight: number; expected: number }[] = [];
+  for (const [place, { cpus, memoryBytes, fitting }] of classes.entries()) {
+    const count = mix.classes[place]?.count ?? 0;
+    if (count === 0) continue;
+    const seen = count / mix.machines;
+    sizes.push({ cpus, memoryBytes, weight: seen / Math.max(1, fitting), expected: seen });
+  }
+  for (const { cpus, memoryBytes, fitting, all } of whole) {
+    if (fitting === 0) continue;
+    const weight = (wholeHostWeight / whole.length / all) * (all / fitting) ** wholeHostPower;
+    sizes.push({ cpus, memoryBytes, weight, expected: weight * fitting });
+  }
+  // Those that tell most come first: the sum passes its limit sooner.
+  sizes.sort((a, b) => b.expected - a.expected || b.cpus - a.cpus || b.memoryBytes - a.memoryBytes);
+  const cpus = Float64Array.from(sizes, (size) => size.cpus);
+  const memory = Float64Array.from(sizes, (size) => size.memoryBytes);
+  const weights = Float64Array.from(sizes, (size) => size.weight);
+
+  return {
+    of(figures, most) {
+      const freeCpus = figures.cpuCapacity - figures.cpuUsed;
+      const freeMemory = figures.memoryCapacity - figures.memoryUsed;
+      const cpusLeft = freeCpus - figures.cpus;
+      const memoryLeft = freeMemory - figures.memory;
+      let loss = 0;
+      for (let at = 0; at < weights.length && loss <= most; at += 1) {
+        // Within: the three have one length.
+        const before = copiesIn(freeCpus, freeMemory, cpus[at]!, memory[at]!);
+        if (before > 0) loss += weights[at]! * (before - copiesIn(cpusLeft, memoryLeft, cpus[at]!, memory[at]!));
+      }
+      return loss > most ? Number.POSITIVE_INFINITY : loss;
+    },
+  };
+}
