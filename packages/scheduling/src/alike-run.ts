@@ -36,9 +36,9 @@ export class AlikeRun {
     this.#candidates = candidates;
     this.#by = weighted(policy);
     this.#scores = new HostScores(candidates, this.#by);
-    this.#bySlot = new Float64Array(candidates.length).fill(Number.NEGATIVE_INFINITY);
+    this.#bySlot = new Float64Array(candidates.mask.length).fill(Number.NEGATIVE_INFINITY);
     this.#fitting = 0;
-    for (let slot = 0; slot < candidates.length; slot += 1) {
+    for (let slot = 0; slot < candidates.mask.length; slot += 1) {
       if (!candidates.isOpen(slot)) continue;
       this.#fitting += 1;
       this.#bySlot[slot] = this.#scores.of(slot);

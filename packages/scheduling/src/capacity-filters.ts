@@ -2,7 +2,7 @@
 import { formatBytes } from "@sheaf/base";
 import { failOverRoom } from "./fail-over-room.ts";
 import { freeBytes } from "./free-bytes.ts";
-import { freeRoom, hostFilter, type HostFilter, type Room, roomFilter } from "./host-filter.ts";
+import { columnFilter, freeRoom, hostFilter, type HostFilter, type Room, roomFilter } from "./host-filter.ts";
 import type { PlacementRequest, VolumeNeed } from "./placement-request.ts";
 import { type PoolLedger, poolStates } from "./pool-ledger.ts";
 import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
@@ -66,17 +66,17 @@ function poolFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIn
   for (const pool of new Set(volumes.map((need) => need.pool))) {
     const name = pools.pool(pool)?.name ?? pool;
     const columns = pools.columns(pool);
-    const is = (slot: number, state: keyof typeof poolStates): boolean => (columns?.state[slot] ?? poolStates.absent) === poolStates[state];
-    const one = (code: string, words: string, fails: (slot: number) => boolean, plural = words): void => {
-      filters.push(hostFilter({ code: `${code}:${pool}`, own: false, one: words, many: plural }, fails));
+    const state = columns?.state ?? new Uint8Array(0);
+    const one = (code: string, words: string, refused: number, plural = words, excused?: (slot: number) => boolean): void => {
+      filters.push(columnFilter({ code: `${code}:${pool}`, own: false, one: words, many: plural }, state, refused, excused));
     };
-    one("pool", `lacks pool ${name}`, (slot) => is(slot, "absent"), `lack pool ${name}`);
-    one("pool-failed", `cannot use pool ${name} now`, (slot) => is(slot, "failed"));
+    one("pool", `lacks pool ${name}`, poolStates.absent, `lack pool ${name}`);
+    one("pool-failed", `cannot use pool ${name} now`, poolStates.failed);
     if (columns === undefined) continue;
     const { needed, given } = newBytes(volumes.filter((need) => need.pool === pool), pools);
     const room: Room = { capacity: columns.limit, used: columns.promised, needed, given };
-    const full = (slot: number): boolean => is(slot, "full") && needed > (given.get(slot) ?? 0);
-    one("pool-full", `is nearly out of disk in pool ${name}`, full, `are nearly out of disk in pool ${name}`);
+    const bringsNothing = (slot: number): boolean => needed <= (given.get(slot) ?? 0);
+    one("pool-full", `is nearly out of disk in pool ${name}`, poolStates.full, `are nearly out of disk in pool ${name}`, bringsNothing);
     const figure = { of: (slot: number) => freeRoom(room, slot), text: freeBytes, needed: formatBytes(needed) };
     const words = { code: `space:${pool}`, own: false, one: `lacks space in pool ${name}`, many: `lack space in pool ${name}`, figure };
     if (needed > 0) filters.push(roomFilter(words, room));

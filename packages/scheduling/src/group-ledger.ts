@@ -14,6 +14,11 @@ export class GroupLedger {
     if (hosts.size === 0) this.#groups.delete(group);
   }
 
+  /** Hosts that hold members. */
+  slots(group: string): Iterable<number> {
+    return this.#groups.get(group)?.keys() ?? [];
+  }
+
   /** Members on that host. */
   count(group: string, slot: number): number {
     return this.#groups.get(group)?.get(slot) ?? 0;

@@ -42,7 +42,7 @@ export interface Room {
 }
 
 export const freeRoom = ({ capacity, used, given }: Room, slot: number): number =>
-  (capacity[slot] ?? 0) - (used[slot] ?? 0) + (given.get(slot) ?? 0);
+  (capacity[slot] ?? 0) - (used[slot] ?? 0) + (given.size === 0 ? 0 : (given.get(slot) ?? 0));
 
 /** `capacity - used < needed`. */
 export function roomFilter(words: FilterWords, room: Room): HostFilter {
@@ -59,23 +59,35 @@ export function roomFilter(words: FilterWords, room: Room): HostFilter {
   return { ...words, fails, refuse };
 }
 
-/** Only these slots fail, or (`others`) all but these. */
-export function slotsFilter(words: FilterWords, slots: ReadonlySet<number>, which: "these" | "others"): HostFilter {
-  if (which === "others") return hostFilter(words, (slot) => !slots.has(slot));
+/** One of what a column tells apart. */
+export function columnFilter(words: FilterWords, column: Uint8Array, refused: number, excused?: (slot: number) => boolean): HostFilter {
+  const fails = (slot: number): boolean => (column[slot] ?? 0) === refused && excused?.(slot) !== true;
+  const refuse = (mask: HostMask, mark: number): void => {
+    const slots = Math.min(mask.length, column.length);
+    for (let slot = 0; slot < slots; slot += 1) if (column[slot] === refused && mask[slot] === 0 && fails(slot)) mask[slot] = mark;
+    for (let slot = slots; slot < mask.length; slot += 1) if (mask[slot] === 0 && fails(slot)) mask[slot] = mark;
+  };
+  return { ...words, fails, refuse };
+}
+
+/** Only these slots fail, or (`others`) all but these. @param now where the slots are those of this moment: how they are asked later */
+export function slotsFilter(
+  words: FilterWords,
+  slots: ReadonlySet<number>,
+  which: "these" | "others",
+  now: (slot: number) => boolean = (slot) => slots.has(slot) === (which === "these"),
+): HostFilter {
+  if (which === "others") return hostFilter(words, now);
   const refuse = (mask: HostMask, mark: number): void => {
     for (const slot of slots) if (mask[slot] === 0) mask[slot] = mark;
   };
-  return { ...words, fails: (slot) => slots.has(slot), refuse };
+  return { ...words, fails: now, refuse };
 }
 
-/** The words for several hosts of one class: `2 lack memory (largest free 1.2 GiB)`. */
-export function classText(filter: FilterWords, slots: readonly number[]): string {
-  const words = `${slots.length} ${slots.length === 1 ? filter.one : filter.many}`;
-  if (filter.figure === undefined) return words;
-  const { of, text } = filter.figure;
-  let largest = 0;
-  for (const slot of slots) largest = Math.max(largest, of(slot));
-  return `${words} (largest free ${text(largest)})`;
+/** The words for several hosts of one class: `2 lack memory (largest free 1.2 GiB)`. @param largest of the figure, on any of them */
+export function classText({ one, many, figure }: FilterWords, count: number, largest: number): string {
+  const words = `${count} ${count === 1 ? one : many}`;
+  return figure === undefined ? words : `${words} (largest free ${figure.text(largest)})`;
 }
 
 /** The words for one host: `lacks memory (1.2 GiB free, 4 GiB needed)`. */

@@ -12,6 +12,7 @@ export class HostScores {
   readonly #candidates: HostCandidates;
   readonly #by: WeightedPolicies;
   readonly #scorers: readonly HostScorer[];
+  readonly #single: HostScorer | undefined;
   /** Of each policy; empty for a single one. */
   readonly #scales: readonly Scale[];
 
@@ -19,18 +20,20 @@ export class HostScores {
     this.#candidates = candidates;
     this.#by = by;
     this.#scorers = by.map(({ policy }) => policy.scorer(candidates.world));
+    this.#single = by.length === 1 ? this.#scorers[0] : undefined;
     this.#scales = by.length === 1 ? [] : this.#scorers.map((scorer) => this.#scaleOf(scorer));
   }
 
   /** Equal scores: the smaller host id. @param cluster number of the only one wanted @returns -1 where no host is open */
   best(cluster?: number): number {
-    const { table } = this.#candidates.snapshot;
+    const { mask, snapshot } = this.#candidates;
+    const { ids, clusterNumber } = snapshot.table;
     let best = -1;
     let bestScore = Number.NEGATIVE_INFINITY;
-    for (let slot = 0; slot < this.#candidates.length; slot += 1) {
-      if (!this.#candidates.isOpen(slot) || (cluster !== undefined && table.clusterNumber[slot] !== cluster)) continue;
+    for (let slot = 0; slot < mask.length; slot += 1) {
+      if (mask[slot] !== 0 || (cluster !== undefined && clusterNumber[slot] !== cluster)) continue;
       const score = this.of(slot, bestScore);
-      if (score < bestScore || (score === bestScore && best !== -1 && (table.ids[slot] ?? "") > (table.ids[best] ?? ""))) continue;
+      if (score < bestScore || (score === bestScore && best !== -1 && (ids[slot] ?? "") > (ids[best] ?? ""))) continue;
       best = slot;
       bestScore = score;
     }
@@ -39,19 +42,15 @@ export class HostScores {
 
   /** @param floor below it, anything below it may be answered */
   of(slot: number, floor = Number.NEGATIVE_INFINITY): number {
-    const figures = this.#candidates.figures(slot);
-    const [only] = this.#scorers;
-    if (this.#scales.length === 0) return only?.score(figures, floor) ?? 0;
+    if (this.#single !== undefined) return this.#single.score(slot, floor);
     let sum = 0;
-    for (const [place, scorer] of this.#scorers.entries()) sum += this.#scaled(place, scorer.score(figures, Number.NEGATIVE_INFINITY));
+    for (const [place, scorer] of this.#scorers.entries()) sum += this.#scaled(place, scorer.score(slot, Number.NEGATIVE_INFINITY));
     return sum;
   }
 
   parts(slot: number): Readonly<Record<string, number>> {
-    const figures = this.#candidates.figures(slot);
-    const [only] = this.#scorers;
-    if (this.#scales.length === 0) return only?.parts(figures) ?? {};
-    const score = (place: number, scorer: HostScorer): number => this.#scaled(place, scorer.score(figures, Number.NEGATIVE_INFINITY));
+    if (this.#single !== undefined) return this.#single.parts(slot);
+    const score = (place: number, scorer: HostScorer): number => this.#scaled(place, scorer.score(slot, Number.NEGATIVE_INFINITY));
     return Object.fromEntries(this.#by.map(({ policy }, place) => [policy.name, score(place, this.#scorers[place] as HostScorer)])); // one for each
   }
 
@@ -63,9 +62,9 @@ export class HostScores {
   #scaleOf(scorer: HostScorer): Scale {
     let lowest = Number.POSITIVE_INFINITY;
     let highest = Number.NEGATIVE_INFINITY;
-    for (let slot = 0; slot < this.#candidates.length; slot += 1) {
+    for (let slot = 0; slot < this.#candidates.mask.length; slot += 1) {
       if (!this.#candidates.isOpen(slot)) continue;
-      const score = scorer.score(this.#candidates.figures(slot), Number.NEGATIVE_INFINITY);
+      const score = scorer.score(slot, Number.NEGATIVE_INFINITY);
       lowest = Math.min(lowest, score);
       highest = Math.max(highest, score);
     }

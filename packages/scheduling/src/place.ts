@@ -5,7 +5,7 @@ import { HostScores } from "./host-scores.ts";
 import type { Chosen, PlacementDecision, RankedHost } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { clusterPolicy, policyOf, policyWords, samePolicy, weighted, type WeightedPolicies } from "./policy-choice.ts";
-import type { HostFigures } from "./scoring-policy.ts";
+import { cpuShare, memoryShare, type ScoringWorld } from "./scoring-policy.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
 /**
@@ -43,7 +43,7 @@ export function chosen(slot: number, candidates: HostCandidates, scores: HostSco
     host: candidates.snapshot.table.ids[slot] ?? "",
     score: scores.of(slot),
     parts: scores.parts(slot),
-    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates.figures(slot))}`],
+    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates.world, slot)}`],
   };
 }
 
@@ -62,7 +62,7 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy?
     const head = { host: facts.record.id, name: facts.record.name };
     if (!candidates.isOpen(slot)) hosts.push({ ...head, fits: false, reasons: candidates.reasonsAgainst(slot) });
     else {
-      const reasons = [afterwards(candidates.figures(slot))];
+      const reasons = [afterwards(candidates.world, slot)];
       hosts.push({ ...head, fits: true, reasons, score: scores.of(slot), parts: scores.parts(slot) });
     }
   }
@@ -83,9 +83,7 @@ export function refusalsOf(request: PlacementRequest, hostId: string, snapshot: 
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function afterwards(figures: HostFigures): string {
-  const percent = (used: number, capacity: number): number => (capacity > 0 ? Math.round((100 * used) / capacity) : 100);
-  const cpu = percent(figures.cpuUsed + figures.cpus, figures.cpuCapacity);
-  const memory = percent(figures.memoryUsed + figures.memory, figures.memoryCapacity);
-  return `${cpu} % of its CPU and ${memory} % of its memory promised with it`;
+function afterwards(world: ScoringWorld, slot: number): string {
+  const percent = (of: number): number => Math.round(100 * of);
+  return `${percent(cpuShare(world, slot))} % of its CPU and ${percent(memoryShare(world, slot))} % of its memory promised with it`;
 }

@@ -148,7 +148,8 @@ export function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex)
     const mine = own?.apart === apart ? own.slots : [];
     const word = "a machine it must keep apart from";
     const fails = (slot: number): boolean => snapshot.apart.count(apart, slot) > Number(mine.includes(slot));
-    filters.push(hostFilter({ code: "apart", own: false, one: `holds ${word}`, many: `hold ${word}` }, fails));
+    const words = { code: "apart", own: false, one: `holds ${word}`, many: `hold ${word}` };
+    filters.push(slotsFilter(words, new Set([...snapshot.apart.slots(apart)].filter(fails)), "these", fails));
   }
   return filters;
 }

@@ -1,42 +1,37 @@
 /** What a scoring policy is. One file each under policies/; `policies` is the registry that settings choose from by name. */
 import type { PlacementPolicyName } from "@sheaf/model";
 import type { Headroom } from "./headroom.ts";
+import type { HostTable } from "./host-table.ts";
 
-export interface HostFigures {
-  /** vCPUs that may be promised, and those that are, before this machine. */
-  cpuCapacity: number;
-  cpuUsed: number;
-  memoryCapacity: number;
-  memoryUsed: number;
-  /** Machines on it, before this one. */
-  machines: number;
-  /** What the machine adds. */
-  cpus: number;
-  memory: number;
-  /** Measured, in percent; NaN where nothing was measured. */
-  cpuPercent: number;
-  memoryPercent: number;
-  powerPercent: number;
-  /** What it draws at evenly spaced loads from idle to full. */
-  watts: readonly number[];
-}
-
-/** What a policy may look at besides the host. */
+/** What a policy may look at: columns by host's slot, without what the machine takes on a host already. */
 export interface ScoringWorld {
-  /** The machine's, 0 … 1000. */
+  /** vCPUs that may be promised, and those that are, before this machine. */
+  readonly cpuCapacity: Float64Array;
+  readonly cpuUsed: Float64Array;
+  readonly memoryCapacity: Float64Array;
+  readonly memoryUsed: Float64Array;
+  /** Huge pages count with ordinary memory: they are one resource in the scores. */
+  readonly hugeCapacity: Float64Array;
+  readonly hugeUsed: Float64Array;
+  /** What the machine adds. */
+  readonly cpus: number;
+  readonly memory: number;
+  /** Its priority, 0 … 1000. */
   readonly priority: number;
   /** Of all hosts that the machine may use as far as their capacity is not asked. O(hosts) for the first that asks. */
   readonly headroom: () => Headroom;
+  /** What else is known of hosts: machines on them, power, what was measured. */
+  readonly table: HostTable;
 }
 
 export interface HostScorer {
   /**
-   * Higher is better. `figures` is reused between calls: do not keep it.
+   * Higher is better.
    * @param floor a score that is to be beaten: anything below it may be answered as soon as it is sure that the score is below it
    */
-  readonly score: (figures: HostFigures, floor: number) => number;
+  readonly score: (slot: number, floor: number) => number;
   /** The named terms of the score, for explanations. */
-  readonly parts: (figures: HostFigures) => Readonly<Record<string, number>>;
+  readonly parts: (slot: number) => Readonly<Record<string, number>>;
 }
 
 export interface ScoringPolicy {
@@ -50,7 +45,11 @@ export interface ScoringPolicy {
 /** Share of `capacity` in use, 0 … ; a host without capacity counts as full. */
 export const share = (used: number, capacity: number): number => (capacity > 0 ? used / capacity : 1);
 
+export const memoryCapacity = (world: ScoringWorld, slot: number): number => (world.memoryCapacity[slot] ?? 0) + (world.hugeCapacity[slot] ?? 0);
+export const memoryUsed = (world: ScoringWorld, slot: number): number => (world.memoryUsed[slot] ?? 0) + (world.hugeUsed[slot] ?? 0);
+
 /** With the machine on it. */
-export const cpuShare = (figures: HostFigures): number => share(figures.cpuUsed + figures.cpus, figures.cpuCapacity);
-export const memoryShare = (figures: HostFigures): number => share(figures.memoryUsed + figures.memory, figures.memoryCapacity);
-export const fullerShare = (figures: HostFigures): number => Math.max(cpuShare(figures), memoryShare(figures));
+export const cpuShare = (world: ScoringWorld, slot: number): number =>
+  share((world.cpuUsed[slot] ?? 0) + world.cpus, world.cpuCapacity[slot] ?? 0);
+export const memoryShare = (world: ScoringWorld, slot: number): number => share(memoryUsed(world, slot) + world.memory, memoryCapacity(world, slot));
+export const fullerShare = (world: ScoringWorld, slot: number): number => Math.max(cpuShare(world, slot), memoryShare(world, slot));

@@ -2,7 +2,7 @@
  * The weighted formula of the article that the project comes from, number for number. It prefers hosts whose
  * use is near to what the machine asks for, and hosts that cost little power; it is kept for comparison, `balanced` is better.
  */
-import { type HostFigures, type ScoringPolicy, share } from "../scoring-policy.ts";
+import { memoryCapacity, memoryUsed, type ScoringPolicy, type ScoringWorld, share } from "../scoring-policy.ts";
 
 /**
  * `0.5/(1+|cpu_n-cpu_r|/100) + 0.3/(1+|mem_n-mem_r|/100) + 0.2*(1-power/100)`
@@ -14,28 +14,31 @@ export function articleScore(node: { cpu: number; memory: number; power: number 
 }
 
 /** Use is what was measured, else what is promised; a request counts in percent of the host's capacity; unmeasured power costs nothing, anywhere. */
-function terms(figures: HostFigures): { node: { cpu: number; memory: number; power: number }; request: { cpu: number; memory: number } } {
-  const measured = (percent: number, used: number, capacity: number): number => (Number.isNaN(percent) ? 100 * share(used, capacity) : percent);
+function terms(world: ScoringWorld, slot: number): { node: { cpu: number; memory: number; power: number }; request: { cpu: number; memory: number } } {
+  const { cpuPercent, memoryPercent, powerPercent } = world.table;
+  const measured = (percent: number | undefined, otherwise: number): number => (percent === undefined || Number.isNaN(percent) ? otherwise : percent);
+  const cpus = world.cpuCapacity[slot] ?? 0;
+  const memory = memoryCapacity(world, slot);
   return {
     node: {
-      cpu: measured(figures.cpuPercent, figures.cpuUsed, figures.cpuCapacity),
-      memory: measured(figures.memoryPercent, figures.memoryUsed, figures.memoryCapacity),
-      power: Number.isNaN(figures.powerPercent) ? 0 : figures.powerPercent,
+      cpu: measured(cpuPercent[slot], 100 * share(world.cpuUsed[slot] ?? 0, cpus)),
+      memory: measured(memoryPercent[slot], 100 * share(memoryUsed(world, slot), memory)),
+      power: measured(powerPercent[slot], 0),
     },
-    request: { cpu: 100 * share(figures.cpus, figures.cpuCapacity), memory: 100 * share(figures.memory, figures.memoryCapacity) },
+    request: { cpu: 100 * share(world.cpus, cpus), memory: 100 * share(world.memory, memory) },
   };
 }
 
 export const article: ScoringPolicy = {
   name: "article",
   summary: "The article's weighted formula of CPU, memory and power.",
-  scorer: () => ({
-    score: (figures) => {
-      const { node, request } = terms(figures);
+  scorer: (world) => ({
+    score: (slot) => {
+      const { node, request } = terms(world, slot);
       return articleScore(node, request);
     },
-    parts: (figures) => {
-      const { node, request } = terms(figures);
+    parts: (slot) => {
+      const { node, request } = terms(world, slot);
       return {
         cpu: 0.5 / (1 + Math.abs(node.cpu - request.cpu) / 100),
         memory: 0.3 / (1 + Math.abs(node.memory - request.memory) / 100),

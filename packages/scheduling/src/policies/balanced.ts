@@ -16,11 +16,11 @@ export const balanced: ScoringPolicy = {
     const loss = headroomLoss(world);
     const weight = useWeight * Math.max(0, 1 - world.headroom().promised / plentyUntil) ** 2;
     return {
-      score: (figures, floor) => {
-        const use = weight * fullerShare(figures);
-        return -use - loss.of(figures, -floor - use);
+      score: (slot, floor) => {
+        const use = weight * fullerShare(world, slot);
+        return -use - loss(slot, -floor - use);
       },
-      parts: (figures) => ({ use: -weight * fullerShare(figures), headroom: -loss.of(figures, Number.POSITIVE_INFINITY) }),
+      parts: (slot) => ({ use: -weight * fullerShare(world, slot), headroom: -loss(slot, Number.POSITIVE_INFINITY) }),
     };
   },
 };

@@ -2,7 +2,7 @@
  * The host that draws least more for each vCPU of the machine: by its power curve, and with what it draws idle where it has no machine yet
  * and could sleep. A machine is taken to use its vCPUs in the share that the host's overcommit gives them.
  */
-import { type HostFigures, type ScoringPolicy, share } from "../scoring-policy.ts";
+import { type ScoringPolicy, share } from "../scoring-policy.ts";
 
 /** @param watts at evenly spaced loads from idle to full, at least two @param load 0 … 1 */
 export function wattsAt(watts: readonly number[], load: number): number {
@@ -12,19 +12,23 @@ export function wattsAt(watts: readonly number[], load: number): number {
   return low + (high - low) * (at - below);
 }
 
-function added(figures: HostFigures): number {
-  const before = share(figures.cpuUsed, figures.cpuCapacity);
-  const after = share(figures.cpuUsed + figures.cpus, figures.cpuCapacity);
-  return wattsAt(figures.watts, after) - (figures.machines === 0 ? 0 : wattsAt(figures.watts, before));
-}
-
-const perCpu = (figures: HostFigures): number => added(figures) / Math.max(1, figures.cpus);
+/** Of a host without a record: nothing. */
+const unknown = [0, 0];
 
 export const energy: ScoringPolicy = {
   name: "energy",
   summary: "The host that draws least more power for the machine; one that could sleep is woken last.",
-  scorer: () => ({
-    score: (figures) => -perCpu(figures),
-    parts: (figures) => ({ watts: added(figures), wattsPerCpu: perCpu(figures) }),
-  }),
+  scorer: ({ table, cpuUsed, cpuCapacity, cpus }) => {
+    const added = (slot: number): number => {
+      const watts = table.facts[slot]?.watts ?? unknown;
+      const sleeps = (table.machines[slot] ?? 0) === 0;
+      const [used, capacity] = [cpuUsed[slot] ?? 0, cpuCapacity[slot] ?? 0];
+      return wattsAt(watts, share(used + cpus, capacity)) - (sleeps ? 0 : wattsAt(watts, share(used, capacity)));
+    };
+    const perCpu = (slot: number): number => added(slot) / Math.max(1, cpus);
+    return {
+      score: (slot) => -perCpu(slot),
+      parts: (slot) => ({ watts: added(slot), wattsPerCpu: perCpu(slot) }),
+    };
+  },
 };

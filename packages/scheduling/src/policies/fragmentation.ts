@@ -8,8 +8,8 @@ export const fragmentation: ScoringPolicy = {
   scorer: (world) => {
     const loss = headroomLoss(world);
     return {
-      score: (figures, floor) => -loss.of(figures, -floor),
-      parts: (figures) => ({ headroom: -loss.of(figures, Number.POSITIVE_INFINITY) }),
+      score: (slot, floor) => -loss(slot, -floor),
+      parts: (slot) => ({ headroom: -loss(slot, Number.POSITIVE_INFINITY) }),
     };
   },
 };

@@ -4,17 +4,15 @@
  * nobody has asked for yet are stood for by wholly free hosts, which are guarded the more the fewer are left.
  */
 import { copiesIn } from "../headroom.ts";
-import type { HostFigures, ScoringWorld } from "../scoring-policy.ts";
+import { memoryCapacity, memoryUsed, type ScoringWorld } from "../scoring-policy.ts";
 
 /** What whole hosts weigh against all sizes that were seen, while all of them are free. */
 const wholeHostWeight = 0.01;
 /** How fast that grows as they become few: (all ÷ free) to this power. */
 const wholeHostPower = 3;
 
-export interface HeadroomLoss {
-  /** 0 … ; infinite where it is more than `most`, which is often seen early. */
-  readonly of: (figures: HostFigures, most: number) => number;
-}
+/** 0 … ; infinite where it is more than `most`, which is often seen early. */
+export type HeadroomLoss = (slot: number, most: number) => number;
 
 export function headroomLoss(world: ScoringWorld): HeadroomLoss {
   const { classes, whole, mix } = world.headroom();
@@ -36,19 +34,18 @@ export function headroomLoss(world: ScoringWorld): HeadroomLoss {
   const memory = Float64Array.from(sizes, (size) => size.memoryBytes);
   const weights = Float64Array.from(sizes, (size) => size.weight);
 
-  return {
-    of(figures, most) {
-      const freeCpus = figures.cpuCapacity - figures.cpuUsed;
-      const freeMemory = figures.memoryCapacity - figures.memoryUsed;
-      const cpusLeft = freeCpus - figures.cpus;
-      const memoryLeft = freeMemory - figures.memory;
-      let loss = 0;
-      for (let at = 0; at < weights.length && loss <= most; at += 1) {
-        // Within: the three have one length.
-        const before = copiesIn(freeCpus, freeMemory, cpus[at]!, memory[at]!);
-        if (before > 0) loss += weights[at]! * (before - copiesIn(cpusLeft, memoryLeft, cpus[at]!, memory[at]!));
-      }
-      return loss > most ? Number.POSITIVE_INFINITY : loss;
-    },
+  return (slot, most) => {
+    if (most < 0) return Number.POSITIVE_INFINITY;
+    const freeCpus = (world.cpuCapacity[slot] ?? 0) - (world.cpuUsed[slot] ?? 0);
+    const freeMemory = memoryCapacity(world, slot) - memoryUsed(world, slot);
+    const cpusLeft = freeCpus - world.cpus;
+    const memoryLeft = freeMemory - world.memory;
+    let loss = 0;
+    for (let at = 0; at < weights.length && loss <= most; at += 1) {
+      // Within: the three have one length.
+      const before = copiesIn(freeCpus, freeMemory, cpus[at]!, memory[at]!);
+      if (before > 0) loss += weights[at]! * (before - copiesIn(cpusLeft, memoryLeft, cpus[at]!, memory[at]!));
+    }
+    return loss > most ? Number.POSITIVE_INFINITY : loss;
   };
 }

@@ -4,8 +4,8 @@ import { cpuShare, fullerShare, memoryShare, type ScoringPolicy } from "../scori
 export const pack: ScoringPolicy = {
   name: "pack",
   summary: "The host whose fuller resource, CPU or memory, is fullest with the machine on it.",
-  scorer: () => ({
-    score: fullerShare,
-    parts: (figures) => ({ cpu: cpuShare(figures), memory: memoryShare(figures) }),
+  scorer: (world) => ({
+    score: (slot) => fullerShare(world, slot),
+    parts: (slot) => ({ cpu: cpuShare(world, slot), memory: memoryShare(world, slot) }),
   }),
 };

@@ -12,8 +12,8 @@ export const priority: ScoringPolicy = {
   scorer: (world) => {
     const wanted = 1 - world.priority / mostImportant;
     return {
-      score: (figures) => 1 - Math.abs(fullerShare(figures) - wanted),
-      parts: (figures) => ({ use: fullerShare(figures), wanted }),
+      score: (slot) => 1 - Math.abs(fullerShare(world, slot) - wanted),
+      parts: (slot) => ({ use: fullerShare(world, slot), wanted }),
     };
   },
 };

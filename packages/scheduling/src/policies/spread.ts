@@ -4,8 +4,8 @@ import { cpuShare, fullerShare, memoryShare, type ScoringPolicy } from "../scori
 export const spread: ScoringPolicy = {
   name: "spread",
   summary: "The host whose fuller resource, CPU or memory, is emptiest with the machine on it.",
-  scorer: () => ({
-    score: (figures) => 1 - fullerShare(figures),
-    parts: (figures) => ({ cpu: cpuShare(figures), memory: memoryShare(figures) }),
+  scorer: (world) => ({
+    score: (slot) => 1 - fullerShare(world, slot),
+    parts: (slot) => ({ cpu: cpuShare(world, slot), memory: memoryShare(world, slot) }),
   }),
 };

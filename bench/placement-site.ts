@@ -1,0 +1,163 @@
+/**
+ * Records of a site for the benchmark of placement: hosts of several makes in clusters, racks and states, machines of many sizes with disks,
+ * networks and groups. From a seed, the same every time.
+ */
+import { randomInt, seededRandom, type Random } from "@sheaf/base";
+import { type AnyRecord, ClusterSpec, HostSpec, NetworkSpec, PoolSpec, type VmRecord, VmSpec, VolumeSpec } from "@sheaf/model";
+import type { z } from "zod";
+
+const gib = 2 ** 30;
+const id = (kind: number, n: number): string => `0000000${kind}-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
+const head = (recordId: string, name: string) => ({
+  id: recordId,
+  name,
+  labels: {},
+  generation: 1,
+  createdAt: 0,
+  createdBy: "bench",
+  finalizers: [],
+  revision: 1,
+  specRevision: 1,
+});
+
+const makes = [
+  { cpus: 64, memoryBytes: 256 * gib, cpuModels: ["qemu64", "Haswell"] },
+  { cpus: 96, memoryBytes: 384 * gib, cpuModels: ["qemu64", "Haswell", "Skylake-Server"] },
+  { cpus: 128, memoryBytes: 512 * gib, cpuModels: ["qemu64", "Haswell", "Skylake-Server", "EPYC"] },
+  { cpus: 64, memoryBytes: 768 * gib, cpuModels: ["qemu64", "Haswell"] },
+] as const;
+const clusters = 4;
+const networks = 3;
+/** vCPUs and GiB: what machines are asked for in. */
+const sizes = [
+  [1, 1],
+  [1, 2],
+  [2, 4],
+  [2, 8],
+  [4, 8],
+  [4, 16],
+  [8, 16],
+  [8, 32],
+  [12, 48],
+  [16, 64],
+] as const;
+
+export type Ask = "plain" | "selector" | "cluster" | "apart" | "networks" | "pool" | "model" | "large" | "impossible";
+export const asks: readonly Ask[] = ["plain", "selector", "cluster", "apart", "networks", "pool", "model", "large"];
+
+type Spec = z.input<typeof VmSpec>;
+
+export class PlacementSite {
+  readonly hosts: number;
+  readonly #random: Random;
+  #machines = 0;
+
+  constructor(hosts: number, seed = 5) {
+    this.hosts = hosts;
+    this.#random = seededRandom(seed);
+  }
+
+  /** With `machines` machines, each with a disk in the local pool of its host. */
+  *records(machines: number): Generator<AnyRecord> {
+    for (let n = 0; n < clusters; n += 1) {
+      const spec = ClusterSpec.parse({ cpuOvercommit: 4, placementPolicy: "balanced" });
+      yield { ...head(id(6, n), `cluster-${n}`), kind: "cluster", spec, status: {} };
+    }
+    for (let n = 0; n < networks; n += 1)
+      yield { ...head(id(2, n), `lan-${n}`), kind: "network", project: "p", spec: NetworkSpec.parse({ bridge: "br0" }), status: {} };
+    const here = { state: "ready" as const, capacityBytes: 4000 * gib, availableBytes: 2000 * gib };
+    const everywhere = Object.fromEntries(Array.from({ length: this.hosts }, (_, n) => [id(3, n), here]));
+    yield { ...head(id(1, 0), "local"), kind: "pool", spec: PoolSpec.parse({ type: "local", path: "/pool" }), status: { hosts: everywhere } };
+    yield { ...head(id(1, 1), "shared"), kind: "pool", spec: PoolSpec.parse({ type: "shared", path: "/shared" }), status: { hosts: everywhere } };
+    for (let n = 0; n < this.hosts; n += 1) yield this.#host(n);
+    for (let n = 0; n < machines; n += 1) {
+      // Not evenly: some hosts are nearly full, some nearly empty.
+      const host = Math.floor(this.hosts * (this.#draw(2 ** 30) / 2 ** 30) ** 1.3);
+      yield* this.machine("plain", host);
+    }
+  }
+
+  /** A new machine that asks for that, and its disk. */
+  machine(ask: Ask, host?: number): [vm: VmRecord & { kind: "vm" }, volume: AnyRecord] {
+    const n = (this.#machines += 1);
+    const placed = host === undefined ? {} : { placement: { host: id(3, host), epoch: 1, incarnation: "i", at: 0 } };
+    const spec = VolumeSpec.parse({ pool: id(1, ask === "pool" ? 1 : 0), sizeBytes: 10 * gib });
+    const volume: AnyRecord = { ...head(id(5, n), `volume-${n}`), kind: "volume", project: "p", spec, ...placed, status: {} };
+    return [{ ...head(id(4, n), `vm-${n}`), kind: "vm", project: "p", spec: VmSpec.parse(this.#spec(ask, n)), ...placed, status: {} }, volume];
+  }
+
+  #spec(ask: Ask, n: number): Spec {
+    const [count, memoryGib] = sizes[this.#draw(sizes.length)] ?? [1, 1];
+    const plain = {
+      cpu: { count },
+      memory: { bytes: memoryGib * gib },
+      disks: [{ name: "root", volume: id(5, n) }],
+      nics: [{ name: "eth0", network: id(2, 0) }],
+    };
+    switch (ask) {
+      case "plain":
+      case "pool":
+        return plain;
+      case "selector":
+        return { ...plain, placement: { hostSelector: { zone: `zone-${this.#draw(4)}` } } };
+      case "cluster":
+        return { ...plain, placement: { cluster: `cluster-${this.#draw(clusters)}` } };
+      case "apart":
+        return { ...plain, placement: { apart: `group-${this.#draw(50)}` } };
+      case "networks":
+        return { ...plain, nics: Array.from({ length: networks }, (_, at) => ({ name: `eth${at}`, network: id(2, at) })) };
+      case "model":
+        return { ...plain, cpu: { count, model: "Skylake-Server" } };
+      case "large":
+        return { ...plain, cpu: { count: 48 }, memory: { bytes: 200 * gib } };
+      case "impossible":
+        return { ...plain, memory: { bytes: 4000 * gib } };
+    }
+  }
+
+  #host(n: number): AnyRecord {
+    const make = makes[n % makes.length] ?? makes[0];
+    const schedulable = n % 50 === 7 ? "cordoned" : n % 200 === 11 ? "draining" : "open";
+    return {
+      ...head(id(3, n), `host-${n}`),
+      kind: "host",
+      labels: { zone: `zone-${n % 4}`, rack: `rack-${n >> 5}` },
+      spec: HostSpec.parse({ cluster: `cluster-${n % clusters}`, schedulable }),
+      status: {
+        liveness: { state: n % 100 === 13 ? "unreachable" : "ready", since: 0, reason: "" },
+        agent: {
+          hostname: `host-${n}`,
+          agentVersion: "0",
+          bootId: "",
+          bootedAt: 0,
+          address: "10.0.0.1",
+          architecture: "x86_64",
+          cpu: { model: "", vendor: "", flags: [], sockets: 2, cores: make.cpus / 4, threads: 2, count: make.cpus, mhz: 2000 },
+          numa: [],
+          memoryBytes: make.memoryBytes,
+          disks: [],
+          interfaces: [{ name: "br0", mac: "", mtu: 1500, up: true, bridge: true, addresses: [] }],
+          pciDevices: [],
+          gpus: [],
+          hypervisor: {
+            type: "qemu",
+            libvirtVersion: "",
+            qemuVersion: "",
+            accelerated: true,
+            machineTypes: ["q35"],
+            cpuModels: [...make.cpuModels],
+            uefi: true,
+            secureBoot: true,
+            tpm: true,
+          },
+          unmanaged: [],
+          problems: [],
+        },
+      },
+    };
+  }
+
+  #draw(below: number): number {
+    return randomInt(this.#random, below);
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * How long a placement takes, on one core: sites of 10,000 and of 50,000 hosts, requests of many kinds with changes of machines and hosts
+ * between them, as a controller sees them. `node bench/placement.ts`.
+ */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import type { AnyRecord, VmRecord } from "@sheaf/model";
+import { place, planBatch, SnapshotIndex } from "@sheaf/scheduling";
+import { atMost, publish, type Target } from "./outcome.ts";
+import { type Ask, asks, PlacementSite } from "./placement-site.ts";
+import { quantile, spread } from "./statistics.ts";
+
+const decisions = 2000;
+const changesBetween = 5;
+const batchOf = 200;
+const mib = 2 ** 20;
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void; // what the flag gives
+
+/** CPU time of this thread: what other programs do meanwhile does not count, a pause of the collector does. */
+const nowMs = (): number => {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+};
+
+/** The heap, and typed arrays beside it, after everything dead was collected. */
+function bytesInUse(): number {
+  collect();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+interface Measured {
+  readonly buildMs: number;
+  readonly memoryBytes: number;
+  readonly updateMicroseconds: number;
+  readonly placedMs: number[];
+  readonly refusedMs: number[];
+  readonly byAsk: Readonly<Record<string, number[]>>;
+  readonly batchMs: number;
+  readonly mixedBatchMs: number;
+  readonly poolReportMs: number;
+}
+
+function measure(hosts: number, machines: number): Measured {
+  const site = new PlacementSite(hosts);
+  const records = [...site.records(machines)];
+  const before = bytesInUse();
+  const from = nowMs();
+  const snapshot = new SnapshotIndex();
+  for (const record of records) snapshot.update({ type: "upsert", record });
+  const buildMs = nowMs() - from;
+  const memoryBytes = bytesInUse() - before;
+
+  const changes = new Changes(records, hosts);
+  const updates: number[] = [];
+  for (let n = 0; n < 20_000; n += 1) {
+    const record = changes.next();
+    const start = nowMs();
+    snapshot.update({ type: "upsert", record });
+    updates.push(nowMs() - start);
+  }
+
+  const byAsk: Record<string, number[]> = {};
+  const refusedMs: number[] = [];
+  const decide = (ask: Ask): number => {
+    for (let n = 0; n < changesBetween; n += 1) snapshot.update({ type: "upsert", record: changes.next() });
+    const [vm, volume] = site.machine(ask);
+    snapshot.update({ type: "upsert", record: volume });
+    const start = nowMs();
+    const decision = place(snapshot.request(vm), snapshot);
+    const took = nowMs() - start;
+    if (ask === "impossible" && !decision.none) throw new Error("placed what cannot fit");
+    if (!decision.none) {
+      const placement = { host: decision.host, epoch: 1, incarnation: "i", at: 0 };
+      snapshot.update({ type: "upsert", record: { ...vm, placement } });
+    }
+    return took;
+  };
+  for (let n = 0; n < 300; n += 1) decide(asks[n % asks.length] ?? "plain");
+  for (let n = 0; n < decisions; n += 1) {
+    const ask = asks[n % asks.length] ?? "plain";
+    (byAsk[ask] ??= []).push(decide(ask));
+    if (n % 10 === 0) refusedMs.push(decide("impossible"));
+  }
+
+  const batch = (askOf: (n: number) => Ask): number => {
+    const requests = Array.from({ length: batchOf }, (_, n) => {
+      const [vm, volume] = site.machine(askOf(n));
+      snapshot.update({ type: "upsert", record: volume });
+      return snapshot.request(vm);
+    });
+    const start = nowMs();
+    const decided = planBatch(requests, snapshot);
+    const took = nowMs() - start;
+    const placed = decided.filter(({ decision }) => !decision.none).length;
+    if (placed < batchOf * 0.9) throw new Error(`only ${placed} of ${batchOf} were placed`);
+    for (const { request } of decided) snapshot.release(request);
+    return took;
+  };
+  const batches = Array.from({ length: 5 }, () => batch(() => "plain"));
+  const mixedBatches = Array.from({ length: 5 }, () => batch((n) => asks[n % asks.length] ?? "plain"));
+
+  // A host's report of its pool is a new record of the whole pool: the next decision reads it anew.
+  const pool = records.find((record) => record.kind === "pool") as AnyRecord; // it has two
+  const poolReports = Array.from({ length: 20 }, () => {
+    snapshot.update({ type: "upsert", record: { ...pool } });
+    return decide("plain");
+  });
+  return {
+    buildMs,
+    memoryBytes,
+    updateMicroseconds: (1000 * updates.reduce((sum, took) => sum + took, 0)) / updates.length,
+    placedMs: Object.values(byAsk).flat(),
+    refusedMs,
+    byAsk,
+    batchMs: quantile(batches, 0.5),
+    mixedBatchMs: quantile(mixedBatches, 0.5),
+    poolReportMs: quantile(poolReports, 0.5),
+  };
+}
+
+/** Machines that move or get another size, hosts that report. */
+class Changes {
+  readonly #vms: readonly VmRecord[];
+  readonly #hosts: readonly AnyRecord[];
+  #count = 0;
+
+  constructor(records: readonly AnyRecord[], hosts: number) {
+    this.#vms = records.filter((record) => record.kind === "vm");
+    this.#hosts = records.filter((record) => record.kind === "host").slice(0, hosts);
+  }
+
+  next(): AnyRecord {
+    const n = (this.#count += 1);
+    const vm = this.#vms[(n * 7919) % this.#vms.length] as VmRecord; // the remainder is within
+    const host = this.#hosts[(n * 104_729) % this.#hosts.length] as AnyRecord; // as above
+    if (n % 10 === 0) return { ...host, revision: n };
+    if (n % 3 === 0) return { ...vm, kind: "vm", spec: { ...vm.spec, cpu: { ...vm.spec.cpu, count: 1 + (n % 8) } } };
+    return { ...vm, kind: "vm", placement: { host: host.id, epoch: n, incarnation: "i", at: 0 } };
+  }
+}
+
+const p99 = (samples: readonly number[]): number => quantile(samples, 0.99);
+const targets: Target[] = [];
+const details: Record<string, unknown> = {};
+for (const [hosts, machines, boundMs] of [
+  [10_000, 100_000, 1],
+  [50_000, 100_000, 3],
+] as const) {
+  const seen = measure(hosts, machines);
+  const size = `${hosts.toLocaleString("en")} hosts`;
+  targets.push(
+    atMost(`${size}: one decision with its reasons, p99`, p99(seen.placedMs), boundMs, "ms"),
+    atMost(`${size}: one refusal with the reason of every host, p99`, p99(seen.refusedMs), boundMs, "ms"),
+  );
+  if (hosts === 10_000) {
+    targets.push(
+      atMost(`${size}, ${machines.toLocaleString("en")} machines: the snapshot from records`, seen.buildMs / 1000, 1.5, "s"),
+      atMost(`${size}: a change of a machine or host`, seen.updateMicroseconds, 20, "µs"),
+      atMost(`${size}: ${batchOf} machines at once, of ten sizes`, seen.batchMs, 50, "ms"),
+      atMost(`${size}: memory of the snapshot`, seen.memoryBytes / mib, 500, "MiB"),
+    );
+  }
+  details[size] = {
+    ...seen,
+    placedMs: spread(seen.placedMs),
+    refusedMs: spread(seen.refusedMs),
+    byAsk: Object.fromEntries(Object.entries(seen.byAsk).map(([ask, samples]) => [ask, spread(samples)])),
+    memoryBytes: Math.round(seen.memoryBytes),
+  };
+}
+publish(targets, details);
