@@ -18,12 +18,6 @@ const mib = 2 ** 20;
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void; // what the flag gives
 
-/** CPU time of this thread: what other programs do meanwhile does not count, a pause of the collector does. */
-const nowMs = (): number => {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
-};
-
 /** The heap, and typed arrays beside it, after everything dead was collected. */
 function bytesInUse(): number {
   collect();
@@ -47,19 +41,19 @@ function measure(hosts: number, machines: number): Measured {
   const site = new PlacementSite(hosts);
   const records = [...site.records(machines)];
   const before = bytesInUse();
-  const from = nowMs();
+  const from = performance.now();
   const snapshot = new SnapshotIndex();
   for (const record of records) snapshot.update({ type: "upsert", record });
-  const buildMs = nowMs() - from;
+  const buildMs = performance.now() - from;
   const memoryBytes = bytesInUse() - before;
 
   const changes = new Changes(records, hosts);
   const updates: number[] = [];
   for (let n = 0; n < 20_000; n += 1) {
     const record = changes.next();
-    const start = nowMs();
+    const start = performance.now();
     snapshot.update({ type: "upsert", record });
-    updates.push(nowMs() - start);
+    updates.push(performance.now() - start);
   }
 
   const byAsk: Record<string, number[]> = {};
@@ -68,9 +62,9 @@ function measure(hosts: number, machines: number): Measured {
     for (let n = 0; n < changesBetween; n += 1) snapshot.update({ type: "upsert", record: changes.next() });
     const [vm, volume] = site.machine(ask);
     snapshot.update({ type: "upsert", record: volume });
-    const start = nowMs();
+    const start = performance.now();
     const decision = place(snapshot.request(vm), snapshot);
-    const took = nowMs() - start;
+    const took = performance.now() - start;
     if (ask === "impossible" && !decision.none) throw new Error("placed what cannot fit");
     if (!decision.none) {
       const placement = { host: decision.host, epoch: 1, incarnation: "i", at: 0 };
@@ -91,9 +85,9 @@ function measure(hosts: number, machines: number): Measured {
       snapshot.update({ type: "upsert", record: volume });
       return snapshot.request(vm);
     });
-    const start = nowMs();
+    const start = performance.now();
     const decided = planBatch(requests, snapshot);
-    const took = nowMs() - start;
+    const took = performance.now() - start;
     const placed = decided.filter(({ decision }) => !decision.none).length;
     if (placed < batchOf * 0.9) throw new Error(`only ${placed} of ${batchOf} were placed`);
     for (const { request } of decided) snapshot.release(request);
