@@ -11,7 +11,8 @@ import { allMet, readOutcome, table, type Result } from "./report.ts";
 
 const benchmarks = [
   "store",
-  "scheduling",
+  "placement",
+  "packing",
   "telemetry",
   "balancing",
   "openb",

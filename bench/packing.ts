@@ -47,7 +47,8 @@ async function traces(): Promise<Workload[]> {
   const folder = process.env["SHEAF_TRACES"];
   if (folder === undefined) throw new Error("The sizes of the traces are wanted: set SHEAF_TRACES to the folder that holds openb/.");
   const names = (await readdir(join(folder, "openb"))).filter((name) => /^openb_pod_list_.*\.csv$/.test(name)).toSorted();
-  if (names.length === 0) throw new Error(`There is no openb_pod_list_*.csv in ${join(folder, "openb")}: set SHEAF_TRACES to the folder that holds openb/.`);
+  if (names.length === 0)
+    throw new Error(`There is no openb_pod_list_*.csv in ${join(folder, "openb")}: set SHEAF_TRACES to the folder that holds openb/.`);
   return Promise.all(
     names.map(async (name) => {
       const [header = "", ...lines] = (await readFile(join(folder, "openb", name), "utf8")).trim().split(/\r?\n/);

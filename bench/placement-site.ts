@@ -7,7 +7,8 @@ import { type AnyRecord, ClusterSpec, HostSpec, NetworkSpec, PoolSpec, type VmRe
 import type { z } from "zod";
 
 const gib = 2 ** 30;
-const id = (kind: number, n: number): string => `0000000${kind}-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
+/** As identifiers are: the time first. */
+const id = (kind: number, n: number): string => `${n.toString(16).padStart(8, "0")}-0000-7000-8000-00000000000${kind}`;
 const head = (recordId: string, name: string) => ({
   id: recordId,
   name,

@@ -63,7 +63,7 @@ export class AlikeRun {
     for (let slot = 0; slot < scores.length; slot += 1) {
       const score = scores[slot] ?? Number.NEGATIVE_INFINITY;
       if (score < bestScore || score === Number.NEGATIVE_INFINITY) continue;
-      if (score === bestScore && (table.ids[slot] ?? "") > (table.ids[best] ?? "")) continue;
+      if (score === bestScore && table.isBefore(best, slot)) continue;
       best = slot;
       bestScore = score;
     }

@@ -68,12 +68,16 @@ function poolFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIn
     const columns = pools.columns(pool);
     const state = columns?.state ?? new Uint8Array(0);
     const one = (code: string, words: string, refused: number, plural = words, excused?: (slot: number) => boolean): void => {
+      if (columns?.counts[refused] === 0) return;
       filters.push(columnFilter({ code: `${code}:${pool}`, own: false, one: words, many: plural }, state, refused, excused));
     };
     one("pool", `lacks pool ${name}`, poolStates.absent, `lack pool ${name}`);
     one("pool-failed", `cannot use pool ${name} now`, poolStates.failed);
     if (columns === undefined) continue;
-    const { needed, given } = newBytes(volumes.filter((need) => need.pool === pool), pools);
+    const { needed, given } = newBytes(
+      volumes.filter((need) => need.pool === pool),
+      pools,
+    );
     const room: Room = { capacity: columns.limit, used: columns.promised, needed, given };
     const bringsNothing = (slot: number): boolean => needed <= (given.get(slot) ?? 0);
     one("pool-full", `is nearly out of disk in pool ${name}`, poolStates.full, `are nearly out of disk in pool ${name}`, bringsNothing);

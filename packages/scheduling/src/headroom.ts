@@ -25,10 +25,13 @@ const shapesCounted = 6;
 /** Fewer hosts of a shape than this have none to spare. */
 const fewestHosts = 4;
 
-/** How many of that size go into what is free; fractions of a CPU are forgiven what sums of them round. */
-export function copiesIn(freeCpus: number, freeMemory: number, cpus: number, memoryBytes: number): number {
-  const byCpu = cpus > 0 ? Math.floor(freeCpus / cpus + 1e-9) : Number.POSITIVE_INFINITY;
-  const byMemory = memoryBytes > 0 ? Math.floor(freeMemory / memoryBytes + 1e-9) : Number.POSITIVE_INFINITY;
+/** Of a copy: what sums of fractions may round. */
+export const forgiven = 1e-9;
+
+/** How many of that size go into what is free. */
+function copiesIn(freeCpus: number, freeMemory: number, cpus: number, memoryBytes: number): number {
+  const byCpu = cpus > 0 ? Math.floor(freeCpus / cpus + forgiven) : Number.POSITIVE_INFINITY;
+  const byMemory = memoryBytes > 0 ? Math.floor(freeMemory / memoryBytes + forgiven) : Number.POSITIVE_INFINITY;
   return Math.max(0, Math.min(byCpu, byMemory));
 }
 

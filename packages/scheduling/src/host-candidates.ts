@@ -15,6 +15,8 @@ interface RefusedGroup {
   readonly order: number;
   /** Ids. */
   readonly hosts: string[];
+  /** How many of them stand there already. */
+  told: number;
   largest: number;
 }
 
@@ -70,16 +72,21 @@ export class HostCandidates {
   /** When none is open: the hosts by what rules them out. */
   refusal(): NoHost {
     const { table } = this.snapshot;
+    const counts = new Uint32Array(this.#filters.length + 1);
+    for (let slot = 0; slot < this.mask.length; slot += 1) counts[this.mask[slot] ?? noHost] = (counts[this.mask[slot] ?? noHost] ?? 0) + 1;
     const groups = new Map<string, RefusedGroup>();
     const byMark = this.#filters.map((filter, order) => {
       let group = groups.get(filter.code);
-      if (group === undefined) groups.set(filter.code, (group = { filter, order, hosts: [], largest: 0 }));
+      if (group === undefined) groups.set(filter.code, (group = { filter, order, hosts: [], told: 0, largest: 0 }));
+      // Its length is known: ten thousand are not pushed one by one.
+      group.hosts.length += counts[order + 1] ?? 0;
       return group;
     });
     for (let slot = 0; slot < this.mask.length; slot += 1) {
       const group = byMark[(this.mask[slot] ?? noHost) - 1];
       if (group === undefined) continue;
-      group.hosts.push(table.ids[slot] ?? "");
+      group.hosts[group.told] = table.ids[slot] ?? "";
+      group.told += 1;
       if (group.filter.figure !== undefined) group.largest = Math.max(group.largest, group.filter.figure.of(slot));
     }
     const classes: RefusalClass[] = [...groups.values()]
@@ -124,15 +131,14 @@ function worldOf(requests: readonly PlacementRequest[], snapshot: SnapshotIndex)
     for (const charge of charges) for (const slot of charge.slots) without[slot] = (without[slot] ?? 0) - of(charge);
     return without;
   };
-  const { cpuCapacity, memoryCapacity, hugeCapacity } = table;
+  const withHuge = (column: Float64Array, huge: Float64Array): Float64Array =>
+    table.hostsWithHugePages === 0 ? column : column.map((bytes, slot) => bytes + (huge[slot] ?? 0));
   const sum = (of: (request: PlacementRequest) => number): number => requests.reduce((total, request) => total + of(request), 0);
   return {
-    cpuCapacity,
+    cpuCapacity: table.cpuCapacity,
     cpuUsed: own(table.cpuUsed, (charge) => charge.cpus),
-    memoryCapacity,
-    memoryUsed: own(table.memoryUsed, (charge) => charge.memoryBytes),
-    hugeCapacity,
-    hugeUsed: own(table.hugeUsed, (charge) => charge.hugeBytes),
+    memoryCapacity: withHuge(table.memoryCapacity, table.hugeCapacity),
+    memoryUsed: own(withHuge(table.memoryUsed, table.hugeUsed), (charge) => charge.memoryBytes + charge.hugeBytes),
     cpus: sum(({ cpus }) => cpus),
     memory: sum(({ memoryBytes }) => memoryBytes),
     priority: Math.max(...requests.map(({ priority }) => priority)),

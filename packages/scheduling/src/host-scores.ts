@@ -27,13 +27,14 @@ export class HostScores {
   /** Equal scores: the smaller host id. @param cluster number of the only one wanted @returns -1 where no host is open */
   best(cluster?: number): number {
     const { mask, snapshot } = this.#candidates;
-    const { ids, clusterNumber } = snapshot.table;
+    const { table } = snapshot;
+    const { clusterNumber } = table;
     let best = -1;
     let bestScore = Number.NEGATIVE_INFINITY;
     for (let slot = 0; slot < mask.length; slot += 1) {
       if (mask[slot] !== 0 || (cluster !== undefined && clusterNumber[slot] !== cluster)) continue;
       const score = this.of(slot, bestScore);
-      if (score < bestScore || (score === bestScore && best !== -1 && (ids[slot] ?? "") > (ids[best] ?? ""))) continue;
+      if (score < bestScore || (score === bestScore && best !== -1 && table.isBefore(best, slot))) continue;
       best = slot;
       bestScore = score;
     }

@@ -44,15 +44,28 @@ export class HostTable {
   /** Slots whose facts (state, abilities, cluster) changed, and those whose figures (capacity, what is promised) did. */
   readonly factsLog = new SlotLog();
   readonly figuresLog = new SlotLog();
+  /** The first digits of a host's id as a number: it tells most of them apart without looking at texts. */
+  #order = new Float64Array(16);
   readonly #slots = new Map<string, number>();
   readonly #clusterNumbers = new Map<string, number>();
   #clustersVersion = 0;
+  #hostsWithHugePages = 0;
   readonly #clusters = new Map<string, RecordOf<"cluster">>();
   readonly #clusterIds = new Map<string, string>();
 
   /** Slots ever given; iterate from 0 and skip those without facts. */
   get length(): number {
     return this.ids.length;
+  }
+
+  get hostsWithHugePages(): number {
+    return this.#hostsWithHugePages;
+  }
+
+  /** Whether the host's id is the smaller one. */
+  isBefore(slot: number, other: number): boolean {
+    const [one = 0, two = 0] = [this.#order[slot], this.#order[other]];
+    return one === two ? (this.ids[slot] ?? "") < (this.ids[other] ?? "") : one < two;
   }
 
   /** Grows whenever a cluster's record changes. */
@@ -75,6 +88,7 @@ export class HostTable {
     const slot = this.ids.length;
     if (slot >= this.cpuUsed.length) this.#grow();
     this.ids[slot] = hostId;
+    this.#order[slot] = orderOf(hostId);
     this.facts[slot] = undefined;
     this.#slots.set(hostId, slot);
     return slot;
@@ -103,7 +117,8 @@ export class HostTable {
     const slot = this.#slots.get(hostId);
     if (slot === undefined) return;
     this.facts[slot] = undefined;
-    this.cpuCapacity[slot] = this.memoryCapacity[slot] = this.hugeCapacity[slot] = 0;
+    this.cpuCapacity[slot] = this.memoryCapacity[slot] = 0;
+    this.#setHuge(slot, 0);
     this.cpuPercent[slot] = this.memoryPercent[slot] = this.powerPercent[slot] = Number.NaN;
     this.factsLog.add(slot);
     this.figuresLog.add(slot);
@@ -168,7 +183,8 @@ export class HostTable {
     const record = this.facts[slot]?.record;
     const seen = record?.status.agent;
     if (record === undefined || seen === undefined) {
-      this.cpuCapacity[slot] = this.memoryCapacity[slot] = this.hugeCapacity[slot] = 0;
+      this.cpuCapacity[slot] = this.memoryCapacity[slot] = 0;
+      this.#setHuge(slot, 0);
       return;
     }
     const cluster = this.cluster(record.spec.cluster)?.spec ?? noCluster;
@@ -179,7 +195,12 @@ export class HostTable {
     const ordinary = Math.max(0, offer.memoryBytes - huge);
     this.cpuCapacity[slot] = offer.cpus * (record.spec.cpuOvercommit ?? cluster.cpuOvercommit);
     this.memoryCapacity[slot] = Math.floor(ordinary * (record.spec.memoryOvercommit ?? cluster.memoryOvercommit));
-    this.hugeCapacity[slot] = huge;
+    this.#setHuge(slot, huge);
+  }
+
+  #setHuge(slot: number, bytes: number): void {
+    this.#hostsWithHugePages += Number(bytes > 0) - Number((this.hugeCapacity[slot] ?? 0) > 0);
+    this.hugeCapacity[slot] = bytes;
   }
 
   #grow(): void {
@@ -194,6 +215,7 @@ export class HostTable {
     };
     this.cpuCapacity = larger(this.cpuCapacity);
     this.cpuUsed = larger(this.cpuUsed);
+    this.#order = larger(this.#order);
     this.memoryCapacity = larger(this.memoryCapacity);
     this.memoryUsed = larger(this.memoryUsed);
     this.hugeCapacity = larger(this.hugeCapacity);
@@ -217,3 +239,9 @@ function stateOf(host: RecordOf<"host">): HostState {
 
 /** Where nobody has said what the host draws: idle and full, by its logical CPUs. Rough: it tells large hosts from small ones. */
 const estimatedWatts = (cpus: number): readonly number[] => [30 + 2 * cpus, 30 + 5 * cpus];
+
+/** In the order of the texts, as far as it tells: 0 for what does not begin with hexadecimal digits as a UUID does. */
+function orderOf(id: string): number {
+  const digits = /^([0-9a-f]{8})-([0-9a-f]{4})-/.exec(id);
+  return digits === null ? 0 : Number.parseInt(`${digits[1]}${digits[2]}`, 16);
+}

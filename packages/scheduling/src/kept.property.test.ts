@@ -13,11 +13,46 @@ const hostNumber = fc.integer({ min: 1, max: hosts });
 const size = fc.record({ count: fc.integer({ min: 1, max: 4 }), memoryGib: fc.integer({ min: 1, max: 4 }) });
 
 const change = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant("host" as const), n: hostNumber, cpus: fc.integer({ min: 2, max: 8 }), open: fc.boolean(), rack: fc.constantFrom("1", "2"), inSecond: fc.boolean() }) },
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant("vm" as const), n: fc.integer({ min: 1, max: 12 }), on: fc.option(hostNumber, { nil: undefined }), size, disk: fc.boolean(), apart: fc.boolean() }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("cluster" as const), overcommit: fc.constantFrom(1, 2), policy: fc.constantFrom<PlacementPolicy>("balanced", "pack", { spread: 1, energy: 2 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("host" as const),
+      n: hostNumber,
+      cpus: fc.integer({ min: 2, max: 8 }),
+      open: fc.boolean(),
+      rack: fc.constantFrom("1", "2"),
+      inSecond: fc.boolean(),
+    }),
+  },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("vm" as const),
+      n: fc.integer({ min: 1, max: 12 }),
+      on: fc.option(hostNumber, { nil: undefined }),
+      size,
+      disk: fc.boolean(),
+      apart: fc.boolean(),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("cluster" as const),
+      overcommit: fc.constantFrom(1, 2),
+      policy: fc.constantFrom<PlacementPolicy>("balanced", "pack", { spread: 1, energy: 2 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("network" as const), on: fc.uniqueArray(hostNumber) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("pool" as const), on: fc.uniqueArray(hostNumber), sizeGib: fc.integer({ min: 1, max: 20 }), type: fc.constantFrom("local" as const, "shared" as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("pool" as const),
+      on: fc.uniqueArray(hostNumber),
+      sizeGib: fc.integer({ min: 1, max: 20 }),
+      type: fc.constantFrom("local" as const, "shared" as const),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("remove" as const), n: hostNumber }) },
 );
 type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;

@@ -2,7 +2,7 @@
  * What has been promised in storage pools: virtual sizes of volumes, by pool and host. A volume is charged where its record
  * places it and where its machine is charged (reserved, or migrating), once a host. Used by SnapshotIndex alone.
  */
-import type { RecordOf } from "@sheaf/model";
+import type { PoolOnHost, RecordOf } from "@sheaf/model";
 import type { HostTable } from "./host-table.ts";
 
 interface VolumeCharge {
@@ -17,6 +17,8 @@ export const poolStates = { absent: 0, failed: 1, full: 2, ready: 3 } as const;
 /** By slot. */
 export interface PoolColumns {
   readonly state: Uint8Array;
+  /** How many slots are in each state. */
+  readonly counts: readonly number[];
   /** Bytes that may be promised. */
   readonly limit: Float64Array;
   readonly promised: Float64Array;
@@ -24,8 +26,8 @@ export interface PoolColumns {
 
 interface PoolEntry {
   record: RecordOf<"pool"> | undefined;
-  /** Of `record`, as far as they follow from it; `null`: not looked at since it changed. */
-  columns: Pick<PoolColumns, "state" | "limit"> | null;
+  /** What follows from its record; absent until somebody asks. */
+  seen: SeenPool | undefined;
   promised: Float64Array;
   /** Every placed volume once, however many hosts see it. */
   total: number;
@@ -44,9 +46,7 @@ export class PoolLedger {
   }
 
   upsertPool(record: RecordOf<"pool">): void {
-    const entry = this.#entry(record.id);
-    entry.record = record;
-    entry.columns = null;
+    this.#entry(record.id).record = record;
   }
 
   removePool(id: string): void {
@@ -88,17 +88,18 @@ export class PoolLedger {
     return columns === undefined ? 0 : (columns.limit[slot] ?? 0) - (columns.promised[slot] ?? 0);
   }
 
-  /** O(hosts) once after the pool's record changed, which any host's report does; a shared pool's: always. @returns `undefined` where there is no such pool */
+  /** O(hosts) once after the pool's record changed, which any host's report does. @returns `undefined` where there is no such pool */
   columns(poolId: string): PoolColumns | undefined {
     const entry = this.#pools.get(poolId);
     if (entry?.record === undefined) return undefined;
     const { length } = this.#table;
-    // A host may have reported its pool before its own record was known.
-    if (entry.columns?.state.length !== length) entry.columns = columnsOf(entry.record, this.#table);
+    if (entry.seen?.fits(entry.record, length) !== true) entry.seen = new SeenPool(entry.record, length);
+    entry.seen.update(entry.record, this.#table);
     // So that a decision's columns stay the ones that its reservations are counted in.
     if (entry.promised.length < length) entry.promised = grown(entry.promised, length - 1);
     const shared = entry.record.spec.type === "shared";
-    return { ...entry.columns, promised: shared ? new Float64Array(length).fill(entry.total) : entry.promised };
+    const { state, counts, limit } = entry.seen;
+    return { state, counts, limit, promised: shared ? new Float64Array(length).fill(entry.total) : entry.promised };
   }
 
   #recharge(id: string): void {
@@ -131,7 +132,7 @@ export class PoolLedger {
 
   #entry(id: string): PoolEntry {
     let entry = this.#pools.get(id);
-    if (entry === undefined) this.#pools.set(id, (entry = { record: undefined, columns: null, promised: new Float64Array(0), total: 0 }));
+    if (entry === undefined) this.#pools.set(id, (entry = { record: undefined, seen: undefined, promised: new Float64Array(0), total: 0 }));
     return entry;
   }
 }
@@ -142,16 +143,69 @@ function grown(old: Float64Array, slot: number): Float64Array {
   return larger;
 }
 
-function columnsOf(pool: RecordOf<"pool">, table: HostTable): Pick<PoolColumns, "state" | "limit"> {
-  const state = new Uint8Array(table.length);
-  const limit = new Float64Array(table.length);
-  const named = pool.spec.hosts === undefined ? null : new Set(pool.spec.hosts);
-  for (const [hostId, here] of Object.entries(pool.status.hosts ?? {})) {
-    const slot = table.find(hostId);
-    if (slot === undefined || (named !== null && !named.has(hostId))) continue;
-    const isFull = here.availableBytes < pool.spec.minimumFreeRatio * here.capacityBytes;
-    state[slot] = here.state !== "ready" ? poolStates.failed : isFull ? poolStates.full : poolStates.ready;
-    limit[slot] = Math.floor(here.capacityBytes * pool.spec.overcommit);
+/** A pool's record as columns. Most reports change one host: what is there as it was is not looked at again. */
+class SeenPool {
+  readonly state: Uint8Array;
+  readonly counts: number[];
+  readonly limit: Float64Array;
+  readonly #spec: RecordOf<"pool">["spec"];
+  readonly #named: ReadonlySet<string> | null;
+  readonly #hostIds: string[] = [];
+  readonly #reports: PoolOnHost[] = [];
+  #record: RecordOf<"pool"> | undefined;
+
+  constructor({ spec }: RecordOf<"pool">, length: number) {
+    this.state = new Uint8Array(length);
+    this.counts = [length, 0, 0, 0];
+    this.limit = new Float64Array(length);
+    this.#spec = spec;
+    this.#named = spec.hosts === undefined ? null : new Set(spec.hosts);
   }
-  return { state, limit };
+
+  /** Whether `update` will do: the spec is the same, and so are the hosts that have a slot. */
+  fits({ spec }: RecordOf<"pool">, length: number): boolean {
+    return spec === this.#spec && length === this.state.length;
+  }
+
+  update(record: RecordOf<"pool">, table: HostTable): void {
+    if (record === this.#record) return;
+    this.#record = record;
+    const hosts = record.status.hosts ?? {};
+    let place = 0;
+    // By `in`, which makes no array of ten thousand.
+    for (const hostId in hosts) {
+      const here = hosts[hostId];
+      if (here !== undefined && (this.#hostIds[place] !== hostId || this.#reports[place] !== here)) {
+        // One that left, or another order: those that follow are told again, and none keeps what it had.
+        if (this.#hostIds[place] !== hostId) this.#forgetFrom(place, table);
+        this.#hostIds[place] = hostId;
+        this.#reports[place] = here;
+        this.#tell(table.find(hostId), hostId, here);
+      }
+      place += 1;
+    }
+    this.#forgetFrom(place, table);
+  }
+
+  #tell(slot: number | undefined, hostId: string, here: PoolOnHost): void {
+    if (slot === undefined || (this.#named !== null && !this.#named.has(hostId))) return;
+    const isFull = here.availableBytes < this.#spec.minimumFreeRatio * here.capacityBytes;
+    this.#set(slot, here.state !== "ready" ? poolStates.failed : isFull ? poolStates.full : poolStates.ready);
+    this.limit[slot] = Math.floor(here.capacityBytes * this.#spec.overcommit);
+  }
+
+  #forgetFrom(place: number, table: HostTable): void {
+    for (const hostId of this.#hostIds.splice(place)) {
+      const slot = table.find(hostId);
+      if (slot !== undefined) this.#set(slot, poolStates.absent);
+    }
+    this.#reports.splice(place);
+  }
+
+  #set(slot: number, state: number): void {
+    const before = this.state[slot] ?? 0;
+    this.counts[before] = (this.counts[before] ?? 0) - 1;
+    this.counts[state] = (this.counts[state] ?? 0) + 1;
+    this.state[slot] = state;
+  }
 }

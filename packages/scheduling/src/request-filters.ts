@@ -10,12 +10,7 @@ import type { SnapshotIndex } from "./snapshot.ts";
 
 /** Those whose answer no charge changes, and that many machines share: kept by `StandingHosts`. */
 export function standingFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
-  return [
-    ...wishFilters(request, snapshot),
-    ...stateFilters(snapshot),
-    ...abilityFilters(request, snapshot),
-    ...networkFilters(request, snapshot),
-  ];
+  return [...wishFilters(request, snapshot), ...stateFilters(snapshot), ...abilityFilters(request, snapshot), ...networkFilters(request, snapshot)];
 }
 
 /** Equal for requests whose standing filters say the same of every host. */

@@ -8,11 +8,9 @@ export interface ScoringWorld {
   /** vCPUs that may be promised, and those that are, before this machine. */
   readonly cpuCapacity: Float64Array;
   readonly cpuUsed: Float64Array;
+  /** Huge pages count with ordinary memory: they are one resource in the scores. */
   readonly memoryCapacity: Float64Array;
   readonly memoryUsed: Float64Array;
-  /** Huge pages count with ordinary memory: they are one resource in the scores. */
-  readonly hugeCapacity: Float64Array;
-  readonly hugeUsed: Float64Array;
   /** What the machine adds. */
   readonly cpus: number;
   readonly memory: number;
@@ -45,11 +43,8 @@ export interface ScoringPolicy {
 /** Share of `capacity` in use, 0 … ; a host without capacity counts as full. */
 export const share = (used: number, capacity: number): number => (capacity > 0 ? used / capacity : 1);
 
-export const memoryCapacity = (world: ScoringWorld, slot: number): number => (world.memoryCapacity[slot] ?? 0) + (world.hugeCapacity[slot] ?? 0);
-export const memoryUsed = (world: ScoringWorld, slot: number): number => (world.memoryUsed[slot] ?? 0) + (world.hugeUsed[slot] ?? 0);
-
 /** With the machine on it. */
-export const cpuShare = (world: ScoringWorld, slot: number): number =>
-  share((world.cpuUsed[slot] ?? 0) + world.cpus, world.cpuCapacity[slot] ?? 0);
-export const memoryShare = (world: ScoringWorld, slot: number): number => share(memoryUsed(world, slot) + world.memory, memoryCapacity(world, slot));
+export const cpuShare = (world: ScoringWorld, slot: number): number => share((world.cpuUsed[slot] ?? 0) + world.cpus, world.cpuCapacity[slot] ?? 0);
+export const memoryShare = (world: ScoringWorld, slot: number): number =>
+  share((world.memoryUsed[slot] ?? 0) + world.memory, world.memoryCapacity[slot] ?? 0);
 export const fullerShare = (world: ScoringWorld, slot: number): number => Math.max(cpuShare(world, slot), memoryShare(world, slot));

@@ -3,8 +3,8 @@
  * anywhere). A size of which a thousand more fit loses nothing that matters with one of them; one that fits twice more is kept. Sizes that
  * nobody has asked for yet are stood for by wholly free hosts, which are guarded the more the fewer are left.
  */
-import { copiesIn } from "../headroom.ts";
-import { memoryCapacity, memoryUsed, type ScoringWorld } from "../scoring-policy.ts";
+import { forgiven } from "../headroom.ts";
+import type { ScoringWorld } from "../scoring-policy.ts";
 
 /** What whole hosts weigh against all sizes that were seen, while all of them are free. */
 const wholeHostWeight = 0.01;
@@ -19,7 +19,7 @@ export function headroomLoss(world: ScoringWorld): HeadroomLoss {
   const sizes: { cpus: number; memoryBytes: number; weight: number; expected: number }[] = [];
   for (const [place, { cpus, memoryBytes, fitting }] of classes.entries()) {
     const count = mix.classes[place]?.count ?? 0;
-    if (count === 0) continue;
+    if (count === 0 || cpus === 0 || memoryBytes === 0) continue;
     const seen = count / mix.machines;
     sizes.push({ cpus, memoryBytes, weight: seen / Math.max(1, fitting), expected: seen });
   }
@@ -30,21 +30,26 @@ export function headroomLoss(world: ScoringWorld): HeadroomLoss {
   }
   // Those that tell most come first: the sum passes its limit sooner.
   sizes.sort((a, b) => b.expected - a.expected || b.cpus - a.cpus || b.memoryBytes - a.memoryBytes);
-  const cpus = Float64Array.from(sizes, (size) => size.cpus);
-  const memory = Float64Array.from(sizes, (size) => size.memoryBytes);
+  // Multiplying is several times quicker than dividing, and this is the innermost loop there is.
+  const perCpu = Float64Array.from(sizes, (size) => 1 / size.cpus);
+  const perByte = Float64Array.from(sizes, (size) => 1 / size.memoryBytes);
   const weights = Float64Array.from(sizes, (size) => size.weight);
 
   return (slot, most) => {
     if (most < 0) return Number.POSITIVE_INFINITY;
-    const freeCpus = (world.cpuCapacity[slot] ?? 0) - (world.cpuUsed[slot] ?? 0);
-    const freeMemory = memoryCapacity(world, slot) - memoryUsed(world, slot);
+    const freeCpus = Math.max(0, (world.cpuCapacity[slot] ?? 0) - (world.cpuUsed[slot] ?? 0));
+    const freeMemory = Math.max(0, (world.memoryCapacity[slot] ?? 0) - (world.memoryUsed[slot] ?? 0));
     const cpusLeft = freeCpus - world.cpus;
     const memoryLeft = freeMemory - world.memory;
     let loss = 0;
     for (let at = 0; at < weights.length && loss <= most; at += 1) {
       // Within: the three have one length.
-      const before = copiesIn(freeCpus, freeMemory, cpus[at]!, memory[at]!);
-      if (before > 0) loss += weights[at]! * (before - copiesIn(cpusLeft, memoryLeft, cpus[at]!, memory[at]!));
+      const ofCpu = perCpu[at]!;
+      const ofMemory = perByte[at]!;
+      const before = Math.min(Math.floor(freeCpus * ofCpu + forgiven), Math.floor(freeMemory * ofMemory + forgiven));
+      if (before === 0) continue;
+      const after = Math.min(Math.floor(cpusLeft * ofCpu + forgiven), Math.floor(memoryLeft * ofMemory + forgiven));
+      loss += weights[at]! * (before - Math.max(0, after));
     }
     return loss > most ? Number.POSITIVE_INFINITY : loss;
   };
