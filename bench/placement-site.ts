@@ -4,7 +4,6 @@
  */
 import { randomInt, seededRandom, type Random } from "@sheaf/base";
 import { type AnyRecord, ClusterSpec, HostSpec, NetworkSpec, PoolSpec, type VmRecord, VmSpec, VolumeSpec } from "@sheaf/model";
-import type { z } from "zod";
 
 const gib = 2 ** 30;
 /** As identifiers are: the time first. */
@@ -46,8 +45,6 @@ const sizes = [
 export type Ask = "plain" | "selector" | "cluster" | "apart" | "networks" | "pool" | "model" | "large" | "impossible";
 export const asks: readonly Ask[] = ["plain", "selector", "cluster", "apart", "networks", "pool", "model", "large"];
 
-type Spec = z.input<typeof VmSpec>;
-
 export class PlacementSite {
   readonly hosts: number;
   readonly #random: Random;
@@ -87,7 +84,8 @@ export class PlacementSite {
     return [{ ...head(id(4, n), `vm-${n}`), kind: "vm", project: "p", spec: VmSpec.parse(this.#spec(ask, n)), ...placed, status: {} }, volume];
   }
 
-  #spec(ask: Ask, n: number): Spec {
+  /** Parsed by whoever asks. */
+  #spec(ask: Ask, n: number): object {
     const [count, memoryGib] = sizes[this.#draw(sizes.length)] ?? [1, 1];
     const plain = {
       cpu: { count },

@@ -10,6 +10,7 @@ import { topCommand } from "./commands/metrics.ts";
 import { networkCommands } from "./commands/network.ts";
 import { sessionCommands } from "./commands/session.ts";
 import { storageCommands } from "./commands/storage.ts";
+import { placementCommands } from "./commands/placement.ts";
 import { systemCommands } from "./commands/system.ts";
 import { taskCommands } from "./commands/task.ts";
 import { vmCommands } from "./commands/vm.ts";
@@ -39,6 +40,7 @@ export function buildProgram(cliOf: (program: Command) => Cli, now: () => number
   taskCommands(program, cli, now);
   documentCommands(program, cli);
   availabilityCommand(program, cli);
+  placementCommands(program, cli);
   topCommand(program, cli);
   systemCommands(program, cli);
   completionCommand(program, cli);

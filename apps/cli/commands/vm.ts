@@ -3,7 +3,7 @@ import type { Client } from "@sheaf/client";
 import { SheafError } from "@sheaf/model";
 import { InvalidArgumentError, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
-import { type Column, age, bytes, get, show, text, type Row } from "../output.ts";
+import { type Column, age, bytes, get, show, showOne, text, type Row } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
 import {
   bytesArgument,
@@ -17,6 +17,7 @@ import {
 } from "./arguments.ts";
 import { openConsole } from "./console.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
+import { showRanking } from "./placement.ts";
 import { addMetrics } from "./metrics.ts";
 
 interface CreateOptions {
@@ -212,12 +213,19 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .action(async (id: string) => {
       const client = await cli.client();
       const { hosts } = await client.vm.targets({ params: { id }, query: scoped(cli) });
-      show(cli, hosts, [
-        { title: "HOST", value: (row) => row.name },
-        { title: "FITS", value: (row) => (row.fits ? "yes" : "no") },
-        { title: "SCORE", value: (row) => row.score?.toFixed(3) },
-        { title: "REASONS", value: (row) => row.reasons.join("; ") },
-      ]);
+      showRanking(cli, hosts);
+    });
+
+  vm.command("explain <name>")
+    .description("why a machine is where it is, and why not elsewhere: every host with its score or its reasons, as of now")
+    .option("--host <host>", "only that one")
+    .action(async (id: string, options: { host?: string }) => {
+      const client = await cli.client();
+      const found = await client.vm.explain({ params: { id }, query: scoped(cli) });
+      if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, found);
+      cli.terminal.note(`policy ${found.policy}; ${found.reason}`);
+      const wanted = ({ host, name }: { host: string; name: string }): boolean => options.host === undefined || [host, name].includes(options.host);
+      showRanking(cli, found.hosts.filter(wanted), found.host);
     });
 
   vm.command("console <name>")

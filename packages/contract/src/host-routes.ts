@@ -3,6 +3,7 @@ import { HostSpec, Name, Reference } from "@sheaf/model";
 import { z } from "zod";
 import { UpgradeOptions, upgradeCheck } from "./agent-upgrades.ts";
 import { Accepted, IdParams, Nothing, OneQuery, recordSchema } from "./documents.ts";
+import { rankHosts } from "./placement-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
 
@@ -79,6 +80,7 @@ export const hostRoutes = {
       noReturn: z.boolean().optional(),
     }),
   ),
+  rank: rankHosts,
   /** Answers the cluster's task. */
   done: route({
     name: "host.done",

@@ -15,6 +15,7 @@ import {
   userRoutes,
   volumeRoutes,
 } from "./other-routes.ts";
+import { planRoutes } from "./placement-routes.ts";
 import type { Route } from "./route.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { hostTelemetry, vmTelemetry } from "./telemetry-routes.ts";
@@ -27,6 +28,7 @@ export const routes = {
   volume: volumeRoutes,
   image: imageRoutes,
   network: networkRoutes,
+  plan: planRoutes,
   vm: { ...vmRoutes, ...vmTelemetry, adopt: adoptVm },
   task: taskRoutes,
   project: projectRoutes,

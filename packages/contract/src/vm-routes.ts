@@ -3,6 +3,7 @@ import { Name, Reference, VmSpec } from "@sheaf/model";
 import { z } from "zod";
 import { Accepted, IdParams, Nothing, OneQuery, recordSchema } from "./documents.ts";
 import { recordRoutes } from "./record-routes.ts";
+import { explainVm, RankedHosts } from "./placement-routes.ts";
 import { route } from "./route.ts";
 
 const accepted = Accepted(recordSchema("vm"));
@@ -68,11 +69,10 @@ export const vmRoutes = {
     params: IdParams,
     query: OneQuery,
     body: Nothing,
-    output: z.object({
-      hosts: z.array(z.object({ host: z.string(), name: z.string(), fits: z.boolean(), reasons: z.array(z.string()), score: z.number().optional() })),
-    }),
+    output: z.object({ hosts: RankedHosts }),
     errors: ["not-found"],
   }),
+  explain: explainVm,
 };
 
 export const adoptVm = route({

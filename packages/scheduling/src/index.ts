@@ -11,4 +11,5 @@ export { type PlacementRequest, type Purpose, type VolumeNeed, placementRequest 
 export * from "./plan-batch.ts";
 export { policies } from "./policies/registry.ts";
 export * from "./snapshot-change.ts";
+export * from "./what-if.ts";
 export { type HostUsage, type Measured, type VmCharge, SnapshotIndex, buildSnapshot } from "./snapshot.ts";

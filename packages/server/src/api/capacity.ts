@@ -3,9 +3,20 @@
  * the figures that placement works with. Called by the routes.
  */
 import { evacuationOf } from "@sheaf/controllers";
-import { hostOffer, SheafError, vmStates, type RecordOf } from "@sheaf/model";
+import { hostOffer, type PlacementPolicyName, SheafError, VmSpec, vmStates, type RecordOf } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
-import { failOverRoom, rank, type FailOverRoom, type RankedHost, type SnapshotIndex } from "@sheaf/scheduling";
+import {
+  explain,
+  failOverRoom,
+  ifCreated,
+  rank,
+  type Creation,
+  type Explanation,
+  type FailOverRoom,
+  type PlacementRequest,
+  type RankedHost,
+  type SnapshotIndex,
+} from "@sheaf/scheduling";
 import type { ServerContext } from "../context.ts";
 import type { Presenter } from "../records/present.ts";
 
@@ -37,6 +48,15 @@ export interface CapacityQuery {
   readonly zone?: string | undefined;
 }
 
+/** One that nobody has made yet. */
+export interface AskedMachine {
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  /** Id or name. */
+  readonly cluster?: string | undefined;
+  readonly policy?: PlacementPolicyName | undefined;
+}
+
 /** Figures of the whole site are counted at most so often. */
 const keepMs = 1000;
 
@@ -56,6 +76,30 @@ export class Capacity {
   targets(vm: RecordOf<"vm">): readonly RankedHost[] {
     const moves = vm.placement !== undefined;
     return rank(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot).filter((host) => host.host !== vm.placement?.host);
+  }
+
+  /** Why it is where it is, as of when it was put there, and how all hosts look for it now. */
+  explanation(vm: RecordOf<"vm">): Explanation & { readonly host?: string; readonly reason: string } {
+    const moves = vm.placement !== undefined;
+    const found = explain(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot);
+    if (vm.placement !== undefined) return { ...found, host: vm.placement.host, reason: vm.placement.reason ?? "" };
+    return { ...found, reason: vm.status.placement?.pending?.reason ?? "it was not looked at yet" };
+  }
+
+  ranking(asked: AskedMachine): Explanation {
+    return explain(this.#asked(asked), this.#snapshot);
+  }
+
+  creation(asked: AskedMachine, count: number): Creation {
+    return ifCreated(this.#asked(asked), count, this.#snapshot);
+  }
+
+  #asked({ cpus, memoryBytes, cluster, policy }: AskedMachine): PlacementRequest {
+    const id = this.cluster(cluster);
+    const placement = { ...(id === undefined ? {} : { cluster: id }), ...(policy === undefined ? {} : { policy }) };
+    const spec = VmSpec.parse({ cpu: { count: cpus }, memory: { bytes: memoryBytes }, placement, nics: [] });
+    const head = { id: "asked", name: "asked", labels: {}, createdBy: "", finalizers: [], createdAt: 0, generation: 1, revision: 0, specRevision: 0 };
+    return this.#snapshot.request({ ...head, kind: "vm", project: "", spec, status: {} });
   }
 
   /** What emptying the host would come to. */

@@ -9,7 +9,7 @@ import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { maintainCluster, tellRolling } from "../records/rolling-maintenance.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
 
-const { host, cluster } = routes;
+const { host, cluster, plan } = routes;
 
 export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.cordon, async (call) =>
@@ -28,6 +28,8 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
     const check = call.services.capacity.evacuation(call.target("host", call.params.id, undefined));
     return json({ ...check, cannotMove: named(call, check) });
   }),
+  on(host.rank, (call) => json(call.services.capacity.ranking(call.query))),
+  on(plan.create, (call) => json(call.services.capacity.creation(call.query, call.query.count))),
   on(host.activate, async (call) =>
     written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "activate", call.body)),
   ),

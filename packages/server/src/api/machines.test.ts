@@ -406,3 +406,25 @@ test("a machine that others are started after can be deleted; they can be change
   const cleared = await fixture.request("PATCH", "/vms/order-last", { spec: { restart: { after: null } } });
   assert.equal(cleared.body.record.spec.restart.after, undefined);
 });
+
+test("a machine's explanation names its host or why it waits; hosts are ranked for one that nobody has made, and nothing stays reserved", async () => {
+  const vm = await fixture.make("/vms", { name: "why", spec: { nics: [], memory: { bytes: 2 ** 43 } } });
+  const waiting = (await fixture.get(`/vms/${vm.id}/explanation`)).body;
+  assert.equal(waiting.host, undefined);
+  assert.ok(waiting.reason.length > 0 && waiting.policy.length > 0);
+  assert.ok(waiting.hosts.length >= 2 && waiting.hosts.every((one: { fits: boolean; reasons: string[] }) => !one.fits && one.reasons.length > 0));
+  const small = `cpus=1&memoryBytes=${2 ** 30}`;
+  const ranked = (await fixture.get(`/host-ranking?${small}&policy=pack`)).body;
+  assert.equal(ranked.policy, "pack");
+  const [first] = ranked.hosts;
+  assert.ok(first.fits && first.score > 0 && first.parts.memory > 0, JSON.stringify(first));
+  assert.equal((await fixture.get(`/host-ranking?${small}&policy=nonsense`)).body.code, "invalid-input");
+  const before = (await fixture.get(`/host-ranking?${small}`)).body;
+  const plan = (await fixture.get(`/plans/creation?${small}&count=500`)).body;
+  assert.ok(plan.placed > 0 && plan.placed < 500 && /no host fits/.test(plan.refusal), JSON.stringify(plan));
+  assert.equal(
+    plan.hosts.reduce((sum: number, { machines }: { machines: number }) => sum + machines, 0),
+    plan.placed,
+  );
+  assert.deepEqual((await fixture.get(`/host-ranking?${small}`)).body, before);
+});

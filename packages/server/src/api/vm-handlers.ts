@@ -23,6 +23,7 @@ export const vmHandlers: readonly (readonly [string, AnyHandler])[] = [
     written(await call.services.vmVerbs.migrate(call.change(), call.target("vm", call.params.id, call.query.project).id, call.body)),
   ),
   on(vm.targets, (call) => json({ hosts: call.services.capacity.targets(call.target("vm", call.params.id, call.query.project)) })),
+  on(vm.explain, (call) => json(call.services.capacity.explanation(call.target("vm", call.params.id, call.query.project)))),
   on(vm.adopt, async (call) => {
     const { references } = call.services.records;
     const found = call.target("host", call.params.id, undefined, "host.view");
