@@ -33,7 +33,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   "cluster pause": ["sheaf cluster pause default"],
   "cluster resume": ["sheaf cluster resume default"],
   "cluster show": ["sheaf cluster show default"],
-  "cluster create": ["sheaf cluster create lab"],
+  "cluster create": ["sheaf cluster create lab", "sheaf cluster create night --policy energy"],
   "cluster delete": ["sheaf cluster delete lab"],
   "vm list": ["sheaf vm list --filter state=running --sort -createdAt", "sheaf vm list --label tier=web -o name", "sheaf -p shop vm list -o json"],
   "vm show": ["sheaf vm show web-01", "sheaf vm show web-01 -o json"],

@@ -1,4 +1,5 @@
 /** `sheaf host …` and `sheaf cluster …` */
+import type { PlacementPolicyName } from "@sheaf/model";
 import type { Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { age, bytes, get, showOne, text, type Row } from "../output.ts";
@@ -7,6 +8,7 @@ import { addBalance } from "./cluster-balance.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
 import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
+import { policyOption } from "./placement.ts";
 import { addMetrics } from "./metrics.ts";
 
 export function hostCommands(program: Command, cli: Cli, now: () => number): void {
@@ -159,13 +161,17 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
     { title: "CPU BASELINE", value: (row) => text(row, "spec.cpuBaseline") },
     { title: "CPU OVERCOMMIT", value: (row) => text(row, "spec.cpuOvercommit") },
     { title: "MEMORY OVERCOMMIT", value: (row) => text(row, "spec.memoryOvercommit") },
+    { title: "PLACEMENT", value: (row) => placementWords(get(row, "spec.placementPolicy")), wide: true },
   ]);
   cluster
     .command("create <name>")
     .description("create a cluster")
-    .action(async (name: string) =>
-      showOne(cli, (await (await cli.client()).cluster.create({ body: { name, spec: {} }, idempotencyKey: cli.newKey() })).record as Row),
-    ); // a record is a row
+    .addOption(policyOption("how hosts are chosen in it; several by weight: with `sheaf apply`"))
+    .action(async (name: string, { policy }: { policy?: PlacementPolicyName }) => {
+      const spec = policy === undefined ? {} : { placementPolicy: policy };
+      const { record } = await (await cli.client()).cluster.create({ body: { name, spec }, idempotencyKey: cli.newKey() });
+      showOne(cli, record as Row); // a record is a row
+    });
   cluster
     .command("maintain <name>")
     .description("put its hosts into maintenance, one after the other; at each it waits for `sheaf host done`, or a restart")
@@ -214,4 +220,12 @@ async function tellEnd(cli: Cli, id: string): Promise<void> {
   const task = await (await cli.client()).task.get({ params: { id } });
   const message = text(task, "status.controller.message");
   if (message !== undefined) cli.terminal.note(message);
+}
+
+/** `pack`, or `pack 0.7, energy 0.3`. */
+function placementWords(policy: unknown): string | undefined {
+  if (typeof policy !== "object" || policy === null) return policy as string | undefined; // it is a name then
+  return Object.entries(policy)
+    .map(([name, weight]) => `${name} ${weight}`)
+    .join(", ");
 }

@@ -1,7 +1,6 @@
 /** `sheaf host rank`, `sheaf plan …`, and the table that placement is explained with. */
 import { PlacementPolicyName } from "@sheaf/model";
-import type { Command } from "commander";
-import { Option } from "commander";
+import { Option, type Command } from "commander";
 import type { Cli } from "../cli.ts";
 import { show, showOne } from "../output.ts";
 import { bytesArgument, countArgument, machinesArgument } from "./arguments.ts";
@@ -37,6 +36,8 @@ const partsText = ({ parts }: Ranked): string | undefined =>
     .map(([name, value]) => `${name} ${value.toFixed(4)}`)
     .join(", ");
 
+export const policyOption = (description: string): Option => new Option("--policy <policy>", description).choices(PlacementPolicyName.options);
+
 interface AskedOptions {
   readonly cpus: number;
   readonly memory: number;
@@ -49,7 +50,7 @@ const asked = (command: Command): Command =>
     .option("--cpus <count>", "virtual CPUs", countArgument, 1)
     .requiredOption("--memory <size>", "memory", bytesArgument)
     .option("--cluster <cluster>", "in that cluster alone")
-    .addOption(new Option("--policy <policy>", "by that policy; default: the cluster's").choices(PlacementPolicyName.options));
+    .addOption(policyOption("by that policy; default: the cluster's"));
 
 const query = ({ cpus, memory, cluster, policy }: AskedOptions) => ({ cpus, memoryBytes: memory, cluster, policy });
 

@@ -1,6 +1,6 @@
 /** `sheaf vm …` */
 import type { Client } from "@sheaf/client";
-import { SheafError } from "@sheaf/model";
+import { SheafError, type PlacementPolicyName } from "@sheaf/model";
 import { InvalidArgumentError, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { type Column, age, bytes, get, show, showOne, text, type Row } from "../output.ts";
@@ -17,7 +17,7 @@ import {
 } from "./arguments.ts";
 import { openConsole } from "./console.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
-import { showRanking } from "./placement.ts";
+import { policyOption, showRanking } from "./placement.ts";
 import { addMetrics } from "./metrics.ts";
 
 interface CreateOptions {
@@ -32,6 +32,7 @@ interface CreateOptions {
   userData?: string;
   sshKey?: string[];
   on?: string;
+  policy?: PlacementPolicyName;
   wait?: boolean;
   stopped?: boolean;
   highlyAvailable?: boolean;
@@ -72,6 +73,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--password <password>", "password of the guest's first user")
     .option("--user-data <file>", "cloud-init user data")
     .option("--on <host>", "this host and no other")
+    .addOption(policyOption("how its host is chosen; default: as its cluster says"))
     .option("--highly-available", "start elsewhere when its host is lost; wants disks in a shared pool")
     .option("--restart-after <machine>", "when a host is lost or has booted, start after this machine; repeatable", listArgument)
     .option("--stopped", "do not start")
@@ -283,7 +285,10 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
         ...(options.password === undefined ? {} : { password: options.password }),
         ...(options.userData === undefined ? {} : { userData: await cli.readFile(options.userData) }),
       },
-      placement: options.on === undefined ? {} : { host: options.on },
+      placement: {
+        ...(options.on === undefined ? {} : { host: options.on }),
+        ...(options.policy === undefined ? {} : { policy: options.policy }),
+      },
       ...(options.highlyAvailable ? { highlyAvailable: true } : {}),
       ...(options.restartAfter === undefined ? {} : { restart: { after: { machines: options.restartAfter } } }),
     },

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type PlacementPolicy, placementPolicyNames } from "@sheaf/model";
 import fc from "fast-check";
-import { place } from "./place.ts";
+import { place, rank } from "./place.ts";
+import type { PlacementRequest } from "./placement-request.ts";
 import { planBatch } from "./plan-batch.ts";
 import { type SnapshotIndex, buildSnapshot } from "./snapshot.ts";
 import { gib, host, id, vm } from "./testing/records.ts";
@@ -139,5 +140,72 @@ test("reserve and release leave no trace", () => {
         before,
       );
     }),
+  );
+});
+
+/** What several controllers do on one snapshot: each step one of them decides, or hears how a transaction of its ended. */
+const step = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("decide" as const), machines: fc.array(vmArbitrary, { minLength: 1, maxLength: 3 }) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("commit" as const), which: fc.nat() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("fail" as const), which: fc.nat() }) },
+);
+
+test("several decide at once, and hear late how it ended: what was written never exceeds any host", () => {
+  fc.assert(
+    fc.property(site, fc.array(step, { minLength: 1, maxLength: 30 }), (of, steps) => {
+      const snapshot = snapshotOf(of);
+      const written = new Map<string, { cpus: number; memoryGib: number }>();
+      const open: { record: ReturnType<typeof vmRecord>; request: PlacementRequest; host: string; size: Site["machines"][number] }[] = [];
+      let count = 0;
+      for (const given of steps) {
+        if (given.do === "decide") {
+          const records = given.machines.map((machine) => vmRecord(machine, (count += 1)));
+          const decided = planBatch(
+            records.map((record) => snapshot.request(record)),
+            snapshot,
+            of.policy,
+          );
+          for (const [at, { request, decision }] of decided.entries()) {
+            const [record, size] = [records[at], given.machines[at]];
+            if (!decision.none && record !== undefined && size !== undefined) open.push({ record, request, host: decision.host, size });
+          }
+          continue;
+        }
+        const [ended] = open.splice(open.length === 0 ? 0 : given.which % open.length, 1);
+        if (ended === undefined) continue;
+        if (given.do === "commit") {
+          const placement = { host: ended.host, epoch: 1, incarnation: "i", at: 0 };
+          snapshot.update({ type: "upsert", record: { ...ended.record, placement } });
+          const sum = written.get(ended.host) ?? { cpus: 0, memoryGib: 0 };
+          written.set(ended.host, { cpus: sum.cpus + ended.size.cpus, memoryGib: sum.memoryGib + ended.size.memoryGib });
+        }
+        snapshot.release(ended.request);
+      }
+      of.hosts.forEach((host, index) => {
+        const sum = written.get(id(index + 1)) ?? { cpus: 0, memoryGib: 0 };
+        assert.ok(sum.cpus <= host.cpus * host.ratio && sum.memoryGib <= host.memoryGib * host.ratio, "written twice into the same room");
+      });
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("a machine is put on a host whose score no other that fits exceeds", () => {
+  fc.assert(
+    fc.property(site, (of) => {
+      const snapshot = snapshotOf(of);
+      of.machines.forEach((machine, index) => {
+        const request = snapshot.request(vmRecord(machine, index));
+        const decision = place(request, snapshot, of.policy);
+        const [best] = rank(request, snapshot, of.policy);
+        if (decision.none) assert.ok(best === undefined || !best.fits);
+        else {
+          assert.equal(decision.score, best?.score);
+          assert.equal(decision.host, best?.host);
+          snapshot.reserve(request, decision.host);
+        }
+      });
+    }),
+    { numRuns: 150 },
   );
 });
