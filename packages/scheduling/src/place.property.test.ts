@@ -209,3 +209,25 @@ test("a machine is put on a host whose score no other that fits exceeds", () => 
     { numRuns: 150 },
   );
 });
+
+test("many alike are put where they would be put one by one, apart from each other where they ask for it", () => {
+  const count = fc.integer({ min: 2, max: 40 });
+  // These look at one host alone: nothing of theirs changes while a run goes on.
+  const policy = fc.constantFrom<PlacementPolicy>("spread", "pack", "energy", "priority", "article");
+  fc.assert(
+    fc.property(site, vmArbitrary, count, policy, (of, machine, machines, by) => {
+      const { together: _, ...alike } = machine;
+      const requests = (snapshot: SnapshotIndex) =>
+        Array.from({ length: machines }, (_unused, n) => snapshot.request(vmRecord({ ...alike, together: undefined }, n)));
+      const [batched, single] = [snapshotOf(of), snapshotOf(of)];
+      const decided = planBatch(requests(batched), batched, by).map(({ decision }) => decision);
+      const oneByOne = requests(single).map((request) => {
+        const decision = place(request, single, by);
+        if (!decision.none) single.reserve(request, decision.host);
+        return decision;
+      });
+      assert.deepEqual(decided, oneByOne);
+    }),
+    { numRuns: 150 },
+  );
+});
