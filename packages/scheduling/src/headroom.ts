@@ -47,7 +47,7 @@ export class Headroom {
   readonly #freeMemory: Float64Array;
   readonly #cpuCapacity: Float64Array;
   readonly #memoryCapacity: Float64Array;
-  readonly #sums = { freeCpus: 0, freeMemory: 0, cpuCapacity: 0, memoryCapacity: 0 };
+  readonly #sums = { hosts: 0, freeCpus: 0, freeMemory: 0, cpuCapacity: 0, memoryCapacity: 0 };
   #position: number;
   #shapesChanged = true;
 
@@ -66,6 +66,11 @@ export class Headroom {
 
   get mix(): RequestMix {
     return this.#mix;
+  }
+
+  /** Hosts that it is counted over. */
+  get hosts(): number {
+    return this.#sums.hosts;
   }
 
   /** Share of what the hosts may promise that is promised, of the scarcer of CPU and memory; 1 where there is nothing. */
@@ -100,6 +105,7 @@ export class Headroom {
     const { cpuCapacity, cpuUsed, memoryCapacity, memoryUsed, hugeCapacity, hugeUsed } = this.#table;
     const sums = this.#sums;
     if ((this.#freeCpus[slot] ?? -1) >= 0) {
+      sums.hosts -= 1;
       sums.freeCpus -= this.#freeCpus[slot] ?? 0;
       sums.freeMemory -= this.#freeMemory[slot] ?? 0;
     }
@@ -109,6 +115,7 @@ export class Headroom {
     this.#freeCpus[slot] = isOpen ? Math.max(0, cpus - (cpuUsed[slot] ?? 0)) : -1;
     this.#freeMemory[slot] = isOpen ? Math.max(0, memory - (memoryUsed[slot] ?? 0) - (hugeUsed[slot] ?? 0)) : 0;
     if (isOpen) {
+      sums.hosts += 1;
       sums.freeCpus += this.#freeCpus[slot] ?? 0;
       sums.freeMemory += this.#freeMemory[slot] ?? 0;
     }

@@ -1,20 +1,23 @@
 /**
  * While there is plenty, machines are spread by use; as it gets tight, what counts is that the next machines still fit. Both terms are always
- * there: the weight of use falls to nothing when half of what may be promised is.
+ * there: the weight of use falls until half of what may be promised is; what is left of it evens out hosts that are as good as each other.
  */
 import { fullerShare, type ScoringPolicy } from "../scoring-policy.ts";
 import { headroomLoss } from "./headroom-loss.ts";
 
 const useWeight = 0.3;
-/** Share promised at which use counts no more. */
+/** Share promised at which there is no plenty any more. */
 const plentyUntil = 0.5;
+/** What is left of the weight then, divided by the hosts: the loss of room for the next machines is smaller the more hosts there are, too. */
+const evenWeight = 0.1;
 
 export const balanced: ScoringPolicy = {
   name: "balanced",
   summary: "Spreads while there is plenty; as room gets scarce, keeps it in the sizes that are asked for.",
   scorer: (world) => {
     const loss = headroomLoss(world);
-    const weight = useWeight * Math.max(0, 1 - world.headroom().promised / plentyUntil) ** 2;
+    const { promised, hosts } = world.headroom();
+    const weight = useWeight * Math.max(0, 1 - promised / plentyUntil) ** 2 + evenWeight / Math.max(1, hosts);
     return {
       score: (slot, floor) => {
         const use = weight * fullerShare(world, slot);
