@@ -10,14 +10,42 @@ import { bindingFilters, groupFilters } from "./request-filters.ts";
 import type { ScoringWorld } from "./scoring-policy.ts";
 import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
 
-interface RefusedGroup {
+/** The hosts of one reason. Their ids are gathered when somebody asks: most refusals are told as text, and ten thousand ids are much. */
+class RefusedHosts implements RefusalClass {
   readonly filter: HostFilter;
   readonly order: number;
-  /** Ids. */
-  readonly hosts: string[];
-  /** How many of them stand there already. */
-  told: number;
-  largest: number;
+  readonly marks: number[] = [];
+  counted = 0;
+  #largest = 0;
+  /** Not changed any more: where all are refused nothing is placed that would. */
+  readonly #mask: HostMask;
+  readonly #ids: readonly string[];
+
+  constructor(filter: HostFilter, order: number, mask: HostMask, ids: readonly string[]) {
+    this.filter = filter;
+    this.order = order;
+    this.#mask = mask;
+    this.#ids = ids;
+  }
+
+  count(slot: number): void {
+    this.counted += 1;
+    if (this.filter.figure !== undefined) this.#largest = Math.max(this.#largest, this.filter.figure.of(slot));
+  }
+
+  get code(): string {
+    return this.filter.code;
+  }
+
+  get text(): string {
+    return classText(this.filter, this.counted, this.#largest);
+  }
+
+  get hosts(): readonly string[] {
+    const hosts: string[] = [];
+    for (let slot = 0; slot < this.#mask.length; slot += 1) if (this.marks.includes(this.#mask[slot] ?? 0)) hosts.push(this.#ids[slot] ?? "");
+    return hosts;
+  }
 }
 
 export class HostCandidates {
@@ -35,7 +63,7 @@ export class HostCandidates {
     this.snapshot = snapshot;
     const standing = requests.map((request) => snapshot.standing.of(request));
     this.world = worldOf(requests, snapshot);
-    this.mask = new Uint16Array(snapshot.table.length);
+    this.mask = snapshot.standing.takeMask(snapshot.table.length);
     for (const { filters, mask } of new Set(standing)) {
       this.#join(mask);
       this.#filters.push(...filters);
@@ -43,6 +71,11 @@ export class HostCandidates {
     for (const filter of requests.flatMap((request) => bindingFilters(request, snapshot))) this.#bind(filter);
     for (const filter of requests.flatMap((request) => groupFilters(request, snapshot))) this.#refuse(filter);
     for (const filter of capacityFilters(requests, snapshot)) this.#refuse(filter);
+  }
+
+  /** Nothing of this is asked any more. */
+  done(): void {
+    this.snapshot.standing.giveBack(this.mask);
   }
 
   isOpen(slot: number): boolean {
@@ -72,27 +105,17 @@ export class HostCandidates {
   /** When none is open: the hosts by what rules them out. */
   refusal(): NoHost {
     const { table } = this.snapshot;
-    const counts = new Uint32Array(this.#filters.length + 1);
-    for (let slot = 0; slot < this.mask.length; slot += 1) counts[this.mask[slot] ?? noHost] = (counts[this.mask[slot] ?? noHost] ?? 0) + 1;
-    const groups = new Map<string, RefusedGroup>();
+    const groups = new Map<string, RefusedHosts>();
     const byMark = this.#filters.map((filter, order) => {
       let group = groups.get(filter.code);
-      if (group === undefined) groups.set(filter.code, (group = { filter, order, hosts: [], told: 0, largest: 0 }));
-      // Its length is known: ten thousand are not pushed one by one.
-      group.hosts.length += counts[order + 1] ?? 0;
+      if (group === undefined) groups.set(filter.code, (group = new RefusedHosts(filter, order, this.mask, table.ids)));
+      group.marks.push(order + 1);
       return group;
     });
-    for (let slot = 0; slot < this.mask.length; slot += 1) {
-      const group = byMark[(this.mask[slot] ?? noHost) - 1];
-      if (group === undefined) continue;
-      group.hosts[group.told] = table.ids[slot] ?? "";
-      group.told += 1;
-      if (group.filter.figure !== undefined) group.largest = Math.max(group.largest, group.filter.figure.of(slot));
-    }
+    for (let slot = 0; slot < this.mask.length; slot += 1) byMark[(this.mask[slot] ?? noHost) - 1]?.count(slot);
     const classes: RefusalClass[] = [...groups.values()]
-      .filter(({ hosts }) => hosts.length > 0)
-      .sort((a, b) => Number(a.filter.own) - Number(b.filter.own) || b.hosts.length - a.hosts.length || a.order - b.order)
-      .map(({ filter, hosts, largest }) => ({ code: filter.code, hosts, text: classText(filter, hosts.length, largest) }));
+      .filter(({ counted }) => counted > 0)
+      .sort((a, b) => Number(a.filter.own) - Number(b.filter.own) || b.counted - a.counted || a.order - b.order);
     const why = classes.length === 0 ? "there is no host yet" : classes.map((group) => group.text).join(", ");
     return { none: true, reason: `no host fits: ${why}`, classes };
   }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { type PlacementPolicy, placementPolicyNames } from "@sheaf/model";
 import fc from "fast-check";
 import { place, rank } from "./place.ts";
+import type { PlacementDecision } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { planBatch } from "./plan-batch.ts";
 import { type SnapshotIndex, buildSnapshot } from "./snapshot.ts";
@@ -220,11 +221,13 @@ test("many alike are put where they would be put one by one, apart from each oth
       const requests = (snapshot: SnapshotIndex) =>
         Array.from({ length: machines }, (_unused, n) => snapshot.request(vmRecord({ ...alike, together: undefined }, n)));
       const [batched, single] = [snapshotOf(of), snapshotOf(of)];
-      const decided = planBatch(requests(batched), batched, by).map(({ decision }) => decision);
+      const shown = (decision: PlacementDecision) =>
+        decision.none ? decision.classes.map(({ code, text, hosts }) => ({ code, text, hosts })) : decision;
+      const decided = planBatch(requests(batched), batched, by).map(({ decision }) => shown(decision));
       const oneByOne = requests(single).map((request) => {
         const decision = place(request, single, by);
         if (!decision.none) single.reserve(request, decision.host);
-        return decision;
+        return shown(decision);
       });
       assert.deepEqual(decided, oneByOne);
     }),

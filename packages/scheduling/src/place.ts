@@ -33,7 +33,9 @@ export function placeAll(requests: readonly PlacementRequest[], snapshot: Snapsh
       best = scores.best(table.clusterNumber[best]);
     }
   }
-  return chosen(best, candidates, scores, by, candidates.count());
+  const decision = chosen(best, candidates, scores, by, candidates.count());
+  candidates.done();
+  return decision;
 }
 
 /** @param fitting hosts that were open */

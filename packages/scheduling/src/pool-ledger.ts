@@ -29,6 +29,8 @@ interface PoolEntry {
   /** What follows from its record; absent until somebody asks. */
   seen: SeenPool | undefined;
   promised: Float64Array;
+  /** `total` for every slot: a shared pool's. */
+  everywhere: Float64Array;
   /** Every placed volume once, however many hosts see it. */
   total: number;
 }
@@ -97,9 +99,8 @@ export class PoolLedger {
     entry.seen.update(entry.record, this.#table);
     // So that a decision's columns stay the ones that its reservations are counted in.
     if (entry.promised.length < length) entry.promised = grown(entry.promised, length - 1);
-    const shared = entry.record.spec.type === "shared";
     const { state, counts, limit } = entry.seen;
-    return { state, counts, limit, promised: shared ? new Float64Array(length).fill(entry.total) : entry.promised };
+    return { state, counts, limit, promised: entry.record.spec.type === "shared" ? everywhere(entry, length) : entry.promised };
   }
 
   #recharge(id: string): void {
@@ -132,9 +133,16 @@ export class PoolLedger {
 
   #entry(id: string): PoolEntry {
     let entry = this.#pools.get(id);
-    if (entry === undefined) this.#pools.set(id, (entry = { record: undefined, seen: undefined, promised: new Float64Array(0), total: 0 }));
+    if (entry === undefined)
+      this.#pools.set(id, (entry = { record: undefined, seen: undefined, promised: new Float64Array(0), everywhere: new Float64Array(0), total: 0 }));
     return entry;
   }
+}
+
+function everywhere(entry: PoolEntry, length: number): Float64Array {
+  if (entry.everywhere.length !== length) entry.everywhere = new Float64Array(length).fill(entry.total);
+  else if (entry.everywhere[0] !== entry.total) entry.everywhere.fill(entry.total);
+  return entry.everywhere;
 }
 
 function grown(old: Float64Array, slot: number): Float64Array {

@@ -14,9 +14,22 @@ const kindsKept = 32;
 export class StandingHosts {
   readonly #snapshot: SnapshotIndex;
   readonly #sets = new Map<string, StandingSet>();
+  /** A mask that the last decision has done with: one for each decision would be most of what the collector has to do. */
+  #spare: HostMask | undefined;
 
   constructor(snapshot: SnapshotIndex) {
     this.#snapshot = snapshot;
+  }
+
+  /** All open. To be given back, or not, by whoever is sure to be done with it. */
+  takeMask(length: number): HostMask {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return spare?.length === length ? spare.fill(0) : new Uint16Array(length);
+  }
+
+  giveBack(mask: HostMask): void {
+    this.#spare = mask;
   }
 
   /** O(hosts) for the first of its kind, and after a change of a cluster or of one of its networks; else O(hosts that changed). */
