@@ -4,6 +4,7 @@
  */
 import { HostSpec, type PlacementPolicyName, VmSpec, type VmRecord } from "@sheaf/model";
 import { place, SnapshotIndex } from "@sheaf/scheduling";
+import { observedHost, recordHead } from "./made-records.ts";
 import { hasRoom, type Chooser, type Rest, type Size } from "./packing-run.ts";
 
 function scored(name: string, score: (rest: Rest, size: Size, largest: Size) => number): Chooser {
@@ -39,18 +40,6 @@ export const dotProduct = scored(
 
 const gib = 2 ** 30;
 const id = (n: number): string => `00000000-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
-const head = (n: number, name: string) => ({
-  id: id(n),
-  name,
-  labels: {},
-  generation: 1,
-  createdAt: 0,
-  createdBy: "bench",
-  finalizers: [],
-  revision: 1,
-  specRevision: 1,
-});
-
 /** Each host offers exactly what it has; CPUs are asked for in thousandths, so that the traces' fractions are whole vCPUs. */
 const thousandths = 1000;
 
@@ -60,7 +49,7 @@ export function sheafPolicy(policy: PlacementPolicyName): Chooser {
     start: (rests) => {
       const snapshot = new SnapshotIndex();
       for (const [n, rest] of rests.entries()) snapshot.update({ type: "upsert", record: hostRecord(n, rest) });
-      const vm: VmRecord = { ...head(2 ** 40, "machine"), kind: "vm", project: "p", spec: VmSpec.parse({}), status: {} };
+      const vm: VmRecord = { ...recordHead(id(2 ** 40), "machine"), kind: "vm", project: "p", spec: VmSpec.parse({}), status: {} };
       const plain = { ...snapshot.request(vm), cpuModel: "host-model" };
       let placed = 0;
       return (size) => {
@@ -77,41 +66,13 @@ export function sheafPolicy(policy: PlacementPolicyName): Chooser {
 }
 
 function hostRecord(n: number, { of }: Rest) {
-  const memoryBytes = of.memoryGib * gib;
   return {
-    ...head(n, `host-${n}`),
+    ...recordHead(id(n), `host-${n}`),
     kind: "host" as const,
     spec: HostSpec.parse({ reservedMemoryBytes: 0, cpuOvercommit: 1, memoryOvercommit: 1 }),
     status: {
       liveness: { state: "ready" as const, since: 0, reason: "" },
-      agent: {
-        hostname: `host-${n}`,
-        agentVersion: "0",
-        bootId: "",
-        bootedAt: 0,
-        address: "10.0.0.1",
-        architecture: "x86_64",
-        cpu: { model: "", vendor: "", flags: [], sockets: 1, cores: of.cpus, threads: 1, count: of.cpus * thousandths, mhz: 2000 },
-        numa: [],
-        memoryBytes,
-        disks: [],
-        interfaces: [],
-        pciDevices: [],
-        gpus: [],
-        hypervisor: {
-          type: "qemu" as const,
-          libvirtVersion: "",
-          qemuVersion: "",
-          accelerated: true,
-          machineTypes: ["q35"],
-          cpuModels: [],
-          uefi: true,
-          secureBoot: true,
-          tpm: true,
-        },
-        unmanaged: [],
-        problems: [],
-      },
+      agent: observedHost({ cpus: of.cpus * thousandths, memoryBytes: of.memoryGib * gib, cpuModels: [] }),
     },
   };
 }

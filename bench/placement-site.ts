@@ -4,22 +4,11 @@
  */
 import { randomInt, seededRandom, type Random } from "@sheaf/base";
 import { type AnyRecord, ClusterSpec, HostSpec, NetworkSpec, PoolSpec, type VmRecord, VmSpec, VolumeSpec } from "@sheaf/model";
+import { observedHost, recordHead } from "./made-records.ts";
 
 const gib = 2 ** 30;
 /** As identifiers are: the time first. */
 const id = (kind: number, n: number): string => `${n.toString(16).padStart(8, "0")}-0000-7000-8000-00000000000${kind}`;
-const head = (recordId: string, name: string) => ({
-  id: recordId,
-  name,
-  labels: {},
-  generation: 1,
-  createdAt: 0,
-  createdBy: "bench",
-  finalizers: [],
-  revision: 1,
-  specRevision: 1,
-});
-
 const makes = [
   { cpus: 64, memoryBytes: 256 * gib, cpuModels: ["qemu64", "Haswell"] },
   { cpus: 96, memoryBytes: 384 * gib, cpuModels: ["qemu64", "Haswell", "Skylake-Server"] },
@@ -59,14 +48,19 @@ export class PlacementSite {
   *records(machines: number): Generator<AnyRecord> {
     for (let n = 0; n < clusters; n += 1) {
       const spec = ClusterSpec.parse({ cpuOvercommit: 4, placementPolicy: "balanced" });
-      yield { ...head(id(6, n), `cluster-${n}`), kind: "cluster", spec, status: {} };
+      yield { ...recordHead(id(6, n), `cluster-${n}`), kind: "cluster", spec, status: {} };
     }
     for (let n = 0; n < networks; n += 1)
-      yield { ...head(id(2, n), `lan-${n}`), kind: "network", project: "p", spec: NetworkSpec.parse({ bridge: "br0" }), status: {} };
+      yield { ...recordHead(id(2, n), `lan-${n}`), kind: "network", project: "p", spec: NetworkSpec.parse({ bridge: "br0" }), status: {} };
     const here = { state: "ready" as const, capacityBytes: 4000 * gib, availableBytes: 2000 * gib };
     const everywhere = Object.fromEntries(Array.from({ length: this.hosts }, (_, n) => [id(3, n), here]));
-    yield { ...head(id(1, 0), "local"), kind: "pool", spec: PoolSpec.parse({ type: "local", path: "/pool" }), status: { hosts: everywhere } };
-    yield { ...head(id(1, 1), "shared"), kind: "pool", spec: PoolSpec.parse({ type: "shared", path: "/shared" }), status: { hosts: everywhere } };
+    yield { ...recordHead(id(1, 0), "local"), kind: "pool", spec: PoolSpec.parse({ type: "local", path: "/pool" }), status: { hosts: everywhere } };
+    yield {
+      ...recordHead(id(1, 1), "shared"),
+      kind: "pool",
+      spec: PoolSpec.parse({ type: "shared", path: "/shared" }),
+      status: { hosts: everywhere },
+    };
     for (let n = 0; n < this.hosts; n += 1) yield this.#host(n);
     for (let n = 0; n < machines; n += 1) {
       // Not evenly: some hosts are nearly full, some nearly empty.
@@ -80,8 +74,8 @@ export class PlacementSite {
     const n = (this.#machines += 1);
     const placed = host === undefined ? {} : { placement: { host: id(3, host), epoch: 1, incarnation: "i", at: 0 } };
     const spec = VolumeSpec.parse({ pool: id(1, ask === "pool" ? 1 : 0), sizeBytes: 10 * gib });
-    const volume: AnyRecord = { ...head(id(5, n), `volume-${n}`), kind: "volume", project: "p", spec, ...placed, status: {} };
-    return [{ ...head(id(4, n), `vm-${n}`), kind: "vm", project: "p", spec: VmSpec.parse(this.#spec(ask, n)), ...placed, status: {} }, volume];
+    const volume: AnyRecord = { ...recordHead(id(5, n), `volume-${n}`), kind: "volume", project: "p", spec, ...placed, status: {} };
+    return [{ ...recordHead(id(4, n), `vm-${n}`), kind: "vm", project: "p", spec: VmSpec.parse(this.#spec(ask, n)), ...placed, status: {} }, volume];
   }
 
   /** Parsed by whoever asks. */
@@ -118,40 +112,13 @@ export class PlacementSite {
     const make = makes[n % makes.length] ?? makes[0];
     const schedulable = n % 50 === 7 ? "cordoned" : n % 200 === 11 ? "draining" : "open";
     return {
-      ...head(id(3, n), `host-${n}`),
+      ...recordHead(id(3, n), `host-${n}`),
       kind: "host",
       labels: { zone: `zone-${n % 4}`, rack: `rack-${n >> 5}` },
       spec: HostSpec.parse({ cluster: `cluster-${n % clusters}`, schedulable }),
       status: {
         liveness: { state: n % 100 === 13 ? "unreachable" : "ready", since: 0, reason: "" },
-        agent: {
-          hostname: `host-${n}`,
-          agentVersion: "0",
-          bootId: "",
-          bootedAt: 0,
-          address: "10.0.0.1",
-          architecture: "x86_64",
-          cpu: { model: "", vendor: "", flags: [], sockets: 2, cores: make.cpus / 4, threads: 2, count: make.cpus, mhz: 2000 },
-          numa: [],
-          memoryBytes: make.memoryBytes,
-          disks: [],
-          interfaces: [{ name: "br0", mac: "", mtu: 1500, up: true, bridge: true, addresses: [] }],
-          pciDevices: [],
-          gpus: [],
-          hypervisor: {
-            type: "qemu",
-            libvirtVersion: "",
-            qemuVersion: "",
-            accelerated: true,
-            machineTypes: ["q35"],
-            cpuModels: [...make.cpuModels],
-            uefi: true,
-            secureBoot: true,
-            tpm: true,
-          },
-          unmanaged: [],
-          problems: [],
-        },
+        agent: observedHost(make),
       },
     };
   }
