@@ -20,11 +20,12 @@ export function place(request: PlacementRequest, snapshot: SnapshotIndex, policy
 export function placeAll(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy?: PlacementPolicy): PlacementDecision {
   const { table } = snapshot;
   const candidates = new HostCandidates(requests, snapshot);
+  const fitting = candidates.count();
+  if (fitting === 0) return candidates.refusal();
   const { policy: first, decided } = policyFor(requests, snapshot, policy);
   let by = weighted(first);
   let scores = new HostScores(candidates, by);
   let best = scores.best();
-  if (best === -1) return candidates.refusal();
   if (!decided) {
     const own = clusterPolicy(table.facts[best]?.record.spec.cluster ?? "", table);
     if (!samePolicy(own, first)) {
@@ -33,7 +34,7 @@ export function placeAll(requests: readonly PlacementRequest[], snapshot: Snapsh
       best = scores.best(table.clusterNumber[best]);
     }
   }
-  const decision = chosen(best, candidates, scores, by, candidates.count());
+  const decision = chosen(best, candidates, scores, by, fitting);
   candidates.done();
   return decision;
 }

@@ -21,7 +21,9 @@ export const balanced: ScoringPolicy = {
     return {
       score: (slot, floor) => {
         const use = weight * fullerShare(world, slot);
-        return -use - loss(slot, -floor - use);
+        const most = -floor - use;
+        // Said here, most hosts cost no call: numbers that go in and out of one are objects to the collector.
+        return most < 0 ? Number.NEGATIVE_INFINITY : -use - loss(slot, most);
       },
       parts: (slot) => ({ use: -weight * fullerShare(world, slot), headroom: -loss(slot, Number.POSITIVE_INFINITY) }),
     };

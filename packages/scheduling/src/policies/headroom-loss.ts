@@ -36,7 +36,6 @@ export function headroomLoss(world: ScoringWorld): HeadroomLoss {
   const weights = Float64Array.from(sizes, (size) => size.weight);
 
   return (slot, most) => {
-    if (most < 0) return Number.POSITIVE_INFINITY;
     const freeCpus = Math.max(0, (world.cpuCapacity[slot] ?? 0) - (world.cpuUsed[slot] ?? 0));
     const freeMemory = Math.max(0, (world.memoryCapacity[slot] ?? 0) - (world.memoryUsed[slot] ?? 0));
     const cpusLeft = freeCpus - world.cpus;
