@@ -10,6 +10,8 @@ const useWeight = 0.3;
 const plentyUntil = 0.5;
 /** What is left of the weight then, divided by the hosts: the loss of room for the next machines is smaller the more hosts there are, too. */
 const evenWeight = 0.1;
+/** More than what a sum of such terms is rounded by: hosts that are equal must be scored to the end, or the first one seen would win. */
+const rounding = 1e-9;
 
 export const balanced: ScoringPolicy = {
   name: "balanced",
@@ -21,7 +23,7 @@ export const balanced: ScoringPolicy = {
     return {
       score: (slot, floor) => {
         const use = weight * fullerShare(world, slot);
-        const most = -floor - use;
+        const most = -floor - use + rounding;
         // Said here, most hosts cost no call: numbers that go in and out of one are objects to the collector.
         return most < 0 ? Number.NEGATIVE_INFINITY : -use - loss(slot, most);
       },
