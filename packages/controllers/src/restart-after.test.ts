@@ -76,6 +76,7 @@ test("one that waits says for whom and why; what it needs is not given to less i
   };
   const it = await scene(machines);
   const { world, hosts, vm } = it;
+  await world.change("cluster", world.ids.cluster, (head) => (head.spec["placementPolicy"] = "spread"));
   await world.change("host", hosts[1] ?? "", (head) => (head.spec["offeredMemoryBytes"] = 12 * gib));
   world.agents.broken.set(vm("db").id, "its start fails");
   world.agents.powerOff(hosts[first] ?? "");

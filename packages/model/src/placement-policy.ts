@@ -14,4 +14,4 @@ export const PlacementPolicy = z.union([
 export type PlacementPolicy = z.infer<typeof PlacementPolicy>;
 
 /** For machines, and hosts, whose cluster says nothing. */
-export const defaultPlacementPolicy = "spread" satisfies PlacementPolicy;
+export const defaultPlacementPolicy = "balanced" satisfies PlacementPolicy;
