@@ -273,7 +273,13 @@ export function placementController(context: ControllerContext, index: SiteIndex
         then: [put(partKey(kind, record.id, "status/placement"), { pending: { reason, since: pending?.since ?? now } })],
       });
     }
-    await commitAll(context, texts);
+    try {
+      await commitAll(context, texts);
+    } catch (error) {
+      // Who waits without a word that says why is decided on again.
+      for (const { about } of texts) room.leave(about.id);
+      throw error;
+    }
     return left;
   }
 
