@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { taskProgress, type RecordOf } from "@sheaf/model";
 import { balanceAdvice } from "./cluster-balance.ts";
-import { World } from "./world.test-support.ts";
+import { gib, World } from "./world.test-support.ts";
 
 /** Three hosts with 8 CPUs; all machines on the first, which they keep busy as `busy` says. */
 async function scene(busy: readonly number[], balancing: Record<string, unknown> = {}, spec: Record<string, unknown> = {}) {
@@ -23,11 +23,6 @@ async function scene(busy: readonly number[], balancing: Record<string, unknown>
   return { world, hosts, vms };
 }
 const balanceTasks = (world: World): RecordOf<"task">[] => [...world.cache.all("task")].filter(({ spec }) => spec.verb === "balance");
-const clusterOf = (world: World): RecordOf<"cluster"> => {
-  const cluster = world.cache.get("cluster", world.ids.cluster);
-  assert.ok(cluster);
-  return cluster;
-};
 const placesOf = (world: World, vms: readonly string[]) => vms.map((vm) => world.vmOn(vm));
 async function end(world: World): Promise<void> {
   assert.deepEqual(world.agents.violations, []);
@@ -74,31 +69,70 @@ test("a passing peak moves nothing, nor does unevenness alone, nor `advise`", as
   }
 });
 
+const adviceOf = ({ cache, clock, agents, snapshot, book }: World) => {
+  const cluster = cache.byName("cluster", "-", "default");
+  assert.ok(cluster);
+  return balanceAdvice(cluster, { cache, clock, agents, snapshot, book });
+};
+
+test("what is promised to stopped machines is taken: of several that would fit alone only so many go as fit together", async () => {
+  const { world, hosts } = await scene([1, 1, 1, 1, 1, 1, 1], { goal: "even" }, { memory: { bytes: 2 * gib } });
+  const [, h2 = "", h3 = ""] = hosts;
+  await world.change("host", h3, (head) => (head.spec["schedulable"] = "cordoned"));
+  const { vm } = await world.addVm("stopped", { spec: { power: "stopped", memory: { bytes: 13 * gib } } });
+  await world.until(() => world.vmOn(vm) === h2, "the stopped one takes its room");
+  await world.clock.advance(600_000);
+  assert.equal(adviceOf(world).moves.length, 1);
+  await end(world);
+});
+
+test("a machine that has moved, by whomever, stays for a while", async () => {
+  const { world, hosts, vms } = await scene([4, 2, 1.5]);
+  for (const vm of vms.slice(1)) await world.taskEnds(await world.addTask("migrate", "vm", vm, { parameters: { host: hosts[1] } }));
+  assert.deepEqual(placesOf(world, vms), [hosts[0], hosts[1], hosts[1]]);
+  for (const [at, cpus] of [4, 5, 3].entries()) world.agents.busyCpus.set(vms[at] ?? "", cpus);
+  await world.clock.advance(25 * 60_000);
+  assert.ok(adviceOf(world).score.hottestPercent > 85);
+  assert.deepEqual(adviceOf(world).moves, []);
+  await world.clock.advance(10 * 60_000);
+  assert.equal(adviceOf(world).moves.length, 1);
+  await end(world);
+});
+
+test("of a host that offers a share of itself only what its machines use counts", async () => {
+  const { world, hosts } = await scene([2]);
+  const [h1 = ""] = hosts;
+  world.agents.otherCpus.set(h1, 4);
+  const cpuPercent = (): number | undefined => adviceOf(world).hosts.find(({ host }) => host === h1)?.cpuPercent;
+  await world.clock.advance(3_600_000);
+  assert.equal(cpuPercent(), 75);
+  await world.change("host", h1, (head) => (head.spec["offeredCpus"] = 4));
+  await world.clock.advance(3_600_000);
+  assert.equal(cpuPercent(), 50);
+  await end(world);
+});
+
 test("advice names no machine that may not move, and none goes where its rules forbid it", async () => {
   const settled = await scene([5, 2.5], {}, { placement: { hostSelector: {}, settled: true } });
-  const advice = ({ world }: typeof settled) => {
-    const { cache, clock, agents } = world;
-    return balanceAdvice(clusterOf(world), { cache, clock, agents, snapshot: world.snapshot, book: world.book });
-  };
   await settled.world.clock.advance(600_000);
-  assert.deepEqual(advice(settled).moves, []);
-  assert.equal(Math.round(advice(settled).score.hottestPercent), 94);
+  assert.deepEqual(adviceOf(settled.world).moves, []);
+  assert.equal(Math.round(adviceOf(settled.world).score.hottestPercent), 94);
   await end(settled.world);
 
   const together = await scene([5, 2.5], {}, { placement: { hostSelector: {}, together: "pair" } });
   await together.world.clock.advance(600_000);
-  assert.deepEqual(advice(together).moves, [], "they stay together, whatever the use");
+  assert.deepEqual(adviceOf(together.world).moves, [], "they stay together, whatever the use");
   await end(together.world);
 
   const free = await scene([5, 2.5]);
   await free.world.clock.advance(600_000);
   assert.deepEqual(
-    advice(free).moves.map(({ name }) => name),
+    adviceOf(free.world).moves.map(({ name }) => name),
     ["vm-0"],
   );
   await free.world.change("host", free.hosts[1] ?? "", (head) => (head.spec["schedulable"] = "cordoned"));
   await free.world.change("host", free.hosts[2] ?? "", (head) => (head.spec["schedulable"] = "cordoned"));
-  assert.deepEqual(advice(free).moves, [], "no host is open");
+  assert.deepEqual(adviceOf(free.world).moves, [], "no host is open");
   await end(free.world);
 });
 

@@ -124,6 +124,8 @@ export class SimulatedAgents implements Agents {
   }
   /** CPUs that machines keep busy while they run. */
   readonly busyCpus = new Map<string, number>();
+  /** CPUs that are busy on a host with something else. */
+  readonly otherCpus = new Map<string, number>();
   load(hostId: string): HostLoad | null {
     const host = this.hosts.get(hostId);
     if (!host?.connected) return null;
@@ -132,7 +134,7 @@ export class SimulatedAgents implements Agents {
       state === "running" ? [{ id, cpu: this.busyCpus.get(id) ?? 0, memoryUsedBytes: 2 ** 28, ...rates }] : [],
     );
     const cpus = this.#cache.get("host", hostId)?.status.agent?.cpu.count ?? 1;
-    const busy = vms.reduce((sum, { cpu }) => sum + cpu, 0);
+    const busy = vms.reduce((sum, { cpu }) => sum + cpu, this.otherCpus.get(hostId) ?? 0);
     return { cpu: busy / cpus, memoryUsedBytes: vms.length * 2 ** 28, memoryTotalBytes: 2 ** 34, vms };
   }
   bootId(hostId: string): string | null {
