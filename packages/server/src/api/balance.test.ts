@@ -28,6 +28,7 @@ test("use and advice are shown; nothing to do, a plan under way and balancing th
   const nothing = await fixture.request("POST", "/clusters/default/balance", {});
   assert.deepEqual([nothing.status, nothing.body.code], [409, "state-refused"]);
   assert.match(nothing.body.detail, /No move would help cluster default/);
+  assert.match(nothing.body.next, /--goal even/);
 
   const cpus = fixture.cache.get("host", hosts[0]?.id ?? "")?.status.agent?.cpu.count ?? 0;
   for (let at = fixture.clock.monotonic() - 90_000; at <= fixture.clock.monotonic(); at += 15_000) {

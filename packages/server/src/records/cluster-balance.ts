@@ -39,6 +39,9 @@ export function carryOutBalance(services: RecordServices, request: ChangeRequest
       throw new SheafError(
         "state-refused",
         `No move would help cluster ${cluster.name}: its hottest host is at ${Math.round(score.hottestPercent)} %.`,
+        {
+          next: `\`sheaf cluster balance ${cluster.name}\` shows its hosts; with \`--goal even\` those below ${balancingOf(cluster).hotPercent} % are evened out as well.`,
+        },
       );
     const draft = new Draft();
     draft.unchanged(cluster);
