@@ -532,6 +532,9 @@ test("after a boot of its host a machine waits for its turn, for so long and no 
   const found = planMachine(situation({ vm: ordered(), memory: ran({ runningBoot: "earlier" }), domain: domain("stopped") }));
   assert.deepEqual([steps(found), found.memory?.awaitsTurn, found.againAfterMs], ["", true, 60_000]);
   assert.match(look(ordered(order("waiting")), bootedFor(0)).memory?.reason ?? "", /after db/);
+  const needs = { state: "waiting", why: "it waits for the hypervisor to answer" } as const;
+  const unprepared = planMachine(situation({ vm: ordered(), memory: bootedFor(10_000), domain: domain("stopped"), needs }));
+  assert.equal(unprepared.memory?.awaitsTurn, true, "also while what it needs is not there yet");
   const starts: readonly (readonly [string, RecordOf<"vm">, MachineMemory])[] = [
     ["it is given the word", ordered(order("go")), bootedFor(0)],
     ["it has waited long enough", ordered(order("waiting")), bootedFor(60_000)],

@@ -353,12 +353,13 @@ function wantRunning(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   const refusal = mayStart(it, vm, memory);
   if (refusal !== null) return { steps: [], memory: waiting(it, memory, refusal), report: true };
   // Its domain is defined while its disks are made. One that is to stay stopped waits: defined means ready there.
-  if (it.needs.state !== "ready") return prepare(it, vm, memory, it.definable ? define(it) : []);
   const turnMs = untilTurnMs(it, vm, memory);
+  const turned = turnMs > 0 ? { ...memory, awaitsTurn: true } : memory;
+  if (it.needs.state !== "ready") return prepare(it, vm, turned, it.definable ? define(it) : []);
   if (turnMs > 0) {
     const { order } = vm.status;
     const why = order?.state === "waiting" && order.bootId === it.bootId ? order.reason : "it is started after other machines (restart.after)";
-    return { steps: define(it), memory: { ...entered(memory, "stopped", it.now, why), awaitsTurn: true }, againAfterMs: turnMs, report: true };
+    return { steps: define(it), memory: entered(turned, "stopped", it.now, why), againAfterMs: turnMs, report: true };
   }
   const asked = vm.spec.startRequest > memory.startRequestSeen;
   const automatic = !asked && memory.stoppedBy !== undefined && memory.stoppedBy !== "user";

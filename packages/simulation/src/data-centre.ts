@@ -10,6 +10,7 @@ import { HostSpec, ImageSpec, NetworkSpec, PoolSpec } from "@sheaf/model";
 import type { AgentPeer } from "@sheaf/server";
 import type { Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
+import { wanderingShare } from "./guest-loads.ts";
 import { defaultTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
 import { imageFrom } from "./played-library.ts";
@@ -82,7 +83,7 @@ export class DataCentre {
         cpus: hostCpus,
         memoryBytes: hostMemoryBytes,
         times: defaultTimes,
-        loads: options.machines === "mixed",
+        ...(options.machines === "mixed" ? { busyShare: wanderingShare } : {}),
         hostAt: (address) => this.#byName.get(address) ?? null,
         tell: (text) => logger.info({}, text),
       });

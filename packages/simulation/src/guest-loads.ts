@@ -14,6 +14,9 @@ interface Used {
   netTransmitBytes: number;
 }
 
+/** How busy a guest's processors are, 0 … 1. */
+export type BusyShare = (machine: string, now: number) => number;
+
 export interface HostToLoad {
   readonly cpus: number;
   readonly memoryBytes: number;
@@ -33,14 +36,16 @@ const ticks = 100;
 export class GuestLoads {
   readonly #host: HostToLoad;
   readonly #clock: Clock;
+  readonly #busyShare: BusyShare;
   readonly #used = new Map<string, Used>();
   #readAt: number;
   #busyTicks = 0;
   #allTicks = 0;
 
-  constructor(host: HostToLoad, clock: Clock) {
+  constructor(host: HostToLoad, clock: Clock, busyShare: BusyShare) {
     this.#host = host;
     this.#clock = clock;
+    this.#busyShare = busyShare;
     this.#readAt = clock.monotonic();
   }
 
@@ -59,7 +64,7 @@ export class GuestLoads {
       const live = hypervisor.live(uuid);
       if (!live) continue;
       const { current: vcpus } = live.vcpus;
-      const share = hypervisor.stands(uuid)?.state === "running" ? busyShare(uuid, this.#clock.now()) : 0;
+      const share = hypervisor.stands(uuid)?.state === "running" ? this.#busyShare(uuid, this.#clock.now()) : 0;
       const used = this.#used.get(uuid) ?? { cpuTimeNs: 0, diskReadBytes: 0, diskWriteBytes: 0, netReceiveBytes: 0, netTransmitBytes: 0 };
       this.#used.set(uuid, used);
       used.cpuTimeNs += Math.round(share * vcpus * seconds * 1e9);
@@ -87,15 +92,15 @@ export class GuestLoads {
   }
 }
 
-/** How busy a guest's processors are, 0 … 1: its own habit, the hour, and its mood of the moment, from one to the next without a jump. */
-function busyShare(uuid: string, now: number): number {
+/** By the machine's own habit, the hour, and its mood of the moment, from one to the next without a jump. */
+export const wanderingShare: BusyShare = (uuid, now) => {
   const habit = 0.05 + 0.45 * part(uuid, 0) ** 2;
   const hour = 0.75 + 0.25 * Math.sin(((now % dayMs) / dayMs) * 2 * Math.PI - Math.PI / 2);
   const turn = Math.floor(now / moodMs);
   const between = (now % moodMs) / moodMs;
   const mood = part(uuid, turn) * (1 - between) + part(uuid, turn + 1) * between;
   return Math.min(1, habit * hour * (0.4 + 1.2 * mood));
-}
+};
 
 /** 0 … 1, always the same for the same words. */
 const part = (uuid: string, number: number): number => digest(`${uuid} ${number}`) / 0xffff_ffff;

@@ -6,8 +6,9 @@ import { Chance } from "./chance.ts";
 import { DeedMaker } from "./deed-maker.ts";
 import { FaultMaker } from "./fault-maker.ts";
 import { drawPlan, lastPhaseMs, type PlannedEvent, type Severity } from "./fault-plan.ts";
+import { wanderingShare } from "./guest-loads.ts";
 import { settle } from "./settle.ts";
-import { Broken, SimulatedSite } from "./site.ts";
+import { Broken, SimulatedSite, type SiteOptions } from "./site.ts";
 import type { StoryLine } from "./story.ts";
 
 /** Of the seeds, unless said. */
@@ -40,6 +41,9 @@ export interface RunResult {
   readonly lines: readonly StoryLine[];
 }
 
+/** Of the seeds, unless said. */
+const shareBalanced = 0.3;
+
 /** No fault keeps the server away for so long: a run without it would prove nothing. */
 const serverAwayMs = 20 * 60_000;
 
@@ -70,6 +74,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     // Where storage locks disks, it hides much of what goes wrong.
     sharedLocks: nature.happens(0.5),
     servers,
+    ...balanced(seed),
     ...(options.listener ? { listener: options.listener } : {}),
     productLog: options.productLog ?? false,
   });
@@ -121,4 +126,13 @@ export async function run(options: RunOptions): Promise<RunResult> {
     plan,
     lines: site.story.lines,
   };
+}
+
+/** In some seeds guests have load, and balancing moves them by itself, oftener than anybody would let it. Of its own stream. */
+function balanced(seed: number): Pick<SiteOptions, "balancing" | "busyShare"> {
+  const nature = new Chance(seed, "balancing");
+  if (!nature.happens(shareBalanced)) return {};
+  const goal = nature.pick(["even", "hot-spots"] as const);
+  const balancing = { mode: "automatic", goal, hotPercent: nature.pick([20, 40]), unevenPoints: 2, patienceMinutes: 0, pauseMinutes: 2 };
+  return { balancing, busyShare: wanderingShare };
 }

@@ -15,7 +15,7 @@ import {
 import type { Clock, Logger } from "@sheaf/base";
 import type { LeaseGrant, PulseMessage } from "@sheaf/contract";
 import { Chance } from "./chance.ts";
-import { GuestLoads } from "./guest-loads.ts";
+import { type BusyShare, GuestLoads } from "./guest-loads.ts";
 import { HostFiles } from "./host-files.ts";
 import { HypervisorModel, type HypervisorTimes } from "./hypervisor-model.ts";
 import { Life } from "./life.ts";
@@ -62,8 +62,8 @@ export interface HostOptions {
   readonly watchdog?: WatchdogKind;
   /** Its watchdog was not petted in time, and resets it. */
   readonly reset?: (host: SimulatedHost) => void;
-  /** Guests use what they have, and figures of it are told; else nothing is ever used. */
-  readonly loads?: boolean;
+  /** Guests use so much of what they have, and figures of it are told; else nothing is ever used. */
+  readonly busyShare?: BusyShare;
 }
 
 export class SimulatedHost {
@@ -133,9 +133,10 @@ export class SimulatedHost {
       },
       { clock: options.clock, chance: new Chance(options.seed, `hypervisor ${options.name}`), times: options.times },
     );
-    if (options.loads) {
+    const { busyShare } = options;
+    if (busyShare) {
       const { cpus, memoryBytes } = options;
-      const loads = new GuestLoads({ cpus, memoryBytes, hypervisor: inner, put: (path, content) => own.put(path, content) }, options.clock);
+      const loads = new GuestLoads({ cpus, memoryBytes, hypervisor: inner, put: (path, content) => own.put(path, content) }, clock, busyShare);
       this.hypervisor.statistics = () => loads.read();
     }
     inner.onChange = (uuid) => {

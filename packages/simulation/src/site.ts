@@ -9,6 +9,7 @@ import { bootstrapAdmin } from "@sheaf/server";
 import { openMemoryStore, type Store } from "@sheaf/store";
 import { Chance } from "./chance.ts";
 import { checkFences } from "./fence-checks.ts";
+import type { BusyShare } from "./guest-loads.ts";
 import { imageFrom } from "./played-library.ts";
 import { bmcAddress, fencingMethods, type FencingType, hostAddress, SimulatedBmcs } from "./simulated-bmcs.ts";
 import { defaultTimes, type HypervisorTimes } from "./hypervisor-model.ts";
@@ -50,6 +51,10 @@ export interface SiteOptions {
   readonly fencing?: readonly FencingType[];
   /** Of its cluster's spec. */
   readonly highAvailability?: object;
+  /** Of its cluster's spec. */
+  readonly balancing?: object;
+  /** How busy guests are; else nothing is ever used. */
+  readonly busyShare?: BusyShare;
   /** Whether the shared storage keeps a second writer from a disk. It does unless said. */
   readonly sharedLocks?: boolean;
   /** On one store, as on etcd. One unless said. */
@@ -157,6 +162,7 @@ export class SimulatedSite {
         hostAt: (address) => this.#hostsBy.get(address) ?? null,
         fetchImage: async (_identity, _image, offset) => imageFrom(offset),
         carried: () => this.server.carries,
+        ...(options.busyShare === undefined ? {} : { busyShare: options.busyShare }),
         ...(options.watchdog === undefined ? {} : { watchdog: options.watchdog }),
         reset: ({ name }) => this.story.tell("fault", `${name}: its watchdog resets it`),
         tell: (text) => this.story.tell("log", text),
@@ -353,12 +359,13 @@ export class SimulatedSite {
       subnets: [{ cidr: "10.0.0.0/12", gateway: "10.0.0.1", range: { from: "10.0.0.10", to: "10.15.255.250" } }],
     });
     this.ids.image = await make("/images", "mini", { source: { upload: true }, public: true });
-    const { fencing = [], highAvailability, leaseMs = 30_000 } = this.#options;
+    const { fencing = [], highAvailability, balancing, leaseMs = 30_000 } = this.#options;
     const change = async (path: string, spec: object): Promise<void> => {
       const answer = await this.done(this.operator.ask(`changes ${path}`, { method: "PATCH", path, body: { spec } }));
       if (answer?.status !== 200) throw new Error(`changing ${path} was answered ${JSON.stringify(answer?.body)}`);
     };
-    if (highAvailability) await change(`/clusters/${this.records.byName("cluster", "default")}`, { highAvailability });
+    const cluster = { ...(highAvailability ? { highAvailability } : {}), ...(balancing ? { balancing } : {}) };
+    if (highAvailability || balancing) await change(`/clusters/${this.records.byName("cluster", "default")}`, cluster);
     for (const host of this.hosts) {
       await this.#join(host);
       if (fencing.length > 0) await change(`/hosts/${host.id}`, { fencing: fencingMethods(fencing, host, leaseMs) });
