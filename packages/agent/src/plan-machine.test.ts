@@ -365,6 +365,16 @@ test("refused starts count as tries and end as failed", () => {
   assert.equal(plan.memory?.observedGeneration, 1);
 });
 
+test("a definition that is refused is a failed start only where it was one", () => {
+  const refused = (memory: MachineMemory) => afterRefusal({ now }, machine(), memory, { do: "define" }, "define failed");
+  for (const state of ["stopped", "preparing"] as const) {
+    const { failures, problem, ...after } = refused(remembered({ state, awaitsTurn: true }));
+    assert.deepEqual([after.state, after.awaitsTurn, problem, failures.length], [state, true, "define failed", 0]);
+  }
+  const { state, failures } = refused(remembered({ state: "starting" }));
+  assert.deepEqual([state, failures.length], ["starting", 1]);
+});
+
 test("a generation counts as seen only when it was wholly acted on", () => {
   const vm = machine({}, { generation: 7 });
   const observed = (over: Partial<Situation>) => planMachine(situation({ vm, memory: ran(), ...over })).memory?.observedGeneration;

@@ -544,10 +544,12 @@ function entered(memory: MachineMemory, state: VmObservation["state"], now: numb
   return { ...memory, state, since: now, reason, history };
 }
 
-/** After a step that the hypervisor refused: counts as a failed try where it was the start, is kept as the problem in any case. */
+/** After a step that the hypervisor refused: counts as a failed try where it was part of a start, is kept as the problem in any case. */
 export function afterRefusal(it: Pick<Situation, "now">, vm: Vm, memory: MachineMemory, step: Step, why: string): MachineMemory {
   const next = { ...memory, problem: why };
-  if (step.do !== "start" && step.do !== "define" && step.do !== "seed") return next;
+  // What is defined anew may also be a machine that is to stay stopped, or that waits for its turn.
+  const isTry = step.do === "start" || (memory.state === "starting" && (step.do === "define" || step.do === "seed"));
+  if (!isTry) return next;
   const failures = [...recentFailures(memory.failures, it.now), it.now];
   const givenUp = failures.length > vm.spec.restart.maximumTries ? { generation: vm.generation, startRequest: vm.spec.startRequest } : undefined;
   const after = givenUp
