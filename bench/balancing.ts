@@ -1,15 +1,17 @@
 /**
  * How well the balancer evens out clusters with hot spots, and by how many moves: beside it a search without regard to moves (simulated
  * annealing, from the cluster as it is and from the balancer's own plan), and the threshold balancers that peers have, brought as near to the
- * balancer's spread as they get. `node bench/balancing.ts [--search-seconds N]`.
+ * balancer's spread as they get. And how far clusters that do little are consolidated. `node bench/balancing.ts [--search-seconds N]`.
  */
 import { parseArgs } from "node:util";
 import { planBalance, type BalancePlan, type BalanceProblem } from "@sheaf/planning";
 import { calmDay } from "./balancing/calm-day.ts";
+import { freeing } from "./balancing/freeing.ts";
+import { bounds } from "./balancing/idle-cluster.ts";
 import { hotSpotCluster } from "./balancing/instances.ts";
 import { localSearch } from "./balancing/local-search.ts";
 import { type Balanced, thresholdBalance } from "./balancing/threshold-balancer.ts";
-import { atMost, publish, rounded } from "./outcome.ts";
+import { atLeast, atMost, publish, rounded } from "./outcome.ts";
 
 const { values } = parseArgs({ options: { "search-seconds": { type: "string", default: "60" } } });
 const searchMs = Number(values["search-seconds"]) * 1000;
@@ -54,8 +56,12 @@ function told({ moves, spreadPoints }: Balanced) {
 const largest = (figures: readonly (number | undefined)[]): number => Math.max(...figures.map((figure) => figure ?? 0));
 
 const calmDays = (["hot-spots", "even"] as const).flatMap((goal) => [2, 3].map((seed) => ({ goal, seed, ...calmDay(goal, 50, seed) })));
+const freed = bounds.flatMap((bound) => [1, 2, 3, 4, 5].map((seed) => freeing(500, bound, 0.45, 0.85, seed)));
 publish(
   [
+    atLeast("use of the hosts that stay on, 500 at 45 % consolidated: worst cluster", Math.min(...freed.map((row) => row.usePercentAfter)), 82, "%"),
+    atMost("moves ÷ the lower bound, 500 hosts consolidated: worst cluster", largest(freed.map((row) => row.moves / row.leastMoves)), 1.5, "×"),
+    atMost("states on the way to a consolidated cluster that are not feasible", largest(freed.map((row) => row.infeasible)), 0, ""),
     atMost(
       "gap to the best spread that a search finds, of what can be gained: worst cluster",
       largest(rows.map(({ gapPercent }) => gapPercent)),
@@ -72,7 +78,7 @@ publish(
     atMost("moves that bring a host above its limit", largest(rows.map(({ overloaded }) => overloaded)), 0, ""),
     atMost("moves in 24 hours of noise, automatic mode", largest(calmDays.map(({ moves }) => moves)), 0, ""),
   ],
-  { rows, calmDays },
+  { rows, calmDays, freed },
 );
 
 function bestFound(problem: BalanceProblem, plan: BalancePlan): number {

@@ -16,7 +16,7 @@ export interface CalmDay {
 
 const readingMs = 15_000;
 
-export function calmDay(goal: ClusterBalancing["goal"], hostCount: number, seed: number, hours = 24): CalmDay {
+export function calmDay(goal: "even" | "hot-spots", hostCount: number, seed: number, hours = 24): CalmDay {
   const settings = ClusterBalancing.parse({ mode: "automatic", goal });
   const random = seededRandom(seed);
   // Busy enough that single readings pass the limit: whoever acts on those thrashes.

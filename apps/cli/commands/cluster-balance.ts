@@ -18,7 +18,7 @@ export function addBalance(cluster: Command, cli: Cli): void {
     .option("--apply", "carry the moves out")
     .option("--wait", "with --apply: until all have ended")
     .option("--mode <mode>", "from now on: off, advise, or automatic")
-    .option("--goal <goal>", "from now on: hot-spots, or even")
+    .option("--goal <goal>", "from now on: hot-spots, even, or consolidate")
     .action(async (id: string, { apply, wait, mode, goal }: Options) => {
       const client = await cli.client();
       const params = { id };
@@ -45,7 +45,7 @@ type Balance = Awaited<ReturnType<Awaited<ReturnType<Cli["client"]>>["cluster"][
 
 function showBalance(cli: Cli, name: string, balance: Balance): void {
   if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { ...balance });
-  const { score, promised, hosts, unknown, moves, mode, goal, task } = balance;
+  const { score, promised, hosts, unknown, moves, mode, goal, task, frees } = balance;
   const out = (line: string): void => cli.terminal.out(line);
   out(`Mode ${mode}, goal ${goal}. Hottest host ${round(score.hottestPercent)} %, spread ${round(score.spreadPoints)} points.`);
   for (const host of hosts) out(`  ${host.name}: CPU ${round(host.cpuPercent)} %, memory ${round(host.memoryPercent)} %`);
@@ -53,9 +53,14 @@ function showBalance(cli: Cli, name: string, balance: Balance): void {
   if (task !== undefined) out(`Moves are under way: \`sheaf task watch ${task}\`.`);
   else if (moves.length === 0) out("Nothing needs to move.");
   else {
-    out(
-      `${moves.length} moves would bring the hottest host to ${round(promised.hottestPercent)} %, the spread to ${round(promised.spreadPoints)} points:`,
-    );
+    if (frees.length > 0)
+      out(
+        `${moves.length} moves would free ${frees.length} of them (${frees.join(", ")}), the hottest of the others at ${round(promised.hottestPercent)} %:`,
+      );
+    else
+      out(
+        `${moves.length} moves would bring the hottest host to ${round(promised.hottestPercent)} %, the spread to ${round(promised.spreadPoints)} points:`,
+      );
     for (const move of moves) out(`  ${move.name}: ${move.fromName} → ${move.toName} (${move.reason})`);
     out(`\`sheaf cluster balance ${name} --apply\` carries them out.`);
   }

@@ -30,6 +30,8 @@ export const balanceRoutes = {
       hosts: z.array(z.object({ host: z.string(), name: z.string(), cpuPercent: z.number(), memoryPercent: z.number() })),
       /** Hosts whose use is not known: nothing is moved from or to them. */
       unknown: z.array(z.string()),
+      /** Hosts that the moves would free, by name: goal `consolidate`. */
+      frees: z.array(z.string()),
       /** What the moves would come to. */
       promised: BalanceScore,
       moves: z.array(

@@ -91,16 +91,21 @@ export function balancingController(context: ControllerContext, { index, snapsho
 
   async function look(cluster: Cluster): Promise<void> {
     const settings = balancingOf(cluster);
-    const { unease: next, due } = balanceDue(clusterBalance(cluster, site).score, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
+    const { score, freeable } = clusterBalance(cluster, site);
+    const { unease: next, due } = balanceDue({ ...score, freeable }, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
     unease.set(cluster.id, next);
     if (!due) return;
     const advice = balanceAdvice(cluster, site);
-    if (advice.moves.length === 0) return;
+    if (advice.moves.length === 0) {
+      // That none can be emptied is dear to find out, and stays so for a while.
+      if (score.hottestPercent <= settings.hotPercent) unease.set(cluster.id, { plannedAt: clock.monotonic() });
+      return;
+    }
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {
       verb: "balance",
       target: { kind: "cluster", id: cluster.id, name: cluster.name },
-      parameters: { moves: advice.moves, before: advice.score, promised: advice.promised },
+      parameters: { moves: advice.moves, before: advice.score, promised: advice.promised, frees: advice.frees },
       requestedBy: "system",
     };
     const result = await commit(context, {

@@ -2,7 +2,7 @@
  * A cluster as the balancing planner sees it, made from the records, the scheduler's snapshot and what agents told of their use; and the plan
  * for it. For the balancing controller and the API, on every server. Changes nothing.
  */
-import { ClusterBalancing, type RecordOf } from "@sheaf/model";
+import { ClusterBalancing, ClusterPower, type RecordOf } from "@sheaf/model";
 import {
   balanceScore,
   moveRefusal,
@@ -12,12 +12,15 @@ import {
   type BalanceMove,
   type BalanceProblem,
   type BalanceScore,
+  mayFreeHost,
+  type OrderedMove,
   type PlannedMove,
   type Use,
   type UseBook,
 } from "@sheaf/planning";
 import { refusalsOf, type SnapshotIndex } from "@sheaf/scheduling";
 import type { ControllerContext } from "./context.ts";
+import { freeingAdvice } from "./freeing-advice.ts";
 import { volumesOf } from "./records.ts";
 
 type Cluster = RecordOf<"cluster">;
@@ -34,11 +37,15 @@ export interface ClusterBalance {
   readonly hosts: readonly { readonly host: string; readonly name: string; readonly cpuPercent: number; readonly memoryPercent: number }[];
   /** Hosts whose use is not known: nothing is moved from or to them. */
   readonly unknown: readonly string[];
+  /** Goal `consolidate`: a host may come free, as far as sums tell. */
+  readonly freeable: boolean;
 }
 
-export interface BalanceAdvice extends ClusterBalance {
+export interface BalanceAdvice extends Omit<ClusterBalance, "freeable"> {
   readonly moves: readonly PlannedMove[];
   readonly promised: BalanceScore;
+  /** Names of hosts that come free: goal `consolidate`. */
+  readonly frees: readonly string[];
 }
 
 /** Migrations over a network whose speed is not known: a gigabit. */
@@ -47,37 +54,63 @@ const assumedBytesPerSecond = 117e6;
 /** Clusters written before balancing was known have none. */
 export const balancingOf = (cluster: Cluster): ClusterBalancing => ClusterBalancing.parse(cluster.spec.balancing ?? {});
 
+/** The same for how they sleep. */
+export const powerOf = (cluster: Cluster): ClusterPower => ClusterPower.parse(cluster.spec.power ?? {});
+
 export function clusterBalance(cluster: Cluster, site: BalanceSite): ClusterBalance {
   const { problem, hosts, unknown } = problemOf(cluster, site);
-  return { score: balanceScore(problem), hosts: usesOf(problem, hosts), unknown };
+  const { targetUse, spareHosts } = freeingLimits(cluster);
+  const freeable = balancingOf(cluster).goal === "consolidate" && mayFreeHost(problem, targetUse, spareHosts);
+  return { score: balanceScore(problem), freeable, hosts: usesOf(problem, hosts), unknown };
+}
+
+/** What consolidation keeps to: never above what makes a host hot. */
+function freeingLimits(cluster: Cluster) {
+  const [{ hotPercent, maximumMoves }, { targetPercent, spareHosts }] = [balancingOf(cluster), powerOf(cluster)];
+  return { targetUse: Math.min(targetPercent, hotPercent) / 100, spareHosts, maximumMoves, mayEmpty: () => true };
 }
 
 export function balanceAdvice(cluster: Cluster, site: BalanceSite): BalanceAdvice {
-  const { problem, hosts, vms, unknown } = problemOf(cluster, site);
+  const made = problemOf(cluster, site);
+  const { problem, hosts, unknown } = made;
   const { goal, hotPercent, maximumMoves } = balancingOf(cluster);
-  const plan = planBalance(problem, { goal, hotUse: hotPercent / 100, maximumMoves });
+  const score = balanceScore(problem);
+  // What is too hot comes first: hosts come free where nothing is.
+  if (goal === "consolidate" && score.hottestPercent <= hotPercent) {
+    const { moves, freed } = freeingAdvice({ ...made, ...freeingLimits(cluster), cluster, snapshot: site.snapshot });
+    const name = (host: number): string => hosts[host]?.name ?? "";
+    return {
+      score,
+      hosts: usesOf(problem, hosts),
+      unknown,
+      promised: scoreAfter(problem, moves),
+      moves: planned(made, moves, (move) => `${name(move.from)} comes free; ${name(move.to)} ${told(move.toPercent)}`),
+      frees: freed.map(name),
+    };
+  }
+  const plan = planBalance(problem, { goal: goal === "consolidate" ? "hot-spots" : goal, hotUse: hotPercent / 100, maximumMoves });
   return {
     score: plan.before,
     hosts: usesOf(problem, hosts),
     unknown,
     promised: plan.after,
-    moves: plan.moves.flatMap((move) => {
-      const [vm, from, to] = [vms[move.machine], hosts[move.from], hosts[move.to]];
-      return vm && from && to
-        ? [
-            {
-              vm: vm.id,
-              name: vm.name,
-              from: from.id,
-              to: to.id,
-              reason: reasonOf(move, from.name, to.name),
-              after: move.after,
-              state: "waiting" as const,
-            },
-          ]
-        : [];
-    }),
+    moves: planned(made, plan.moves, (move) => reasonOf(move, hosts[move.from]?.name ?? "", hosts[move.to]?.name ?? "")),
+    frees: [],
   };
+}
+
+function planned<M extends OrderedMove>({ vms, hosts }: Problem, moves: readonly M[], reason: (move: M) => string): PlannedMove[] {
+  return moves.flatMap((move) => {
+    const [vm, from, to] = [vms[move.machine], hosts[move.from], hosts[move.to]];
+    if (!vm || !from || !to) return [];
+    return [{ vm: vm.id, name: vm.name, from: from.id, to: to.id, reason: reason(move), after: move.after, state: "waiting" as const }];
+  });
+}
+
+function scoreAfter(problem: BalanceProblem, moves: readonly OrderedMove[]): BalanceScore {
+  const hostOf = problem.machines.map(({ host }) => host);
+  for (const { machine, to } of moves) hostOf[machine] = to;
+  return balanceScore({ ...problem, machines: problem.machines.map((machine, index) => ({ ...machine, host: hostOf[index] ?? machine.host })) });
 }
 
 interface Problem {
@@ -183,7 +216,6 @@ function usesOf({ hosts, machines }: BalanceProblem, records: readonly Host[]): 
 
 const percent = (used: number, offered: number): number => (offered > 0 ? Math.round((1000 * used) / offered) / 10 : 0);
 
-function reasonOf({ fromPercent, toPercent }: BalanceMove, from: string, to: string): string {
-  const change = ([before, after]: readonly [number, number]): string => `${Math.round(before)} → ${Math.round(after)} %`;
-  return `${from} ${change(fromPercent)}, ${to} ${change(toPercent)}`;
-}
+const told = ([before, after]: readonly [number, number]): string => `${Math.round(before)} → ${Math.round(after)} %`;
+const reasonOf = ({ fromPercent, toPercent }: BalanceMove, from: string, to: string): string =>
+  `${from} ${told(fromPercent)}, ${to} ${told(toPercent)}`;

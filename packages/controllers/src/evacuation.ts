@@ -45,7 +45,7 @@ export function evacuationOf(host: RecordOf<"host">, vms: readonly RecordOf<"vm"
         return chosen;
       },
       others: () => othersOf(host, cache, snapshot),
-      failOverRoom: () => failOverRoom(snapshot, host.spec.cluster, host.id),
+      failOverRoom: () => failOverRoom(snapshot, host.spec.cluster, new Set([host.id])),
     });
   } finally {
     for (const request of reserved) snapshot.release(request);

@@ -2,7 +2,7 @@
  * Concludes from what is heard of the agents whether hosts are ready or unreachable. Sole writer of the hosts' part `status/liveness`, only
  * when it changes. Woken by connections, by hosts that appear, and by its own timer when silence would last too long.
  */
-import { partKey } from "@sheaf/model";
+import { isAtRest, partKey } from "@sheaf/model";
 import { planLiveness } from "@sheaf/planning";
 import { commit } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
@@ -35,6 +35,7 @@ export function livenessController(context: ControllerContext, listening: Listen
         nowMonotonic: clock.monotonic(),
         listeningSince: listening.since,
         graceMs: hostSilence(host, context, listening).graceMs,
+        atRest: isAtRest(host.status.power),
         now: clock.now(),
       });
       if (plan.write) {

@@ -8,8 +8,11 @@ export const CpuModel = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "must be a CP
 export const ClusterBalancing = z.strictObject({
   /** `advise`: what would help is shown, and carried out on a person's word · `automatic`: it is carried out. */
   mode: z.enum(["off", "advise", "automatic"]).default("advise"),
-  /** `hot-spots`: only hosts above `hotPercent` are relieved · `even`: all hosts come near the cluster's mean. */
-  goal: z.enum(["hot-spots", "even"]).default("hot-spots"),
+  /**
+   * `hot-spots`: only hosts above `hotPercent` are relieved · `even`: all hosts come near the cluster's mean · `consolidate`: hot spots are
+   * relieved, and where none is, machines are put together on few hosts, so that others come free.
+   */
+  goal: z.enum(["hot-spots", "even", "consolidate"]).default("hot-spots"),
   /** Use of CPU or memory, the larger of both, above which a host is a hot spot; no move brings a host above it. */
   hotPercent: z.int().min(10).max(100).default(85),
   /** Goal `even`, `automatic`: what hosts are off the cluster's level, in percent points (root mean square), before anything is moved. */
@@ -22,6 +25,22 @@ export const ClusterBalancing = z.strictObject({
   maximumMoves: z.int().min(1).max(200).default(20),
 });
 export type ClusterBalancing = z.infer<typeof ClusterBalancing>;
+
+/** Hosts without machines that sleep (are powered off) until they are needed. */
+export const ClusterPower = z.strictObject({
+  /** `automatic`: hosts that have no machines are put to sleep, and sleeping ones woken before they are needed · `off`: by hand alone. */
+  mode: z.enum(["off", "automatic"]).default("off"),
+  /** So many hosts stay awake beyond those that the machines need. */
+  spareHosts: z.int().min(0).max(1000).default(1),
+  /** Goal `consolidate` fills no host above this share of CPU or memory in use; must leave room below `hotPercent`, which wakes a host. */
+  targetPercent: z.int().min(10).max(100).default(80),
+  /** A host that woke stays awake for so long, one that fell asleep asleep: unless it is needed at once. */
+  minimumAwakeMinutes: z.int().min(0).max(10_080).default(30),
+  minimumAsleepMinutes: z.int().min(0).max(1440).default(10),
+  /** A woken host must have joined again after so long; else it is reported, and another one is woken. */
+  wakeMinutes: z.int().min(1).max(120).default(10),
+});
+export type ClusterPower = z.infer<typeof ClusterPower>;
 
 export const ClusterSpec = z.strictObject({
   /** What machines get that ask for `cluster-baseline`. `auto`: the newest model that every host in the cluster carries. */
@@ -47,6 +66,7 @@ export const ClusterSpec = z.strictObject({
     })
     .prefault({}),
   balancing: ClusterBalancing.prefault({}),
+  power: ClusterPower.prefault({}),
   migration: z
     .strictObject({
       /** Bytes/s a migration may use; 0: no limit. */

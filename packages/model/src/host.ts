@@ -1,12 +1,13 @@
 /**
  * A host: one server that runs machines.
  * Parts and writers: `spec` operators · `status/agent` its agent · `status/liveness` the liveness controller · `status/drain` the drain controller · `status/clock`, `status/lease` and `status/return` the
- * agents' gateway · `status/fencing` the fencing controller · `status/maintenance` the maintenance controller.
+ * agents' gateway · `status/fencing` the fencing controller · `status/maintenance` the maintenance controller · `status/power` the power controller.
  */
 import { z } from "zod";
 import { AgentInstallation } from "./agent-upgrade.ts";
 import { FencingMethod, type HostFencing, type HostLease, type HostReturn } from "./fencing.ts";
 import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
+import { type HostPower, HostPowerSpec, wakeMethods } from "./power.ts";
 
 export const HostSpec = z.strictObject({
   cluster: Reference.default("default"),
@@ -38,6 +39,8 @@ export const HostSpec = z.strictObject({
     .max(4)
     .refine((methods) => methods.filter(({ type }) => type === "watchdog").length <= 1, "must have the method watchdog once at most")
     .default([]),
+  /** Whether it may sleep, and how it is woken besides the fencing methods that switch its power. */
+  power: HostPowerSpec.prefault({}),
 });
 export type HostSpec = z.infer<typeof HostSpec>;
 
@@ -132,7 +135,8 @@ export const HostObservation = z.looseObject({
 export type HostObservation = z.infer<typeof HostObservation>;
 
 export const HostLiveness = z.looseObject({
-  state: z.enum(["joining", "ready", "unreachable"]),
+  /** `asleep`: silent because it was put to sleep. */
+  state: z.enum(["joining", "ready", "unreachable", "asleep"]),
   /** When `state` last changed. */
   since: Timestamp,
   reason: z.string(),
@@ -177,6 +181,7 @@ export interface HostStatus {
   readonly lease?: HostLease;
   readonly return?: HostReturn;
   readonly maintenance?: HostMaintenance;
+  readonly power?: HostPower;
 }
 
 /** The one table of what is allowed when. */
@@ -195,12 +200,30 @@ export function hostRefusal(action: HostAction, spec: HostSpec): string | null {
   return answer === true ? null : answer;
 }
 
+export type PowerAction = "sleep" | "wake";
+
+/** @returns `null` where a person may ask for it, as far as the host itself goes; else why not */
+export function powerRefusal(action: PowerAction, spec: HostSpec, status: HostStatus): string | null {
+  const state = status.power?.state;
+  if (action === "wake") {
+    if (state === undefined || state === "falling-asleep")
+      return state === undefined ? "it is awake" : "it is falling asleep: ask again when it sleeps";
+    return state === "waking" ? "it is being woken already" : null;
+  }
+  if (state === "falling-asleep" || state === "asleep") return "it is asleep already";
+  if (state !== undefined) return `it is ${state}`;
+  if (status.liveness?.state !== "ready") return "its agent is not heard: what it runs is not known";
+  if (spec.power?.sleep === "never") return "its spec says that it never sleeps (power.sleep)";
+  return wakeMethods(spec).length === 0 ? "there is no way to wake it: it has no fencing method that switches power, and no power.wakeOnLan" : null;
+}
+
 export type FenceAction = "fence" | "confirm-off";
 
 /** @returns `null` where a person may have the host's power cut, or may say that it is off; else why not */
 export function fenceRefusal(action: FenceAction, status: HostStatus): string | null {
   if (status.fencing?.state === "fenced") return `it is known to be off already: ${status.fencing.reason}`;
   if (status.liveness?.state === "unreachable") return null;
+  if (status.liveness?.state === "asleep") return `it is asleep: nothing runs there (\`sheaf host wake\` turns it on)`;
   return action === "fence"
     ? "it is connected: drain it, then shut it down"
     : "its agent is connected, so it is not off: its machines would run twice";

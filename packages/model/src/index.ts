@@ -15,6 +15,7 @@ export * from "./network.ts";
 export * from "./nouns.ts";
 export * from "./placement-policy.ts";
 export * from "./pool.ts";
+export * from "./power.ts";
 export * from "./quota.ts";
 export * from "./record.ts";
 export * from "./task.ts";

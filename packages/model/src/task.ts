@@ -31,6 +31,8 @@ export const taskVerbs = [
   "confirm-off",
   "upgrade",
   "balance",
+  "sleep",
+  "wake",
 ] as const;
 
 export const TaskSpec = z.strictObject({

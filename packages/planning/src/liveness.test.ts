@@ -32,6 +32,15 @@ test("after the grace it is unreachable since now", () => {
   assert.match(plan.write?.reason ?? "", /15 s/);
 });
 
+test("a host that was put to sleep is asleep when it is silent, and ready as soon as it is heard", () => {
+  const silent = { ...base, previous: ready, connected: false, nowMonotonic: 115_000, atRest: true };
+  assert.equal(planLiveness(silent).write?.state, "asleep");
+  const asleep = { ...ready, state: "asleep" } as const;
+  assert.deepEqual(planLiveness({ ...silent, previous: asleep }), {});
+  assert.equal(planLiveness({ ...base, previous: asleep, atRest: true }).write?.state, "ready");
+  assert.equal(planLiveness({ ...silent, previous: asleep, atRest: false }).write?.state, "unreachable");
+});
+
 test("a connection on which nothing comes is no sign of life", () => {
   assert.equal(planLiveness({ ...base, previous: ready, connected: true, nowMonotonic: 130_000 }).write?.state, "unreachable");
 });

@@ -17,6 +17,8 @@ export interface LivenessInput {
   readonly listeningSince: number;
   /** Silence that is put up with, ms. */
   readonly graceMs: number;
+  /** It was put to sleep: its silence is as it is meant to be. */
+  readonly atRest?: boolean;
   /** Wall clock, ms. */
   readonly now: number;
 }
@@ -48,6 +50,7 @@ export function planLiveness(input: LivenessInput): LivenessPlan {
     return { ...write, lookAgainMs };
   }
   if (silentMs < graceMs) return { ...(previous ? {} : state(input, "joining", "its agent has not been heard yet")), lookAgainMs };
+  if (input.atRest) return state(input, "asleep", "it was put to sleep");
   if (!reported && !connected && lastHeardAt === null) return state(input, "joining", "its agent has not been heard yet");
   const seconds = Math.round(graceMs / 1000);
   if (!connected) return state(input, "unreachable", `its agent has not been heard for ${seconds} s`);

@@ -40,7 +40,7 @@ test("a host that is to be emptied lends no room, and cannot be lost", () => {
   const hosts = [member(1, 8 * gib), member(2, 8 * gib), member(3, 8 * gib)];
   const snapshot = buildSnapshot([...hosts, machine(10, 4, 1), machine(11, 2, 2), surviving(1)]);
   // Free: 6 + 8. Worst loss: either of them takes 8.
-  assert.equal(failOverRoom(snapshot, id(50), id(1))?.spareMemoryBytes, (14 - 8) * gib);
+  assert.equal(failOverRoom(snapshot, id(50), new Set([id(1)]))?.spareMemoryBytes, (14 - 8) * gib);
 });
 
 test("a new machine that would use the room is refused where that is enforced; what runs may move and be restarted", () => {

@@ -17,10 +17,10 @@ export interface FailOverRoom {
 
 /**
  * O(hosts), and the cluster's hosts sorted.
- * @param emptied a host to be left out: it carries nothing, and nothing starts there
+ * @param emptied hosts to be left out: they carry nothing, and nothing starts there, as on those that are asleep
  * @returns `undefined` for a cluster that is to survive nothing
  */
-export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string, emptied?: string): FailOverRoom | undefined {
+export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string, emptied?: ReadonlySet<string>): FailOverRoom | undefined {
   const { table } = snapshot;
   const wishes = table.cluster(clusterReference)?.spec.highAvailability;
   if (!wishes || (wishes.toleratedHostFailures === 0 && wishes.toleratedHostFailurePercent === 0)) return undefined;
@@ -30,7 +30,7 @@ export function failOverRoom(snapshot: SnapshotIndex, clusterReference: string, 
   for (let slot = 0; slot < table.length; slot += 1) {
     if (table.clusterNumber[slot] !== number) continue;
     const facts = table.facts[slot];
-    if (facts === undefined || facts.record.id === emptied) continue;
+    if (facts === undefined || facts.state === "asleep" || emptied?.has(facts.record.id) === true) continue;
     // Nothing starts on a host that is not open, but what runs there can be lost.
     const room = facts.state === "open" ? Math.max(0, (table.memoryCapacity[slot] ?? 0) - (table.memoryUsed[slot] ?? 0)) : 0;
     free += room;

@@ -102,6 +102,11 @@ export class HostCandidates {
     return this.#filters.filter((filter) => filter.fails(slot)).map((filter) => hostText(filter, slot));
   }
 
+  /** Their codes. */
+  codesAgainst(slot: number): string[] {
+    return this.#filters.filter((filter) => filter.fails(slot)).map(({ code }) => code);
+  }
+
   /** When none is open: the hosts by what rules them out. */
   refusal(): NoHost {
     const { table } = this.snapshot;

@@ -6,7 +6,7 @@
 import { type ClusterSpec, type ClusterStatus, type HostObservation, type RecordOf, clusterCpuModel, hostOffer } from "@sheaf/model";
 import { SlotLog } from "./slot-log.ts";
 
-export type HostState = "open" | "cordoned" | "draining" | "joining" | "unreachable" | "silent" | "leaving";
+export type HostState = "open" | "cordoned" | "draining" | "joining" | "unreachable" | "silent" | "leaving" | "asleep";
 
 export interface HostFacts {
   readonly record: RecordOf<"host">;
@@ -80,6 +80,13 @@ export class HostTable {
   /** Known to be off: its machines start elsewhere, or when it is back. */
   isCutOff(slot: number): boolean {
     return this.facts[slot]?.record.status.fencing?.state === "fenced";
+  }
+
+  /** Sleeping hosts are woken here when they are needed: the cluster does so, and nobody keeps this one from machines. */
+  wakes(slot: number): boolean {
+    const record = this.facts[slot]?.record;
+    const mode = this.cluster(record?.spec.cluster ?? "")?.spec.power?.mode;
+    return mode === "automatic" && record?.spec.schedulable === "open" && record.status.power?.state !== "not-woken";
   }
 
   slotOf(hostId: string): number {
@@ -231,6 +238,7 @@ export class HostTable {
 function stateOf(host: RecordOf<"host">): HostState {
   const liveness = host.status.liveness?.state;
   if (host.deletedAt !== undefined) return "leaving";
+  if (host.status.power !== undefined && host.status.power.state !== "not-woken") return "asleep";
   // One that was cut off just when it was heard again has not been silent for long enough yet.
   if (liveness === "unreachable" || host.status.fencing?.state === "fenced") return "unreachable";
   if (liveness !== "ready") return "joining";

@@ -3,6 +3,7 @@ import type { PlacementPolicy } from "@sheaf/model";
 import { HostCandidates } from "./host-candidates.ts";
 import { HostScores } from "./host-scores.ts";
 import type { Chosen, PlacementDecision, RankedHost } from "./placement-decision.ts";
+import { asleepCodes } from "./request-filters.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { clusterPolicy, policyOf, policyWords, samePolicy, weighted, type WeightedPolicies } from "./policy-choice.ts";
 import { cpuShare, memoryShare, type ScoringWorld } from "./scoring-policy.ts";
@@ -82,6 +83,13 @@ export function refusalsOf(request: PlacementRequest, hostId: string, snapshot: 
   const slot = snapshot.table.find(hostId);
   if (slot === undefined || snapshot.table.facts[slot] === undefined) return ["there is no such host"];
   return new HostCandidates([request], snapshot).reasonsAgainst(slot);
+}
+
+/** Whether the host sleeps and nothing else rules it out: what waits for it goes there once it has been woken. */
+export function fitsWhenWoken(request: PlacementRequest, hostId: string, snapshot: SnapshotIndex): boolean {
+  const slot = snapshot.table.find(hostId);
+  if (slot === undefined || snapshot.table.facts[slot]?.state !== "asleep") return false;
+  return new HostCandidates([request], snapshot).codesAgainst(slot).every((code) => asleepCodes.has(code));
 }
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -71,12 +71,22 @@ const stateWords: Readonly<Record<Exclude<HostState, "open">, readonly [one: str
   leaving: ["is being removed", "are being removed"],
   draining: ["is being drained", "are being drained"],
   cordoned: ["is cordoned", "are cordoned"],
+  asleep: ["is asleep", "are asleep"],
 };
 
 function stateFilters(snapshot: SnapshotIndex): HostFilter[] {
-  const { facts } = snapshot.table;
-  return Object.entries(stateWords).map(([code, [one, many]]) => hostFilter({ code, own: false, one, many }, (slot) => facts[slot]?.state === code));
+  const { table } = snapshot;
+  const { facts } = table;
+  const wakeable = (slot: number): boolean => facts[slot]?.state === "asleep" && table.wakes(slot);
+  const woken = { code: "wakeable", own: false, one: "is asleep and would be woken", many: "are asleep and would be woken" };
+  const states = Object.entries(stateWords).map(([code, [one, many]]) =>
+    hostFilter({ code, own: false, one, many }, (slot) => facts[slot]?.state === code && !wakeable(slot)),
+  );
+  return [hostFilter(woken, wakeable), ...states];
 }
+
+/** Reasons that end when a host is woken. */
+export const asleepCodes: ReadonlySet<string> = new Set(["wakeable", "asleep"]);
 
 function abilityFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   const { table } = snapshot;

@@ -14,7 +14,8 @@ export interface BalanceDue {
   readonly due: boolean;
 }
 
-export function balanceDue(score: BalanceScore, settings: ClusterBalancing, before: Unease, now: number): BalanceDue {
+/** @param score with whether a host may come free: goal `consolidate` */
+export function balanceDue(score: SeenScore, settings: ClusterBalancing, before: Unease, now: number): BalanceDue {
   const { since: _over, ...rest } = before;
   if (!isBad(score, settings)) return { unease: rest, due: false };
   const since = before.since ?? now;
@@ -22,6 +23,9 @@ export function balanceDue(score: BalanceScore, settings: ClusterBalancing, befo
   return { unease: { ...before, since }, due: rested && now - since >= settings.patienceMinutes * 60_000 };
 }
 
-function isBad({ hottestPercent, spreadPoints }: BalanceScore, { goal, hotPercent, unevenPoints }: ClusterBalancing): boolean {
-  return hottestPercent > hotPercent || (goal === "even" && spreadPoints > unevenPoints);
+type SeenScore = BalanceScore & { readonly freeable?: boolean };
+
+function isBad({ hottestPercent, spreadPoints, freeable }: SeenScore, { goal, hotPercent, unevenPoints }: ClusterBalancing): boolean {
+  if (hottestPercent > hotPercent) return true;
+  return (goal === "even" && spreadPoints > unevenPoints) || (goal === "consolidate" && freeable === true);
 }

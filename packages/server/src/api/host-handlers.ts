@@ -83,7 +83,7 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
       ...{ vm, name: machine, from, fromName: name(from), to, toName: name(to), reason, after: [...after] },
     }));
     const task = balanceTask(records, found.id);
-    return json({ mode, goal, ...advice, moves, ...(task ? { task: task.id } : {}) });
+    return json({ mode, goal, ...advice, frees: [...advice.frees], moves, ...(task ? { task: task.id } : {}) });
   }),
   on(cluster.carryOutBalance, async (call) =>
     written(await carryOutBalance(call.services.records, call.change(), call.target("cluster", call.params.id, undefined).id)),

@@ -34,7 +34,7 @@ export function carryOutBalance(services: RecordServices, request: ChangeRequest
       throw new SheafError("state-refused", `Cluster ${cluster.name} is being balanced already.`, {
         next: `Follow it with \`sheaf task watch ${underWay.id}\`, or end it with \`sheaf task cancel\`.`,
       });
-    const { moves, score, promised } = adviseBalance(services, cluster);
+    const { moves, score, promised, frees } = adviseBalance(services, cluster);
     if (moves.length === 0)
       throw new SheafError(
         "state-refused",
@@ -49,7 +49,7 @@ export function carryOutBalance(services: RecordServices, request: ChangeRequest
     const task = addTask(work, {
       verb: "balance",
       target: { kind: "cluster", id: cluster.id, name: cluster.name },
-      parameters: { moves, before: score, promised },
+      parameters: { moves, before: score, promised, frees },
     });
     return {
       draft,
