@@ -21,7 +21,6 @@ import {
   defaultLibraryLimits,
   defaultLimits,
   LeadingLibrary,
-  measureHosts,
   OwnFigures,
   HandOver,
   peerPath,
@@ -256,8 +255,6 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   });
 
   const siteFigures = figures && new SiteFigures(figures, agents);
-  const measuring =
-    siteFigures && measureHosts({ clock, logger: logger.child({ part: "telemetry" }), cache, figures: siteFigures, snapshot: controllers.snapshot });
 
   const { serverIdentity } = authority;
   const joinFiles = await openJoinFiles({ root, directory: folder.agents, logger });
@@ -353,7 +350,6 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       peers.close();
       gateway.close();
       await listener.close();
-      measuring?.cancel();
       await keeper?.stop();
       authority.stop();
       revocations.close();

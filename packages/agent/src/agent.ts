@@ -40,6 +40,7 @@ import { toPng } from "./screenshot.ts";
 import { Sampler } from "./sampler.ts";
 import { SelfFence } from "./self-fence.ts";
 import { ServerLink } from "./server-link.ts";
+import { StatisticsReader } from "./statistics-reader.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { VolumeFiles } from "./volume-files.ts";
 import { VolumeReconciler } from "./volume-reconciler.ts";
@@ -253,9 +254,10 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     returned: (id) => equipment.returned(id),
   });
   const isOurs = (uuid: string): boolean => kept.document("vm", uuid)?.placement?.host === hostId;
-  const load = new LoadMeter({ files, hypervisor, clock, isOurs });
+  const statistics = new StatisticsReader({ clock, files, hypervisor });
+  const load = new LoadMeter({ files, statistics, isOurs });
   const sampler = await Sampler.open({
-    ...{ clock, logger, files, hypervisor, isOurs, dataDirectory: options.dataDirectory },
+    ...{ clock, logger, files, statistics, isOurs, dataDirectory: options.dataDirectory },
     send: (batch) => link.send({ type: "samples", ...batch }),
     always: options.exposesMetrics === true,
   });

@@ -1,24 +1,26 @@
 /** Machines' figures between two looks at the hypervisor's statistics: one call for all of them. Called by the sampler every 10 s. */
 import type { VmMetric } from "@sheaf/model";
-import type { DomainStatistics, Hypervisor } from "./ports.ts";
+import type { DomainStatistics } from "./ports.ts";
+import type { StatisticsReader, StatisticsReading } from "./statistics-reader.ts";
 
 export type GuestFigures = Partial<Record<VmMetric, number>>;
 
 export class GuestMeter {
-  readonly #hypervisor: Pick<Hypervisor, "statistics">;
-  #before: { readonly atMs: number; readonly domains: ReadonlyMap<string, DomainStatistics> } | null = null;
+  readonly #statistics: Pick<StatisticsReader, "read">;
+  #before: StatisticsReading | null = null;
 
-  constructor(hypervisor: Pick<Hypervisor, "statistics">) {
-    this.#hypervisor = hypervisor;
+  constructor(statistics: Pick<StatisticsReader, "read">) {
+    this.#statistics = statistics;
   }
 
-  /** Never fails: while the hypervisor does not answer there are none. Rates are there from the second look on. @param nowMs monotonic */
-  async read(nowMs: number): Promise<ReadonlyMap<string, GuestFigures>> {
-    const found = await this.#hypervisor.statistics().catch((): readonly DomainStatistics[] => []);
-    const before = this.#before;
-    this.#before = { atMs: nowMs, domains: new Map(found.map((each) => [each.uuid, each])) };
-    const seconds = before ? (nowMs - before.atMs) / 1000 : 0;
-    return new Map(found.map((each) => [each.uuid, figuresOf(each, before?.domains.get(each.uuid), seconds)]));
+  /** Never fails: while the hypervisor does not answer there are none. Rates are there from the second look on. */
+  async read(): Promise<ReadonlyMap<string, GuestFigures>> {
+    const now = await this.#statistics.read(0);
+    if (now === null) return new Map();
+    const seconds = this.#before ? (now.atMs - this.#before.atMs) / 1000 : 0;
+    const before = new Map(this.#before?.domains.map((each) => [each.uuid, each]));
+    this.#before = now;
+    return new Map(now.domains.map((each) => [each.uuid, figuresOf(each, before.get(each.uuid), seconds)]));
   }
 }
 

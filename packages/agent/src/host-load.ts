@@ -1,54 +1,49 @@
 /** The host's load and its machines', for heartbeats: rates between two readings of counters. Called by the server link before each heartbeat. */
-import type { Clock } from "@sheaf/base";
 import type { HostLoad, VmLoad } from "@sheaf/contract";
 import { readMemory } from "./host-inventory.ts";
-import type { DomainStatistics, Files, Hypervisor } from "./ports.ts";
+import type { DomainStatistics, Files } from "./ports.ts";
+import type { StatisticsReader, StatisticsReading } from "./statistics-reader.ts";
 
-interface Reading {
-  readonly at: number;
-  readonly busy: number;
-  readonly total: number;
-  readonly domains: ReadonlyMap<string, DomainStatistics>;
+/** Samples read anew every 10 s: heartbeats tell of that reading, and read for themselves where nobody samples. */
+const maximumAgeMs = 9500;
+
+interface LoadMeterOptions {
+  readonly files: Files;
+  readonly statistics: Pick<StatisticsReader, "read">;
+  /** Machines of this agent: others' figures are not told. */
+  readonly isOurs: (uuid: string) => boolean;
 }
 
 export class LoadMeter {
-  readonly #files: Files;
-  readonly #hypervisor: Hypervisor;
-  readonly #clock: Clock;
-  /** Machines of this agent: others' figures are not told. */
-  readonly #isOurs: (uuid: string) => boolean;
-  #before: Reading | null = null;
+  readonly #options: LoadMeterOptions;
+  #before: StatisticsReading | null = null;
+  #told: HostLoad | null = null;
 
-  constructor(options: {
-    readonly files: Files;
-    readonly hypervisor: Hypervisor;
-    readonly clock: Clock;
-    readonly isOurs: (uuid: string) => boolean;
-  }) {
-    this.#files = options.files;
-    this.#hypervisor = options.hypervisor;
-    this.#clock = options.clock;
-    this.#isOurs = options.isOurs;
+  constructor(options: LoadMeterOptions) {
+    this.#options = options;
   }
 
   /** Never fails: what cannot be read now is left out. */
   async read(): Promise<HostLoad> {
-    const domains = await this.#hypervisor.statistics().catch((): readonly DomainStatistics[] => []);
-    const { busy, total } = processorTimes((await this.#files.readText("/proc/stat").catch(() => null)) ?? "");
-    const now: Reading = { at: this.#clock.monotonic(), busy, total, domains: new Map(domains.map((each) => [each.uuid, each])) };
+    const { files, statistics, isOurs } = this.#options;
+    const now = await statistics.read(maximumAgeMs);
     const before = this.#before;
-    this.#before = now;
-    const memoryTotalBytes = await readMemory(this.#files, "MemTotal");
-    const available = await readMemory(this.#files, "MemAvailable");
-    const passed = before ? total - before.total : 0;
-    return {
-      cpu: before && passed > 0 ? Math.min(1, Math.max(0, (busy - before.busy) / passed)) : 0,
+    if (this.#told !== null && now !== null && now === before) return this.#told;
+    const memoryTotalBytes = await readMemory(files, "MemTotal");
+    const available = await readMemory(files, "MemAvailable");
+    const passed = now && before ? now.totalTicks - before.totalTicks : 0;
+    const earlier = new Map(before?.domains.map((each) => [each.uuid, each]));
+    const load: HostLoad = {
+      cpu: now && before && passed > 0 ? Math.min(1, Math.max(0, (now.busyTicks - before.busyTicks) / passed)) : 0,
       memoryUsedBytes: Math.max(0, memoryTotalBytes - available),
       memoryTotalBytes,
-      vms: domains
-        .filter(({ uuid }) => this.#isOurs(uuid))
-        .map((each) => vmLoad(each, before?.domains.get(each.uuid), now.at - (before?.at ?? now.at))),
+      vms: (now?.domains ?? [])
+        .filter(({ uuid }) => isOurs(uuid))
+        .map((each) => vmLoad(each, earlier.get(each.uuid), (now?.atMs ?? 0) - (before?.atMs ?? now?.atMs ?? 0))),
     };
+    if (now === null) return load;
+    this.#before = now;
+    return (this.#told = load);
   }
 }
 
@@ -67,11 +62,4 @@ function vmLoad(now: DomainStatistics, before: DomainStatistics | undefined, pas
     netReceiveBytesPerSecond: Math.round(rate((of) => of.netReceiveBytes)),
     netTransmitBytesPerSecond: Math.round(rate((of) => of.netTransmitBytes)),
   };
-}
-
-/** First line of /proc/stat (proc(5)): user nice system idle iowait irq softirq steal …, in ticks. */
-function processorTimes(stat: string): { busy: number; total: number } {
-  const ticks = (/^cpu\s+(.*)$/m.exec(stat)?.[1] ?? "").split(/\s+/).map(Number).slice(0, 8);
-  const total = ticks.reduce((sum, each) => sum + (Number.isFinite(each) ? each : 0), 0);
-  return { total, busy: total - (ticks[3] ?? 0) - (ticks[4] ?? 0) };
 }

@@ -4,9 +4,11 @@ import { test } from "node:test";
 import { silentLogger, SimulatedClock } from "@sheaf/base";
 import type { SampleBatch } from "@sheaf/contract";
 import { vmMetricNames } from "@sheaf/model";
+import { LoadMeter } from "./host-load.ts";
 import type { DomainStatistics } from "./ports.ts";
 import { Sampler } from "./sampler.ts";
 import { SimulatedFiles } from "./simulated/simulated-files.ts";
+import { StatisticsReader } from "./statistics-reader.ts";
 
 const ours = "0199aaaa-0000-7000-8000-000000000001";
 const other = "0199aaaa-0000-7000-8000-000000000002";
@@ -22,19 +24,22 @@ async function start(files = new SimulatedFiles({ "/data/x": "" }), always = fal
   const clock = new SimulatedClock();
   const sent: SampleBatch[] = [];
   let calls = 0;
+  const hypervisor = {
+    statistics: async () => {
+      calls += 1;
+      return [domain(ours, clock.monotonic() * 1.5e6), domain(other, 0)];
+    },
+  };
+  const statistics = new StatisticsReader({ clock, files, hypervisor });
+  const load = new LoadMeter({ files, statistics, isOurs: (uuid) => uuid === ours });
   const sampler = await Sampler.open({
     ...{ clock, files, logger: silentLogger, dataDirectory: "/data" },
-    hypervisor: {
-      statistics: async () => {
-        calls += 1;
-        return [domain(ours, clock.monotonic() * 1.5e6), domain(other, 0)];
-      },
-    },
+    statistics,
     isOurs: (uuid) => uuid === ours,
     send: (batch) => sent.push(batch),
     always,
   });
-  return { clock, sampler, sent, files, calls: () => calls, slots: () => sent.flatMap(({ rows }) => rows.map(({ slot }) => slot)) };
+  return { clock, sampler, load, sent, files, calls: () => calls, slots: () => sent.flatMap(({ rows }) => rows.map(({ slot }) => slot)) };
 }
 
 test("without a server that keeps samples nothing is asked of the hypervisor", async () => {
@@ -63,6 +68,22 @@ test("every ten seconds, on the clock's tens, one call for all machines, and one
   await sampler.stop();
   await clock.advance(60_000);
   assert.equal(calls(), 4);
+});
+
+test("heartbeats tell of the samples' reading, and read for themselves where nobody samples: one call in ten seconds either way", async () => {
+  const { clock, sampler, load, calls } = await start();
+  for (const sampled of [false, true]) {
+    sampler.welcomed(sampled);
+    const before = calls();
+    for (let second = 0; second < 100; second += 1) {
+      await clock.advance(1000);
+      const { vms } = await load.read();
+      if (second > 20) assert.equal(vms[0]?.cpu.toFixed(3), "1.500");
+    }
+    assert.ok(calls() - before <= 11, `${calls() - before} calls`);
+    assert.ok(calls() - before >= 9, `${calls() - before} calls`);
+  }
+  await sampler.stop();
 });
 
 test("cut off, it goes on; a server that comes back is told all that none has, oldest first, a few with each sample", async () => {

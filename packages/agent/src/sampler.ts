@@ -8,14 +8,15 @@ import type { SampleBatch, SampleRow } from "@sheaf/contract";
 import { figuresInOrder, hostMetricNames, vmMetricNames } from "@sheaf/model";
 import { GuestMeter } from "./guest-meter.ts";
 import { HostMeter } from "./host-figures.ts";
-import type { Files, Hypervisor } from "./ports.ts";
+import type { Files } from "./ports.ts";
 import { SampleShelf } from "./sample-shelf.ts";
+import type { StatisticsReader } from "./statistics-reader.ts";
 
 export interface SamplerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly files: Files;
-  readonly hypervisor: Pick<Hypervisor, "statistics">;
+  readonly statistics: Pick<StatisticsReader, "read">;
   readonly dataDirectory: string;
   /** Machines of this agent: others' figures are not told. */
   readonly isOurs: (uuid: string) => boolean;
@@ -47,7 +48,7 @@ export class Sampler {
     this.#options = options;
     this.#shelf = shelf;
     this.#host = new HostMeter(options.files);
-    this.#guests = new GuestMeter(options.hypervisor);
+    this.#guests = new GuestMeter(options.statistics);
     this.#keeping = !shelf.isEmpty;
   }
 
@@ -104,7 +105,7 @@ export class Sampler {
     // The clock was put back: these times are told already.
     if (slot <= this.#lastSlot) return;
     const nowMs = clock.monotonic();
-    const [host, guests] = await Promise.all([this.#host.read(nowMs), this.#guests.read(nowMs)]);
+    const [host, guests] = await Promise.all([this.#host.read(nowMs), this.#guests.read()]);
     this.#lastSlot = slot;
     const vms = [...guests].filter(([id]) => isOurs(id)).map(([id, figures]) => ({ id, figures: figuresInOrder("vm", figures) }));
     const row: SampleRow = { slot, host: figuresInOrder("host", host), vms };

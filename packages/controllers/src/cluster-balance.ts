@@ -21,6 +21,7 @@ import {
 import { refusalsOf, type SnapshotIndex } from "@sheaf/scheduling";
 import type { ControllerContext } from "./context.ts";
 import { freeingAdvice } from "./freeing-advice.ts";
+import { offered } from "./host-use.ts";
 import { volumesOf } from "./records.ts";
 
 type Cluster = RecordOf<"cluster">;
@@ -171,13 +172,13 @@ function problemOf(cluster: Cluster, site: BalanceSite): Problem {
   return { problem: { hosts: known, machines, mayRun }, hosts, vms, unknown };
 }
 
-function hostOf({ id, spec, status }: Host, own: Use, machines: readonly BalanceMachine[], { agents, snapshot }: BalanceSite): BalanceHost {
+function hostOf(host: Host, own: Use, machines: readonly BalanceMachine[], { agents, snapshot }: BalanceSite): BalanceHost {
+  const { id, spec, status } = host;
   const usage = snapshot.usage(id);
-  const [seen, sum] = [status.agent, (figure: (machine: BalanceMachine) => number) => machines.reduce((all, machine) => all + figure(machine), 0)];
+  const sum = (figure: (machine: BalanceMachine) => number): number => machines.reduce((all, machine) => all + figure(machine), 0);
   return {
     id,
-    cpus: spec.offeredCpus ?? seen?.cpu.count ?? 0,
-    memoryBytes: spec.offeredMemoryBytes ?? seen?.memoryBytes ?? 0,
+    ...offered(host),
     usedCpus: own.cpus,
     usedMemoryBytes: own.memoryBytes,
     // What is promised to machines that are not looked at here (they are stopped) is taken.

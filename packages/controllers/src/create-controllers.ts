@@ -44,7 +44,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
   const listening = new Listening(context.clock, context.logger);
   const { snapshot, close: closeSnapshot } = followSite(cache);
   const moves = new MachineMoves(context, index, snapshot);
-  const sampler = new UseSampler(context);
+  const sampler = new UseSampler({ ...context, snapshot });
   const { book } = sampler;
   const closeIndex = cache.subscribe((_revision, changes) => {
     for (const change of changes) {

@@ -1,35 +1,71 @@
-/** Reads what agents told of their load into a book, for every server: advice is given by each of them. Ends with `close`. */
+/**
+ * The site's one book of use, on every server: takes in what agents told of their load as soon as it is there, wherever they are connected, and
+ * tells the scheduler's picture what hosts really use. Balancing, consolidation and the API read the book. Ends with `close`.
+ */
 import type { Timer } from "@sheaf/base";
 import type { HostLoad } from "@sheaf/contract";
 import type { RecordOf } from "@sheaf/model";
 import { UseBook } from "@sheaf/planning";
+import type { Measured } from "@sheaf/scheduling";
 import type { ControllerContext } from "./context.ts";
+import { hostUses } from "./host-use.ts";
 
-const sampleMs = 15_000;
+/** A look at what is new costs little: what was taken in before is not taken in again. */
+const lookMs = 2000;
+/** What was told stands for so long, where nothing new is told. */
+const heldMs = 15_000;
+const tellMs = 10_000;
+
+export interface UseSamplerOptions extends Pick<ControllerContext, "cache" | "clock" | "agents"> {
+  readonly snapshot: { measure(hostId: string, figures: Measured): void };
+}
 
 export class UseSampler {
   readonly book = new UseBook();
-  readonly #context: Pick<ControllerContext, "cache" | "clock" | "agents">;
+  readonly #options: UseSamplerOptions;
+  readonly #taken = new Map<string, { readonly load: HostLoad; readonly at: number }>();
+  /** Hosts that the scheduler was told of: whoever is not known any more is forgotten. */
+  #told: ReadonlySet<string> = new Set();
+  #toldAt = -Infinity;
   #timer: Timer;
 
-  constructor(context: Pick<ControllerContext, "cache" | "clock" | "agents">) {
-    this.#context = context;
-    this.#timer = context.clock.setTimer(sampleMs, () => this.#sample());
+  constructor(options: UseSamplerOptions) {
+    this.#options = options;
+    this.#timer = options.clock.setTimer(lookMs, () => this.#look());
   }
 
   close(): void {
     this.#timer.cancel();
   }
 
-  #sample(): void {
-    const { cache, clock, agents } = this.#context;
-    this.#timer = clock.setTimer(sampleMs, () => this.#sample());
+  #look(): void {
+    const { cache, clock, agents } = this.#options;
+    this.#timer = clock.setTimer(lookMs, () => this.#look());
     const now = clock.monotonic();
     for (const host of cache.all("host")) {
       const load = agents.load(host.id);
-      if (load) this.book.add(host.id, readingOf(host, load), now);
+      if (!load) continue;
+      const before = this.#taken.get(host.id);
+      if (before?.load === load && now - before.at < heldMs) continue;
+      this.book.add(host.id, readingOf(host, load), now);
+      this.#taken.set(host.id, { load, at: now });
     }
+    if (now - this.#toldAt < tellMs) return;
+    this.#toldAt = now;
+    this.#tellScheduler(now);
     this.book.sweep(now);
+    for (const id of this.#taken.keys()) if (cache.get("host", id) === undefined) this.#taken.delete(id);
+  }
+
+  #tellScheduler(now: number): void {
+    const { cache, snapshot } = this.#options;
+    const known = new Set<string>();
+    for (const { host, cpuShare, memoryShare } of hostUses(cache, this.book, now)) {
+      snapshot.measure(host.id, { cpuPercent: Math.min(100, cpuShare * 100), memoryPercent: Math.min(100, memoryShare * 100) });
+      known.add(host.id);
+    }
+    for (const id of this.#told) if (!known.has(id) && cache.get("host", id) !== undefined) snapshot.measure(id, {});
+    this.#told = known;
   }
 }
 
