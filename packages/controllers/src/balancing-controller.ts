@@ -1,12 +1,13 @@
 /**
- * Balances clusters: carries out plans that stand in tasks with verb balance of a cluster, and, in automatic mode, makes such a task when hosts
- * have been hot or uneven for long enough. Sole writer of `status/controller` of these tasks (how far their moves are stands in `result`). Asks
- * planning/balancing what to move, in which order, and when.
+ * Balances clusters: carries out plans that stand in tasks with verb balance of a cluster, and, when hosts have been hot or uneven for long enough,
+ * makes such a task in automatic mode, or else keeps advice on record. Sole writer of `status/controller` of these tasks (how far their moves are
+ * stands in `result`), and of the clusters' `status/advice`. Asks planning/balancing what to move, in which order, and when.
  */
 import { uuidv7 } from "@sheaf/base";
 import { partKey, taskProgress, type RecordOf, type TaskProgress, type TaskSpec } from "@sheaf/model";
 import {
   balanceDue,
+  closedWindows,
   hasEnded,
   nextBalanceSteps,
   type BalanceScore,
@@ -16,7 +17,10 @@ import {
   type UseBook,
 } from "@sheaf/planning";
 import type { PlacementRequest, SnapshotIndex } from "@sheaf/scheduling";
-import { balanceAdvice, balancingOf, clusterBalance } from "./cluster-balance.ts";
+import { AdviceKeeper } from "./advice-keeper.ts";
+import { budgetOf, movesOf, notNow } from "./cluster-advice.ts";
+import { balanceAdvice, clusterBalance } from "./cluster-balance.ts";
+import { balancingOf, problemOf, type ClusterProblem } from "./cluster-problem.ts";
 import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -27,7 +31,7 @@ import type { SiteIndex } from "./site-index.ts";
 type Cluster = RecordOf<"cluster">;
 type Task = RecordOf<"task">;
 
-/** How often a cluster in automatic mode is looked at, and one whose plan is under way though nothing has changed. */
+/** How often a cluster whose balancing is on is looked at, and one whose plan is under way though nothing has changed. */
 const lookMs = 30_000;
 
 export interface BalancingParts {
@@ -42,15 +46,20 @@ export function balancingController(context: ControllerContext, { index, snapsho
   const site = { cache, clock, agents, snapshot, book };
   /** By cluster, while this server leads: lost with it, then it merely waits for longer. */
   const unease = new Map<string, Unease>();
+  const advice = new AdviceKeeper(context, site);
   return {
     name: "balancing",
     reads: ["cluster", "task"],
-    writes: ["task/status/controller (balance of a cluster)", "task/spec (balance of a cluster, in automatic mode; its migrations)"],
+    writes: [
+      "cluster/status/advice",
+      "task/status/controller (balance of a cluster)",
+      "task/spec (balance of a cluster, in automatic mode; its migrations)",
+    ],
     initialKeys: () => [...cache.all("cluster")].map(({ id }) => id),
     *keysFor({ kind, id, record, previous }) {
       switch (kind) {
         case "cluster":
-          if (!record) unease.delete(id);
+          if (!record) forget(id);
           yield id;
           return;
         case "task": {
@@ -72,14 +81,20 @@ export function balancingController(context: ControllerContext, { index, snapsho
         await carryOut(cluster, task);
         return lookMs;
       }
-      if (balancingOf(cluster).mode !== "automatic" || cluster.deletedAt !== undefined) {
-        unease.delete(clusterId);
+      if (balancingOf(cluster).mode === "off" || cluster.deletedAt !== undefined) {
+        forget(clusterId);
+        await advice.withdraw(cluster);
         return undefined;
       }
       await look(cluster);
       return lookMs;
     },
   };
+
+  function forget(clusterId: string): void {
+    unease.delete(clusterId);
+    advice.forget(clusterId);
+  }
 
   function openTask(clusterId: string): Task | undefined {
     for (const id of index.openTasks(clusterId)) {
@@ -91,21 +106,30 @@ export function balancingController(context: ControllerContext, { index, snapsho
 
   async function look(cluster: Cluster): Promise<void> {
     const settings = balancingOf(cluster);
-    const { score, freeable } = clusterBalance(cluster, site);
+    const seen = problemOf(cluster, site);
+    const { score, freeable } = clusterBalance(cluster, site, seen);
     const { unease: next, due } = balanceDue({ ...score, freeable }, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
     unease.set(cluster.id, next);
-    if (!due) return;
-    const advice = balanceAdvice(cluster, site);
-    if (advice.moves.length === 0) {
+    if (settings.mode === "automatic" && notNow(cluster, site) === null) {
+      if (due) await begin(cluster, seen);
+      else if (next.since === undefined) await advice.withdraw(cluster);
+    } else await advice.look(cluster, { seen, due, ...(next.since === undefined ? {} : { since: next.since }) });
+  }
+
+  /** In automatic mode: by itself. */
+  async function begin(cluster: Cluster, seen: ClusterProblem): Promise<void> {
+    await advice.withdraw(cluster);
+    const { moves, score, promised, frees } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
+    if (moves.length === 0) {
       // That none can be emptied is dear to find out, and stays so for a while.
-      if (score.hottestPercent <= settings.hotPercent) unease.set(cluster.id, { plannedAt: clock.monotonic() });
+      if (score.hottestPercent <= balancingOf(cluster).hotPercent) unease.set(cluster.id, { plannedAt: clock.monotonic() });
       return;
     }
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {
       verb: "balance",
       target: { kind: "cluster", id: cluster.id, name: cluster.name },
-      parameters: { moves: advice.moves, before: advice.score, promised: advice.promised, frees: advice.frees },
+      parameters: { moves, before: score, promised, frees },
       requestedBy: "system",
     };
     const result = await commit(context, {
@@ -113,11 +137,12 @@ export function balancingController(context: ControllerContext, { index, snapsho
       then: [put(partKey("task", id, "spec"), newTask(id, spec, clock.now()))],
     });
     if (!result.succeeded) throw new Overtaken(`cluster ${cluster.name} changed meanwhile`);
-    logger.info({ cluster: cluster.name, moves: advice.moves.length, hottestPercent: advice.score.hottestPercent }, "a cluster is balanced");
+    logger.info({ cluster: cluster.name, moves: moves.length, hottestPercent: score.hottestPercent }, "a cluster is balanced");
   }
 
   async function carryOut(cluster: Cluster, task: Task): Promise<void> {
     const reserved: PlacementRequest[] = [];
+    const budget = budgetOf(cluster, site);
     try {
       const steps = nextBalanceSteps({
         moves: movesOf(task),
@@ -131,7 +156,9 @@ export function balancingController(context: ControllerContext, { index, snapsho
         },
         places: (id) => cache.get("host", id)?.spec.maximumParallelMigrations ?? 0,
         refusal: (move) => refusalOf(move, reserved),
-        cancelled: task.spec.cancelRequestedAt !== undefined,
+        budget: { refusal: (move) => budget.refusal(move, hostName), spend: (move) => budget.spend(move) },
+        over: overWhy(cluster, task),
+        now: clock.now(),
       });
       // First the deed, then the word: a server that dies in between finds the machine on its way.
       for (const at of steps.start) {
@@ -143,6 +170,17 @@ export function balancingController(context: ControllerContext, { index, snapsho
       // Where the move was taken up meanwhile, its own reservation stays.
       for (const request of reserved) moves.release(request);
     }
+  }
+
+  function hostName(id: string): string {
+    return cache.get("host", id)?.name ?? id;
+  }
+
+  /** Why what has not begun yet is not begun any more. */
+  function overWhy(cluster: Cluster, { spec }: Task): string | null {
+    if (spec.cancelRequestedAt !== undefined) return "it was cancelled before";
+    // A person's word holds at any time.
+    return spec.requestedBy === "system" ? closedWindows(balancingOf(cluster).windows, clock.now()) : null;
   }
 
   function refusalOf(move: PlannedMove, reserved: PlacementRequest[]): string | null {
@@ -190,11 +228,6 @@ export function balancingController(context: ControllerContext, { index, snapsho
     if (!written.succeeded) throw new Overtaken(`task ${task.id} changed meanwhile`);
     if (steps.ended) unease.set(cluster.id, { plannedAt: clock.monotonic() });
   }
-}
-
-function movesOf(task: Task): readonly PlannedMove[] {
-  const kept = taskProgress(task.status)?.result?.["moves"] ?? task.spec.parameters["moves"];
-  return Array.isArray(kept) ? (kept as PlannedMove[]) : []; // written here and by the API alone
 }
 
 function endOf(task: Task, moved: number): TaskProgress["state"] {

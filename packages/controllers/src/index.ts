@@ -4,6 +4,7 @@ export * from "./create-controllers.ts";
 export * from "./ports.ts";
 export * from "./settings.ts";
 export * from "./start-controllers.ts";
-export { balanceAdvice, balancingOf, type BalanceAdvice } from "./cluster-balance.ts";
+export { balanceAdvice, type BalanceAdvice } from "./cluster-balance.ts";
+export { balancingOf } from "./cluster-problem.ts";
 export { evacuationOf } from "./evacuation.ts";
 export * from "./site-snapshot.ts";

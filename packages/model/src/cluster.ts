@@ -1,7 +1,12 @@
-/** A cluster: hosts with one CPU baseline, shared storage and networks: the limits of live migration. Parts: `spec` operators · `status/baseline` the baseline controller. */
+/**
+ * A cluster: hosts with one CPU baseline, shared storage and networks: the limits of live migration. Parts: `spec` operators · `status/baseline`
+ * the baseline controller · `status/advice` the balancing controller · `status/dismissals` users, through the API.
+ */
 import { z } from "zod";
-import { Timestamp } from "./fields.ts";
+import type { ClusterAdvice, ClusterDismissals } from "./cluster-advice.ts";
+import { Labels, Timestamp } from "./fields.ts";
 import { defaultPlacementPolicy, PlacementPolicy } from "./placement-policy.ts";
+import { TimeWindow } from "./time-window.ts";
 
 export const CpuModel = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "must be a CPU model that libvirt knows, such as qemu64 or Skylake-Server");
 
@@ -23,6 +28,16 @@ export const ClusterBalancing = z.strictObject({
   pauseMinutes: z.int().min(0).max(10_080).default(30),
   /** Moves of one plan. */
   maximumMoves: z.int().min(1).max(200).default(20),
+  /** A machine that has moved, by whomever, stays for so long; absent: `pauseMinutes`. */
+  machineCooldownMinutes: z.int().min(0).max(43_200).optional(),
+  /** Moves that balancing begins in any hour; absent: no limit. */
+  movesPerHour: z.int().min(1).max(10_000).optional(),
+  /** The same of those that one host takes part in, as source or target. */
+  movesPerHostPerHour: z.int().min(1).max(1000).optional(),
+  /** `automatic`: moves begin only within one of these; none: at any time. */
+  windows: z.array(TimeWindow).max(16).default([]),
+  /** Machines that carry all labels of one of these are never moved. */
+  settledLabels: z.array(Labels).max(16).default([]),
 });
 export type ClusterBalancing = z.infer<typeof ClusterBalancing>;
 
@@ -88,6 +103,8 @@ export const ClusterBaseline = z.looseObject({ model: CpuModel, reason: z.string
 export type ClusterBaseline = z.infer<typeof ClusterBaseline>;
 export interface ClusterStatus {
   readonly baseline?: ClusterBaseline;
+  readonly advice?: ClusterAdvice;
+  readonly dismissals?: ClusterDismissals;
 }
 
 /** The CPU model of machines that ask for `cluster-baseline`. `qemu64` runs everywhere QEMU does: until the hosts have reported. */

@@ -1,6 +1,7 @@
 export * from "./adoption.ts";
 export * from "./agent-upgrade.ts";
 export * from "./availability.ts";
+export * from "./cluster-advice.ts";
 export * from "./cluster.ts";
 export * from "./errors.ts";
 export * from "./fencing.ts";
@@ -19,6 +20,7 @@ export * from "./power.ts";
 export * from "./quota.ts";
 export * from "./record.ts";
 export * from "./task.ts";
+export * from "./time-window.ts";
 export * from "./vm-state.ts";
 export * from "./vm.ts";
 export * from "./volume.ts";

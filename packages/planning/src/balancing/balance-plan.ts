@@ -296,7 +296,7 @@ function explained(problem: BalanceProblem, moves: readonly OrderedMove[]): Bala
 /** What a sum of many figures may be off by. */
 const slightest = 1e-12;
 
-function scoreOf(state: BalanceState): BalanceScore {
+export function scoreOf(state: BalanceState): BalanceScore {
   let [harm, hottest] = [0, 0];
   for (let host = 0; host < state.hostCount; host += 1) {
     harm += state.harm(host);

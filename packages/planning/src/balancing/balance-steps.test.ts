@@ -13,6 +13,8 @@ const move = (vm: string, from: string, to: string, after: number[] = []): Plann
   state: "waiting",
 });
 
+const calm = { budget: { refusal: () => null, spend: () => {} }, over: null, now: 1 };
+
 test("moves begin as their order and the hosts' places allow, and go on when others have ended", () => {
   const at = new Map([["a", "h1"], ["b", "h1"], ["c", "h2"]]); // prettier-ignore
   let moves: readonly PlannedMove[] = [move("a", "h1", "h2"), move("b", "h1", "h3"), move("c", "h2", "h1", [0])];
@@ -23,7 +25,7 @@ test("moves begin as their order and the hosts' places allow, and go on when oth
       look: (vm): MoveSight => ({ at: at.get(vm) ?? "", moving: moving.has(vm) }),
       places: () => 1,
       refusal: () => null,
-      cancelled: false,
+      ...calm,
     });
     ({ moves } = steps);
     for (const index of steps.start) moving.add(moves[index]?.vm ?? "");
@@ -43,8 +45,8 @@ test("moves begin as their order and the hosts' places allow, and go on when oth
   assert.deepEqual([next().ended, moves.map(({ state }) => state)], [true, ["moved", "moved", "moved"]]);
 });
 
-const once = (of: PlannedMove, sight: MoveSight, refusal: string | null = null, cancelled = false) =>
-  nextBalanceSteps({ moves: [of], look: () => sight, places: () => 2, refusal: () => refusal, cancelled }).moves[0];
+const once = (of: PlannedMove, sight: MoveSight, refusal: string | null = null, over: string | null = null) =>
+  nextBalanceSteps({ moves: [of], look: () => sight, places: () => 2, refusal: () => refusal, ...calm, over }).moves[0];
 
 test("what turns out to be impossible is left, with why", () => {
   const waiting = move("a", "h1", "h2");
@@ -53,8 +55,8 @@ test("what turns out to be impossible is left, with why", () => {
   assert.equal(once(waiting, { moving: false })?.why, "it is gone");
   assert.equal(once(waiting, { at: "h3", moving: false })?.why, "somebody else moved it meanwhile");
   assert.equal(once(moving, { at: "h1", moving: false, failure: "the link broke" })?.why, "the link broke");
-  assert.equal(once(waiting, { at: "h1", moving: false }, null, true)?.why, "it was cancelled before");
-  assert.equal(once(moving, { at: "h1", moving: true }, null, true)?.state, "moving", "what is under way ends first");
+  assert.equal(once(waiting, { at: "h1", moving: false }, null, "it was cancelled before")?.why, "it was cancelled before");
+  assert.equal(once(moving, { at: "h1", moving: true }, null, "over")?.state, "moving", "what is under way ends first");
 });
 
 test("a server that died after it had begun a move finds it under way, or done", () => {
@@ -76,7 +78,7 @@ test("never more migrations at a host than it has places, and every plan ends", 
           look: (vm) => ({ at: at.get(vm) ?? "", moving: moving.has(vm) }),
           places: () => places,
           refusal: () => null,
-          cancelled: false,
+          ...calm,
         });
         ({ moves } = steps);
         if (steps.ended) return;
@@ -94,4 +96,24 @@ test("never more migrations at a host than it has places, and every plan ends", 
       assert.fail("it does not end");
     }),
   );
+});
+
+test("a move that the budget does not allow yet waits, says why, and begins when it does", () => {
+  let left = 1;
+  const budget = { refusal: () => (left > 0 ? null : "enough for this hour"), spend: () => void (left -= 1) };
+  const look = (): MoveSight => ({ at: "h1", moving: true });
+  const still = { look: (): MoveSight => ({ at: "h1", moving: false }), places: () => 9, refusal: () => null, over: null };
+  const first = nextBalanceSteps({ ...still, moves: [move("a", "h1", "h2"), move("b", "h1", "h3")], budget, now: 5 });
+  assert.deepEqual(
+    first.moves.map(({ state, why, begunAt }) => [state, why, begunAt]),
+    [
+      ["moving", undefined, 5],
+      ["waiting", "enough for this hour", undefined],
+    ],
+  );
+  assert.equal(first.ended, false);
+  left = 1;
+  const second = nextBalanceSteps({ ...still, look: (vm) => (vm === "a" ? look() : still.look()), moves: first.moves, budget, now: 9 });
+  assert.deepEqual(second.start, [1]);
+  assert.deepEqual([second.moves[1]?.why, second.moves[1]?.begunAt, left], [undefined, 9, 0]);
 });

@@ -13,8 +13,10 @@ export interface PlannedMove {
   /** Indexes of earlier moves that must have ended. */
   readonly after: readonly number[];
   readonly state: "waiting" | "moving" | "moved" | "left";
-  /** Why it was left. */
+  /** Why it was left, or waits though its turn has come. */
   readonly why?: string;
+  /** Ms since the epoch. */
+  readonly begunAt?: number;
 }
 
 /** What is seen of a machine. */
@@ -34,7 +36,12 @@ export interface BalanceStepsInput {
   readonly places: (host: string) => number;
   /** Why the machine cannot go there now; `null`: it can, and is counted in. Asked once a move, in order. */
   readonly refusal: (move: PlannedMove) => string | null;
-  readonly cancelled: boolean;
+  /** Why it has to wait although it is possible; `null`: it need not. What begins is spent. */
+  readonly budget: { refusal(move: PlannedMove): string | null; spend(move: PlannedMove): void };
+  /** Why nothing more is begun; `null`: it is. */
+  readonly over: string | null;
+  /** Ms since the epoch. */
+  readonly now: number;
 }
 
 export interface BalanceSteps {
@@ -44,8 +51,8 @@ export interface BalanceSteps {
   readonly ended: boolean;
 }
 
-export function nextBalanceSteps({ moves, look, places, refusal, cancelled }: BalanceStepsInput): BalanceSteps {
-  const now = moves.map((move): PlannedMove => seen(move, look(move.vm)));
+export function nextBalanceSteps({ moves, look, places, refusal, budget, over, now: at }: BalanceStepsInput): BalanceSteps {
+  const now = moves.map((move): PlannedMove => seen(move, look(move.vm), at));
   const busy = new Map<string, number>();
   const occupy = ({ from, to }: PlannedMove): void => {
     for (const host of [from, to]) busy.set(host, (busy.get(host) ?? 0) + 1);
@@ -54,18 +61,24 @@ export function nextBalanceSteps({ moves, look, places, refusal, cancelled }: Ba
   const start: number[] = [];
   for (const [index, move] of now.entries()) {
     if (move.state !== "waiting") continue;
-    if (cancelled) {
-      now[index] = left(move, "it was cancelled before");
+    if (over !== null) {
+      now[index] = left(move, over);
       continue;
     }
     if (move.after.some((earlier) => isOpen(now[earlier]))) continue;
     if ([move.from, move.to].some((host) => (busy.get(host) ?? 0) >= places(host))) continue;
+    const spent = budget.refusal(move);
+    if (spent !== null) {
+      now[index] = { ...move, why: spent };
+      continue;
+    }
     const why = refusal(move);
     if (why !== null) {
       now[index] = left(move, why);
       continue;
     }
-    now[index] = { ...move, state: "moving" };
+    now[index] = begun(move, at);
+    budget.spend(move);
     occupy(move);
     start.push(index);
   }
@@ -75,8 +88,12 @@ export function nextBalanceSteps({ moves, look, places, refusal, cancelled }: Ba
 const isOpen = (move: PlannedMove | undefined): boolean => move?.state === "waiting" || move?.state === "moving";
 const left = (move: PlannedMove, why: string): PlannedMove => ({ ...move, state: "left", why });
 
-function seen(move: PlannedMove, { at, moving, failure }: MoveSight): PlannedMove {
-  if (!isOpen(move) || moving) return move.state === "waiting" && moving && at === move.from ? { ...move, state: "moving" } : move;
+function begun({ why: _waited, ...move }: PlannedMove, at: number): PlannedMove {
+  return { ...move, state: "moving", begunAt: at };
+}
+
+function seen(move: PlannedMove, { at, moving, failure }: MoveSight, now: number): PlannedMove {
+  if (!isOpen(move) || moving) return move.state === "waiting" && moving && at === move.from ? begun(move, now) : move;
   if (at === move.to) return { ...move, state: "moved" };
   if (at === undefined) return left(move, "it is gone");
   if (at !== move.from) return left(move, "somebody else moved it meanwhile");
