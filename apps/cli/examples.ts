@@ -28,6 +28,16 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     "sheaf cluster balance default --apply --wait",
     "sheaf cluster balance default --mode automatic",
   ],
+  "cluster advice list": ["sheaf cluster advice list", "sheaf cluster advice list default"],
+  "cluster advice accept": [
+    "sheaf cluster advice accept default --wait",
+    "sheaf cluster advice accept default --id 0199c0de-0000-7000-8000-000000000001",
+  ],
+  "cluster advice dismiss": [
+    "sheaf cluster advice dismiss default --for 7d",
+    "sheaf cluster advice dismiss default --vm db-01 db-02",
+    "sheaf cluster advice dismiss default --vm db-01 --undo",
+  ],
   "cluster upgrade": ["sheaf cluster upgrade default --check", "sheaf cluster upgrade default --wait"],
   "cluster maintain": ["sheaf cluster maintain default --wait", "sheaf cluster maintain default --hosts h2,h1"],
   "cluster pause": ["sheaf cluster pause default"],

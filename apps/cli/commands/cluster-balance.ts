@@ -33,19 +33,25 @@ export function addBalance(cluster: Command, cli: Cli): void {
           );
       }
       if (!apply) return showBalance(cli, id, await client.cluster.balance({ params }));
-      const { task } = await client.cluster.carryOutBalance({ params, body: {} });
-      if (!wait) return cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
-      await waitForTasks(cli, [task], "balancing");
-      const ended = await client.task.get({ params: { id: task } });
-      cli.terminal.note(text(ended, "status.controller.message") ?? "done");
+      await carryOut(cli, id, undefined, wait);
     });
+}
+
+/** @param advice what was read; absent: what is advised now */
+export async function carryOut(cli: Cli, id: string, advice: string | undefined, wait: boolean | undefined): Promise<void> {
+  const client = await cli.client();
+  const { task } = await client.cluster.carryOutBalance({ params: { id }, body: advice === undefined ? {} : { advice } });
+  if (!wait) return cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
+  await waitForTasks(cli, [task], "balancing");
+  const ended = await client.task.get({ params: { id: task } });
+  cli.terminal.note(text(ended, "status.controller.message") ?? "done");
 }
 
 type Balance = Awaited<ReturnType<Awaited<ReturnType<Cli["client"]>>["cluster"]["balance"]>>;
 
 function showBalance(cli: Cli, name: string, balance: Balance): void {
   if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { ...balance });
-  const { score, promised, hosts, unknown, moves, mode, goal, task, frees } = balance;
+  const { score, promised, hosts, unknown, moves, mode, goal, task, advice, notNow, frees } = balance;
   const out = (line: string): void => cli.terminal.out(line);
   out(`Mode ${mode}, goal ${goal}. Hottest host ${round(score.hottestPercent)} %, spread ${round(score.spreadPoints)} points.`);
   for (const host of hosts) out(`  ${host.name}: CPU ${round(host.cpuPercent)} %, memory ${round(host.memoryPercent)} %`);
@@ -62,8 +68,11 @@ function showBalance(cli: Cli, name: string, balance: Balance): void {
         `${moves.length} moves would bring the hottest host to ${round(promised.hottestPercent)} %, the spread to ${round(promised.spreadPoints)} points:`,
       );
     for (const move of moves) out(`  ${move.name}: ${move.fromName} → ${move.toName} (${move.reason})`);
-    out(`\`sheaf cluster balance ${name} --apply\` carries them out.`);
+    if (notNow !== undefined) out(`Not now: ${notNow}.`);
+    out(
+      `\`sheaf cluster advice accept ${name} --id ${advice}\` carries out just these, \`sheaf cluster balance ${name} --apply\` what is advised then.`,
+    );
   }
 }
 
-const round = (figure: number): string => figure.toFixed(figure < 10 ? 1 : 0);
+export const round = (figure: number): string => figure.toFixed(figure < 10 ? 1 : 0);

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { age, bytes, get, showOne, text, type Row } from "../output.ts";
 import { follow, waitForTasks } from "../wait.ts";
+import { addAdvice } from "./cluster-advice.ts";
 import { addBalance } from "./cluster-balance.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
@@ -185,6 +186,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
     });
   addUpgrade(cluster, cli, "cluster");
   addBalance(cluster, cli);
+  addAdvice(cluster, cli, now);
   for (const [name, verb, description] of [
     ["pause", "pauseMaintenance", "let maintenance begin with no further host"],
     ["resume", "resumeMaintenance", "let maintenance go on with the next host"],

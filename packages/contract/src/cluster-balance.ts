@@ -1,7 +1,7 @@
 /** How evenly a cluster's hosts are used, what would help, and carrying it out. */
-import { ClusterBalancing } from "@sheaf/model";
+import { ClusterBalancing, RecordId, Reference } from "@sheaf/model";
 import { z } from "zod";
-import { IdParams, Nothing, OneQuery, recordSchema } from "./documents.ts";
+import { IdParams, Nothing, OneQuery, recordSchema, WriteQuery } from "./documents.ts";
 import { route } from "./route.ts";
 
 const BalanceScore = z.object({
@@ -11,6 +11,35 @@ const BalanceScore = z.object({
   /** The use of every host, were everything divisible. */
   levelPercent: z.number(),
 });
+
+const settings = {
+  mode: ClusterBalancing.shape.mode.unwrap(),
+  goal: ClusterBalancing.shape.goal.unwrap(),
+};
+
+const advice = {
+  /** What is accepted or dismissed; absent: nothing is advised. */
+  advice: z.string().optional(),
+  /** Since when these moves, or others, have been called for without a break; absent: they are shown because somebody asked. */
+  since: z.int().optional(),
+  /** Why automatic mode does not carry them out now. */
+  notNow: z.string().optional(),
+  moves: z.array(
+    z.object({
+      vm: z.string(),
+      name: z.string(),
+      from: z.string(),
+      fromName: z.string(),
+      to: z.string(),
+      toName: z.string(),
+      reason: z.string(),
+      /** Indexes of the moves that must have ended before. */
+      after: z.array(z.int()),
+    }),
+  ),
+  /** The task of a plan that is under way. */
+  task: z.string().optional(),
+};
 
 export const balanceRoutes = {
   balance: route({
@@ -24,8 +53,7 @@ export const balanceRoutes = {
     query: OneQuery,
     body: Nothing,
     output: z.object({
-      mode: ClusterBalancing.shape.mode.unwrap(),
-      goal: ClusterBalancing.shape.goal.unwrap(),
+      ...settings,
       score: BalanceScore,
       hosts: z.array(z.object({ host: z.string(), name: z.string(), cpuPercent: z.number(), memoryPercent: z.number() })),
       /** Hosts whose use is not known: nothing is moved from or to them. */
@@ -34,21 +62,7 @@ export const balanceRoutes = {
       frees: z.array(z.string()),
       /** What the moves would come to. */
       promised: BalanceScore,
-      moves: z.array(
-        z.object({
-          vm: z.string(),
-          name: z.string(),
-          from: z.string(),
-          fromName: z.string(),
-          to: z.string(),
-          toName: z.string(),
-          reason: z.string(),
-          /** Indexes of the moves that must have ended before. */
-          after: z.array(z.int()),
-        }),
-      ),
-      /** The task of a plan that is under way. */
-      task: z.string().optional(),
+      ...advice,
     }),
     errors: ["not-found", "state-refused"],
   }),
@@ -57,13 +71,65 @@ export const balanceRoutes = {
     method: "POST",
     path: "/clusters/:id/balance",
     privilege: "host.maintain",
-    summary: "Carry out what is advised now, by live migrations",
+    summary: "Carry out what is advised, by live migrations",
+    kind: "cluster",
+    params: IdParams,
+    query: OneQuery,
+    /** What was read: other moves are not carried out, and refused where the cluster is not what it was. Absent: what is advised now. */
+    body: z.strictObject({ advice: RecordId.optional() }),
+    output: z.object({ record: recordSchema("cluster"), task: z.string() }),
+    status: 202,
+    errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
+  }),
+  advice: route({
+    name: "cluster.advice",
+    method: "GET",
+    path: "/clusters/:id/advice",
+    privilege: "cluster.view",
+    summary: "Which moves are advised, since when, and which were dismissed",
     kind: "cluster",
     params: IdParams,
     query: OneQuery,
     body: Nothing,
-    output: z.object({ record: recordSchema("cluster"), task: z.string() }),
-    status: 202,
+    output: z.object({
+      ...settings,
+      score: BalanceScore.optional(),
+      promised: BalanceScore.optional(),
+      ...advice,
+      /** Of machines that are where they were then. */
+      dismissed: z.array(
+        z.object({
+          vm: z.string(),
+          name: z.string(),
+          from: z.string(),
+          fromName: z.string(),
+          by: z.string(),
+          at: z.int(),
+          /** Absent: for good. */
+          until: z.int().optional(),
+        }),
+      ),
+    }),
+    errors: ["not-found"],
+  }),
+  dismissAdvice: route({
+    name: "cluster.dismissAdvice",
+    method: "POST",
+    path: "/clusters/:id/advice/dismiss",
+    privilege: "host.maintain",
+    summary: "Leave machines where they are that are advised to move, for a time or for good",
+    kind: "cluster",
+    params: IdParams,
+    query: WriteQuery.omit({ dryRun: true }),
+    body: z.strictObject({
+      /** What was read; absent: what is advised now. */
+      advice: RecordId.optional(),
+      /** Only these machines of it, by name or id; absent: all. */
+      vms: z.array(Reference).min(1).max(200).optional(),
+      /** Absent: for good, as long as the machine is where it is. 0: those that were dismissed may be advised again. */
+      forMinutes: z.int().min(0).max(5_256_000).optional(),
+    }),
+    output: z.object({ record: recordSchema("cluster") }),
     errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
   }),
 };

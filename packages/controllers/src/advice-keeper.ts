@@ -37,7 +37,8 @@ export class AdviceKeeper {
     this.#site = site;
   }
 
-  async look(cluster: Cluster, { seen, since, due }: AdviceLook): Promise<void> {
+  /** @returns `nothing` when it was looked for moves and none would help: that is dear to find out, and stays so for a while */
+  async look(cluster: Cluster, { seen, since, due }: AdviceLook): Promise<"nothing" | void> {
     const { clock } = this.#context;
     const now = clock.monotonic();
     if (since !== undefined) this.#calm.delete(cluster.id);
@@ -46,8 +47,11 @@ export class AdviceKeeper {
     const before = cluster.status.advice;
     if (before && !calm && (since === undefined || this.#holds(cluster, seen))) return;
     if (!due) return before && (calm || since !== undefined) ? this.withdraw(cluster) : undefined;
-    const { moves, score, promised } = balanceAdvice(cluster, this.#site, seen);
-    if (moves.length === 0) return this.withdraw(cluster);
+    const { moves, score, promised, frees } = balanceAdvice(cluster, this.#site, seen);
+    if (moves.length === 0) {
+      await this.withdraw(cluster);
+      return "nothing";
+    }
     const advised = moves.map(asAdvised);
     if (before && JSON.stringify(before.moves) === JSON.stringify(advised)) return;
     const advice: ClusterAdvice = {
@@ -57,6 +61,7 @@ export class AdviceKeeper {
       before: score,
       promised,
       moves: advised,
+      frees: [...frees],
     };
     await this.#write(cluster, put(partKey("cluster", cluster.id, "status/advice"), advice));
     this.#context.logger.info({ cluster: cluster.name, moves: moves.length, hottestPercent: score.hottestPercent }, "moves are advised in a cluster");

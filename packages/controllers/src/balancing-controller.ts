@@ -113,18 +113,22 @@ export function balancingController(context: ControllerContext, { index, snapsho
     if (settings.mode === "automatic" && notNow(cluster, site) === null) {
       if (due) await begin(cluster, seen);
       else if (next.since === undefined) await advice.withdraw(cluster);
-    } else await advice.look(cluster, { seen, due, ...(next.since === undefined ? {} : { since: next.since }) });
+      return;
+    }
+    const found = await advice.look(cluster, { seen, due, ...(next.since === undefined ? {} : { since: next.since }) });
+    if (found === "nothing") restUnlessHot(cluster, score);
+  }
+
+  /** That no host can be emptied is dear to find out, and stays so for a while. */
+  function restUnlessHot(cluster: Cluster, { hottestPercent }: BalanceScore): void {
+    if (hottestPercent <= balancingOf(cluster).hotPercent) unease.set(cluster.id, { plannedAt: clock.monotonic() });
   }
 
   /** In automatic mode: by itself. */
   async function begin(cluster: Cluster, seen: ClusterProblem): Promise<void> {
     await advice.withdraw(cluster);
     const { moves, score, promised, frees } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
-    if (moves.length === 0) {
-      // That none can be emptied is dear to find out, and stays so for a while.
-      if (score.hottestPercent <= balancingOf(cluster).hotPercent) unease.set(cluster.id, { plannedAt: clock.monotonic() });
-      return;
-    }
+    if (moves.length === 0) return restUnlessHot(cluster, score);
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {
       verb: "balance",

@@ -9,7 +9,10 @@ import { balancingOf, problemOf, type BalanceSite, type ClusterProblem } from ".
 type Cluster = RecordOf<"cluster">;
 
 /** Moves, and what was promised of them. */
-export type MadeAdvice = Pick<ClusterAdvice, "before" | "promised" | "moves">;
+export interface MadeAdvice extends Pick<ClusterAdvice, "before" | "promised"> {
+  readonly moves: readonly AdvisedMove[];
+  readonly frees: readonly string[];
+}
 
 /** Why what was read is not what would be done; `null`: it is. */
 export function adviceOutdated(
@@ -23,9 +26,19 @@ export function adviceOutdated(
   const moves = advice.moves.map(({ vm, from, to }) => ({ machine: vmIndex(vm), from: hostIndex(from), to: hostIndex(to) }));
   const judged = judgeMoves(problem, moves, balancingOf(cluster).hotPercent / 100);
   const [first] = judged.impossible;
+  // What frees hosts makes use less even, on purpose.
+  if (advice.frees.length > 0 && !first) return notFreed(advice, seen);
   const why = movesOutdated(judged, { before: advice.before, after: advice.promised });
   const name = first && judged.impossible.length === 1 ? advice.moves[first.move]?.name : undefined;
   return why !== null && name !== undefined ? `${name}: ${why}` : why;
+}
+
+/** What was to come free and would not. */
+function notFreed({ frees, moves }: MadeAdvice, { hosts, vms }: ClusterProblem): string | null {
+  const leave = new Set(moves.map(({ vm }) => vm));
+  const freed = new Map(hosts.filter(({ name }) => frees.includes(name)).map(({ id, name }) => [id, name]));
+  const stays = vms.find(({ id, placement }) => freed.has(placement?.host ?? "") && !leave.has(id));
+  return stays ? `host ${freed.get(stays.placement?.host ?? "")} would not come free: ${stays.name} is there as well` : null;
 }
 
 /** Why a cluster in automatic mode moves nothing at this moment; `null`: it may. */

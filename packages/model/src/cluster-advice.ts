@@ -28,6 +28,8 @@ export const ClusterAdvice = z.looseObject({
   before: AdviceScore,
   promised: AdviceScore,
   moves: z.array(AdvisedMove),
+  /** Names of hosts that the moves free: goal `consolidate`. */
+  frees: z.array(z.string()),
 });
 export type ClusterAdvice = z.infer<typeof ClusterAdvice>;
 

@@ -1,13 +1,16 @@
 /** Balancing of a cluster through the API: what is shown, what is refused, and what a person's word begins. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import { UseBook } from "@sheaf/planning";
 import { ApiFixture } from "../testing/api-fixture.ts";
 
-const book = new UseBook();
+let book: UseBook;
 let fixture: ApiFixture;
-before(async () => (fixture = await ApiFixture.start({ book })));
-after(() => fixture.stop());
+beforeEach(async () => {
+  book = new UseBook();
+  fixture = await ApiFixture.start({ book });
+});
+afterEach(() => fixture.stop());
 
 test("use and advice are shown; nothing to do, a plan under way and balancing that is off are refused; a person's word makes a task", async () => {
   await fixture.furnish();
@@ -55,4 +58,76 @@ test("use and advice are shown; nothing to do, a plan under way and balancing th
   const off = await fixture.get("/clusters/default/balance");
   assert.deepEqual([off.status, off.body.code], [409, "state-refused"]);
   assert.match(off.body.next, /--mode advise/);
+});
+
+/** What the hosts use from now on, beside their machines; known for long enough. */
+function use(
+  uses: readonly { readonly host: string; readonly cpus: number; readonly machines?: readonly { readonly id: string; readonly cpus: number }[] }[],
+) {
+  for (let at = fixture.clock.monotonic() - 90_000; at <= fixture.clock.monotonic(); at += 15_000)
+    for (const { host, cpus, machines = [] } of uses)
+      book.add(host, { cpus, memoryBytes: 2 ** 22, machines: machines.map((machine) => ({ ...machine, memoryBytes: 2 ** 20 })) }, at);
+}
+
+test("what was read is what is done: by id, refused with what is advised now where the cluster is not what it was; dismissed moves are not advised", async () => {
+  await fixture.furnish();
+  const cluster = (await fixture.get("/clusters/default")).body;
+  const hosts = [await fixture.host("s1"), await fixture.host("s2")];
+  const [s1 = "", s2 = ""] = hosts.map(({ id }) => id);
+  for (const { id } of hosts) fixture.connected.add(id);
+  const vms: string[] = [];
+  for (const name of ["db", "web"]) {
+    const vm = await fixture.make("/vms", { name, spec: { nics: [], cpu: { count: 2 } } });
+    await fixture.place(vm.id, s1, "running");
+    vms.push(vm.id);
+  }
+  const cpus = fixture.cache.get("host", s1)?.status.agent?.cpu.count ?? 0;
+  const machines = vms.map((id, index) => ({ id, cpus: cpus * (index === 0 ? 0.3 : 0.6) }));
+  use([{ host: s1, cpus: cpus * 0.92, machines }, { host: s2, cpus: cpus * 0.1 }]); // prettier-ignore
+  const look = async () => (await fixture.get("/clusters/default/advice")).body;
+  const dismiss = (body: unknown) => fixture.request("POST", "/clusters/default/advice/dismiss", body);
+  const first = await look();
+  assert.deepEqual([first.moves.map(({ name }: { name: string }) => name), first.since], [["db"], undefined]);
+  assert.equal((await look()).advice, first.advice, "asked again it is the same");
+  assert.equal((await fixture.get("/clusters/default/balance")).body.advice, first.advice);
+
+  // Dismissed: another move helps, or none.
+  const wrong = await dismiss({ vms: ["web"] });
+  assert.deepEqual([wrong.status, wrong.body.code], [409, "state-refused"]);
+  assert.equal((await dismiss({ vms: ["db"], advice: first.advice, forMinutes: 600 })).status, 200);
+  const second = await look();
+  assert.deepEqual(second.moves.map(({ name }: { name: string }) => name), ["web"]); // prettier-ignore
+  assert.deepEqual(second.dismissed.map(({ name, fromName, by, until, at }: Record<string, unknown>) => [name, fromName, by, Number(until) - Number(at)]), [["db", "s1", "admin", 36_000_000]]); // prettier-ignore
+  const refused = await fixture.request("POST", "/clusters/default/balance", { advice: first.advice });
+  assert.equal(refused.status, 409);
+  assert.match(refused.body.detail, /is not what it was: db: it may not be moved now/);
+  assert.match(refused.body.next, new RegExp(`Advised now: web: s1 → s2. .*--id ${second.advice}`));
+  assert.equal((await dismiss({})).status, 200);
+  const none = await look();
+  assert.deepEqual([none.moves, none.advice, none.dismissed.map(({ name, until }: Record<string, unknown>) => [name, until === undefined])], [[], undefined, [["db", false], ["web", true]]]); // prettier-ignore
+  assert.equal((await dismiss({ vms: ["web"], forMinutes: 0 })).status, 200);
+  assert.equal((await dismiss({ vms: ["web"], forMinutes: 0 })).status, 409);
+  const entries = (await fixture.get("/audit?limit=20")).body.items.filter(({ action }: { action: string }) => action === "cluster.dismissAdvice");
+  assert.equal(entries.length, 3);
+  assert.ok(JSON.stringify(entries[0].before).includes(vms[1] ?? "?") && !JSON.stringify(entries[0].after).includes(vms[1] ?? "?"));
+
+  // An id that is not known here is no leave to do something else.
+  const unknown = await fixture.request("POST", "/clusters/default/balance", { advice: "0199c0de-0000-7000-8000-000000000001" });
+  assert.deepEqual([unknown.status, /not known any more/.test(unknown.body.detail)], [409, true]);
+  // Advice on record is shown with since when, and accepted by its id.
+  const third = await look();
+  const advice = {
+    id: "0199c0de-0000-7000-8000-000000000002",
+    since: 1_000,
+    at: 2_000,
+    before: third.score,
+    promised: third.promised,
+    moves: third.moves,
+  };
+  await fixture.part("cluster", cluster.id, "status/advice", advice);
+  assert.deepEqual([(await look()).advice, (await look()).since], [advice.id, 1_000]);
+  const begun = await fixture.request("POST", "/clusters/default/balance", { advice: advice.id });
+  assert.equal(begun.status, 202);
+  const { spec } = (await fixture.get(`/tasks/${begun.body.task}`)).body;
+  assert.deepEqual([spec.parameters.advice, spec.parameters.moves.map(({ vm, to, state }: Record<string, string>) => [vm, to, state])], [advice.id, [[vms[1], s2, "waiting"]]]); // prettier-ignore
 });

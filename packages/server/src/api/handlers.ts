@@ -2,6 +2,7 @@
 import { allRoutes } from "@sheaf/contract";
 import { kinds } from "@sheaf/model";
 import type { AnyHandler } from "./call.ts";
+import { balanceHandlers } from "./balance-handlers.ts";
 import { hostHandlers } from "./host-handlers.ts";
 import { identityHandlers } from "./identity-handlers.ts";
 import { recordHandlers } from "./record-handlers.ts";
@@ -17,6 +18,7 @@ export function handlerTable(): ReadonlyMap<string, AnyHandler> {
   for (const [name, handler] of [
     ...vmHandlers,
     ...hostHandlers,
+    ...balanceHandlers,
     ...telemetryHandlers,
     ...identityHandlers,
     ...siteHandlers,

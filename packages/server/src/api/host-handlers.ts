@@ -1,10 +1,8 @@
 /** Handlers of the verbs of hosts and clusters: maintenance, upgrades of agents, fencing. */
 import { routes } from "@sheaf/contract";
-import { balancingOf } from "@sheaf/controllers";
 import { SheafError } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
 import { carriedRelease, membersOf, upgradeAgents, upgradePreview } from "../records/agent-upgrades.ts";
-import { adviseBalance, balanceTask, carryOutBalance } from "../records/cluster-balance.ts";
 import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { maintainCluster, tellRolling } from "../records/rolling-maintenance.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
@@ -73,21 +71,6 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
     const release = await carriedRelease(call.services.context);
     return json({ version: release.version, hosts: membersOf(call.services.records, found, undefined).map((each) => upgradePreview(each, release)) });
   }),
-  on(cluster.balance, (call) => {
-    const found = call.target("cluster", call.params.id, undefined);
-    const { records, context } = call.services;
-    const { mode, goal } = balancingOf(found);
-    const advice = adviseBalance(records, found);
-    const name = (id: string): string => context.cache.get("host", id)?.name ?? id;
-    const moves = advice.moves.map(({ vm, name: machine, from, to, reason, after }) => ({
-      ...{ vm, name: machine, from, fromName: name(from), to, toName: name(to), reason, after: [...after] },
-    }));
-    const task = balanceTask(records, found.id);
-    return json({ mode, goal, ...advice, frees: [...advice.frees], moves, ...(task ? { task: task.id } : {}) });
-  }),
-  on(cluster.carryOutBalance, async (call) =>
-    written(await carryOutBalance(call.services.records, call.change(), call.target("cluster", call.params.id, undefined).id)),
-  ),
   on(host.fence, async (call) =>
     written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "fence")),
   ),

@@ -8,6 +8,7 @@ import { LoginThrottle } from "../identity/login-throttle.ts";
 import { PasswordGate } from "../identity/passwords.ts";
 import { Sessions } from "../identity/sessions.ts";
 import { Addresses } from "../records/addresses.ts";
+import { AdviceShelf } from "../records/advice-shelf.ts";
 import { Documents } from "../records/documents.ts";
 import { Numbers } from "../records/numbers.ts";
 import { Presenter } from "../records/present.ts";
@@ -46,6 +47,7 @@ export async function startServices(context: ServerContext): Promise<Services> {
   const index = new SiteIndex(context.cache);
   const presenter = new Presenter(context);
   const writer = new RecordWriter(context, trail);
+  const newId = (): string => uuidv7(context.clock.now(), context.random);
   const records: RecordServices = {
     context,
     index,
@@ -55,7 +57,8 @@ export async function startServices(context: ServerContext): Promise<Services> {
     quotas: new Quotas(context, index),
     writer,
     presenter,
-    newId: () => uuidv7(context.clock.now(), context.random),
+    newId,
+    advice: new AdviceShelf(context.clock, newId),
   };
   const services: Services = {
     context,

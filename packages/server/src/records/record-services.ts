@@ -2,6 +2,7 @@
 import type { ServerContext } from "../context.ts";
 import type { Caller } from "../identity/rights.ts";
 import type { Addresses } from "./addresses.ts";
+import type { AdviceShelf } from "./advice-shelf.ts";
 import type { Draft } from "./draft.ts";
 import type { Numbers } from "./numbers.ts";
 import type { Presenter } from "./present.ts";
@@ -21,6 +22,8 @@ export interface RecordServices {
   readonly presenter: Presenter;
   /** A new UUID of version 7. */
   readonly newId: () => string;
+  /** Given on request lately. */
+  readonly advice: AdviceShelf;
 }
 
 /** One change request: who, and how. */
