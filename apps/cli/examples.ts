@@ -27,6 +27,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     "sheaf cluster balance default",
     "sheaf cluster balance default --apply --wait",
     "sheaf cluster balance default --mode automatic",
+    "sheaf cluster balance default --history --last 7d",
   ],
   "cluster advice list": ["sheaf cluster advice list", "sheaf cluster advice list default"],
   "cluster advice accept": [

@@ -3,15 +3,19 @@ import type { Command } from "commander";
 import type { Cli } from "../cli.ts";
 import { showOne, text } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
+import { durationArgument } from "./arguments.ts";
+import { showHistory } from "./balance-history.ts";
 
 interface Options {
   readonly apply?: boolean;
   readonly wait?: boolean;
   readonly mode?: string;
   readonly goal?: string;
+  readonly history?: boolean;
+  readonly last: number;
 }
 
-export function addBalance(cluster: Command, cli: Cli): void {
+export function addBalance(cluster: Command, cli: Cli, now: () => number): void {
   cluster
     .command("balance <name>")
     .description("show how evenly its hosts are used in the mean of the last minutes, and which moves would help")
@@ -19,7 +23,10 @@ export function addBalance(cluster: Command, cli: Cli): void {
     .option("--wait", "with --apply: until all have ended")
     .option("--mode <mode>", "from now on: off, advise, or automatic")
     .option("--goal <goal>", "from now on: hot-spots, even, or consolidate")
-    .action(async (id: string, { apply, wait, mode, goal }: Options) => {
+    .option("--history", "instead: how it went over time, and what was moved, with what was promised and what it came to")
+    .option("--last <time>", "with --history: how far back", durationArgument, 86_400_000)
+    .action(async (id: string, { apply, wait, mode, goal, history, last }: Options) => {
+      if (history) return showHistory(cli, id, { from: Math.max(0, now() - last), to: now() });
       const client = await cli.client();
       const params = { id };
       if (mode !== undefined || goal !== undefined) {

@@ -185,7 +185,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       else cli.terminal.note(`${id}: begun, task ${task}; \`sheaf task cancel ${task}\` ends it`);
     });
   addUpgrade(cluster, cli, "cluster");
-  addBalance(cluster, cli);
+  addBalance(cluster, cli, now);
   addAdvice(cluster, cli, now);
   for (const [name, verb, description] of [
     ["pause", "pauseMaintenance", "let maintenance begin with no further host"],

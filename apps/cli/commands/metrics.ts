@@ -1,6 +1,6 @@
 /** `sheaf vm metrics`, `sheaf host metrics`, `sheaf top`: figures over time. */
 import { formatBytes } from "@sheaf/base";
-import { hostMetricNames, metrics, type MetricKind, vmMetricNames } from "@sheaf/model";
+import { hostMetricNames, metrics, vmMetricNames } from "@sheaf/model";
 import { type Command, Option } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { show, showOne, type Column } from "../output.ts";
@@ -31,7 +31,7 @@ interface Line {
   readonly [figure: string]: number | null;
 }
 
-export function addMetrics(parent: Command, cli: Cli, kind: MetricKind, now: () => number): void {
+export function addMetrics(parent: Command, cli: Cli, kind: keyof typeof shown, now: () => number): void {
   const names = kind === "vm" ? vmMetricNames : hostMetricNames;
   parent
     .command("metrics <name>")

@@ -27,6 +27,7 @@ import {
   PeerService,
   RestoredSite,
   Revocations,
+  recordClusters,
   type RunningImageLibrary,
   serveArchive,
   serveConsoles,
@@ -255,6 +256,8 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
   });
 
   const siteFigures = figures && new SiteFigures(figures, agents);
+  const recording =
+    keeper && recordClusters({ clock, telemetry: keeper.telemetry, leads: () => controllers.leads, figures: () => controllers.clusterFigures() });
 
   const { serverIdentity } = authority;
   const joinFiles = await openJoinFiles({ root, directory: folder.agents, logger });
@@ -350,6 +353,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
       peers.close();
       gateway.close();
       await listener.close();
+      recording?.cancel();
       await keeper?.stop();
       authority.stop();
       revocations.close();

@@ -41,6 +41,31 @@ const advice = {
   task: z.string().optional(),
 };
 
+/** A plan that was carried out, or is. */
+const BalancePlan = z.object({
+  task: z.string(),
+  requestedBy: z.string(),
+  at: z.int(),
+  endedAt: z.int().optional(),
+  state: z.string(),
+  before: BalanceScore.optional(),
+  promised: BalanceScore.optional(),
+  /** When it had ended. */
+  measured: BalanceScore.optional(),
+  /** Some minutes later, when the mean of the last minutes is all of the time after. */
+  settled: BalanceScore.optional(),
+  moves: z.array(
+    z.object({
+      ...{ vm: z.string(), name: z.string(), from: z.string(), fromName: z.string(), to: z.string(), toName: z.string() },
+      reason: z.string(),
+      state: z.enum(["waiting", "moving", "moved", "left"]),
+      /** Why it was left, or waits. */
+      why: z.string().optional(),
+      begunAt: z.int().optional(),
+    }),
+  ),
+});
+
 export const balanceRoutes = {
   balance: route({
     name: "cluster.balance",
@@ -131,5 +156,18 @@ export const balanceRoutes = {
     }),
     output: z.object({ record: recordSchema("cluster") }),
     errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
+  }),
+  balanceHistory: route({
+    name: "cluster.balanceHistory",
+    method: "GET",
+    path: "/clusters/:id/balance/history",
+    privilege: "cluster.view",
+    summary: "What was moved in it, why, what was promised and what it came to; newest first, as long as tasks are kept",
+    kind: "cluster",
+    params: IdParams,
+    query: OneQuery,
+    body: Nothing,
+    output: z.object({ plans: z.array(BalancePlan) }),
+    errors: ["not-found"],
   }),
 };

@@ -24,6 +24,7 @@ import { balanceRoutes } from "./cluster-balance.ts";
 import { Accepted, IdParams, ListOutput, Nothing, OneQuery, recordSchema } from "./documents.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
+import { clusterTelemetry } from "./telemetry-routes.ts";
 
 /** Each answers its task's id, and what was written. */
 const rolling = <B extends z.ZodType>(name: string, path: `/${string}`, summary: string, body: B) =>
@@ -70,6 +71,7 @@ export const clusterRoutes = {
   ),
   upgradeCheck: upgradeCheck("cluster"),
   ...balanceRoutes,
+  ...clusterTelemetry,
   pauseMaintenance: rolling("pauseMaintenance", "/maintain/pause", "Begin with no further host", Nothing),
   resumeMaintenance: rolling("resumeMaintenance", "/maintain/resume", "Go on with the next host", Nothing),
 };

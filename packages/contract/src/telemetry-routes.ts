@@ -1,5 +1,5 @@
 /** Figures over time: series of one machine or host, and who has the greatest. */
-import { hostMetricNames, type Kind, type MetricKind, Reference, vmMetricNames } from "@sheaf/model";
+import { clusterMetricNames, hostMetricNames, type Kind, type MetricKind, Reference, vmMetricNames } from "@sheaf/model";
 import { z } from "zod";
 import { IdParams, Nothing } from "./documents.ts";
 import { route } from "./route.ts";
@@ -11,7 +11,7 @@ const names = (known: readonly string[]) =>
     .transform((text) => [...new Set(text.split(","))])
     .refine((all) => all.every((name) => known.includes(name)), `must be of ${known.join(", ")}, joined by commas`);
 const Moment = z.coerce.number().int().min(0).max(8_640_000_000_000_000);
-const Series = z.object({
+export const Series = z.object({
   /** Time of the first figure, ms since the epoch. */
   from: z.int(),
   /** Time that one figure stands for. */
@@ -22,13 +22,19 @@ const Series = z.object({
   values: z.record(z.string(), z.array(z.number().nullable())),
 });
 
+const summaries = {
+  vm: "A machine's figures over time: CPU, memory, disks, network",
+  host: "A host's figures over time: CPU, memory, disks, network",
+  cluster: "A cluster's figures over time: its hottest host, how evenly its hosts are used, CPU and memory in use",
+} as const;
+
 const series = <K extends Kind & MetricKind>(kind: K, known: readonly string[]) =>
   route({
     name: `${kind}.metrics`,
     method: "GET",
     path: `/${kind}s/:id/metrics`,
     privilege: `${kind}.view`,
-    summary: `A ${kind === "vm" ? "machine" : "host"}'s figures over time: CPU, memory, disks, network`,
+    summary: summaries[kind],
     kind,
     params: IdParams,
     query: z.strictObject({
@@ -79,3 +85,4 @@ const top = <K extends Kind & MetricKind>(kind: K, known: readonly string[]) =>
 
 export const vmTelemetry = { metrics: series("vm", vmMetricNames), top: top("vm", vmMetricNames) };
 export const hostTelemetry = { metrics: series("host", hostMetricNames), top: top("host", hostMetricNames) };
+export const clusterTelemetry = { metrics: series("cluster", clusterMetricNames) };

@@ -26,6 +26,8 @@ import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { newTask, type MachineMoves } from "./machine-moves.ts";
 import { put } from "./packed-commit.ts";
+import { hostName } from "./records.ts";
+import { measureSettled } from "./settled-balance.ts";
 import type { SiteIndex } from "./site-index.ts";
 
 type Cluster = RecordOf<"cluster">;
@@ -81,10 +83,11 @@ export function balancingController(context: ControllerContext, { index, snapsho
         await carryOut(cluster, task);
         return lookMs;
       }
+      const settlesInMs = await measureSettled(context, site, cluster);
       if (balancingOf(cluster).mode === "off" || cluster.deletedAt !== undefined) {
         forget(clusterId);
         await advice.withdraw(cluster);
-        return undefined;
+        return settlesInMs;
       }
       await look(cluster);
       return lookMs;
@@ -160,7 +163,7 @@ export function balancingController(context: ControllerContext, { index, snapsho
         },
         places: (id) => cache.get("host", id)?.spec.maximumParallelMigrations ?? 0,
         refusal: (move) => refusalOf(move, reserved),
-        budget: { refusal: (move) => budget.refusal(move, hostName), spend: (move) => budget.spend(move) },
+        budget: { refusal: (move) => budget.refusal(move, (id) => hostName(id, cache)), spend: (move) => budget.spend(move) },
         over: overWhy(cluster, task),
         now: clock.now(),
       });
@@ -174,10 +177,6 @@ export function balancingController(context: ControllerContext, { index, snapsho
       // Where the move was taken up meanwhile, its own reservation stays.
       for (const request of reserved) moves.release(request);
     }
-  }
-
-  function hostName(id: string): string {
-    return cache.get("host", id)?.name ?? id;
   }
 
   /** Why what has not begun yet is not begun any more. */
@@ -200,9 +199,9 @@ export function balancingController(context: ControllerContext, { index, snapsho
     const before = task.status.controller;
     const moved = steps.moves.filter(({ state }) => state === "moved").length;
     const through = steps.moves.filter(({ state }) => state === "moved" || state === "left").length;
-    const seen = steps.ended ? clusterBalance(cluster, site) : undefined;
+    const seen = steps.ended ? problemOf(cluster, site) : undefined;
     // A server that has just begun to lead knows the use of none yet.
-    const measured = seen?.unknown.length === 0 ? seen.score : undefined;
+    const measured = seen && !seen.awaited ? clusterBalance(cluster, site, seen).score : undefined;
     const result = { moves: steps.moves, ...(measured ? { measured } : {}) };
     if (!steps.ended && JSON.stringify(before?.result) === JSON.stringify(result)) return;
     const state = steps.ended ? endOf(task, moved) : "running";

@@ -44,8 +44,18 @@ test("automatic: a host that stays hot is relieved, by few moves, and it is told
   const places = placesOf(world, vms);
   assert.notEqual(places[0], hosts[0], "the busiest alone helps");
   assert.deepEqual(places.slice(1), [hosts[0], hosts[0], hosts[0]]);
+  // Some minutes later the mean is all of the time after it: by whichever server leads then, and once.
+  const settled = () => taskProgress(world.cache.get("task", task.id)?.status ?? {})?.result?.["settled"] as { hottestPercent: number } | undefined;
+  await world.clock.advance(300_000);
+  assert.equal(settled(), undefined);
+  world.killServer();
+  await world.startServer();
+  await world.until(() => settled() !== undefined, "it is measured again", 600_000);
+  assert.equal(settled()?.hottestPercent.toFixed(0), "50");
+  const { revision } = world.cache.get("task", task.id) ?? {};
   // It is well now: nothing more moves.
   await world.clock.advance(6 * 3_600_000);
+  assert.equal(world.cache.get("task", task.id)?.revision, revision);
   assert.equal(balanceTasks(world).length, 1);
   await end(world);
 });

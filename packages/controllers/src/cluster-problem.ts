@@ -30,6 +30,8 @@ export interface ClusterProblem {
   readonly hosts: readonly Host[];
   readonly vms: readonly Vm[];
   readonly unknown: readonly string[];
+  /** One of them runs and will tell: this server has just begun to listen. */
+  readonly awaited: boolean;
 }
 
 export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
@@ -37,12 +39,15 @@ export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
   const now = clock.monotonic();
   const hosts: Host[] = [];
   const unknown: string[] = [];
+  let awaited = false;
   const own: Use[] = [];
   const members = [...cache.all("host")].filter((host) => host.spec.cluster === cluster.id && host.deletedAt === undefined);
   for (const host of members.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
     const use = book.host(host.id, now);
-    if (use === undefined || !host.status.agent || !snapshot.usage(host.id)) unknown.push(host.name);
-    else {
+    if (use === undefined || !host.status.agent || !snapshot.usage(host.id)) {
+      unknown.push(host.name);
+      awaited ||= host.status.liveness?.state === "ready";
+    } else {
       hosts.push(host);
       own.push(use);
     }
@@ -79,7 +84,7 @@ export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
     const [vm, target] = [vms[machine], hosts[host]];
     return vm !== undefined && target !== undefined && refusalsOf(snapshot.request(vm, "move"), target.id, snapshot).length === 0;
   };
-  return { problem: { hosts: known, machines, mayRun }, hosts, vms, unknown };
+  return { problem: { hosts: known, machines, mayRun }, hosts, vms, unknown, awaited };
 }
 
 function hostOf(host: Host, own: Use, machines: readonly BalanceMachine[], { agents, snapshot }: BalanceSite): BalanceHost {

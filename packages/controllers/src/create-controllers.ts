@@ -3,6 +3,7 @@ import type { UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import { adoptionController } from "./adoption-controller.ts";
 import { availabilityController } from "./availability-controller.ts";
+import { clusterFigures, type ClusterFigures } from "./balance-figures.ts";
 import { balancingController } from "./balancing-controller.ts";
 import { baselineController } from "./baseline-controller.ts";
 import type { ControllerContext } from "./context.ts";
@@ -33,6 +34,8 @@ export interface ControllerSet {
   readonly snapshot: SnapshotIndex;
   /** What hosts and machines use, smoothed. */
   readonly book: UseBook;
+  /** How evenly each cluster's hosts are used now, by its id. */
+  readonly clusterFigures: () => ReadonlyMap<string, ClusterFigures>;
   /** Ends the feeding of what they share. */
   close(): void;
 }
@@ -77,5 +80,5 @@ export function createControllers(context: ControllerContext): ControllerSet {
     closeIndex();
     sampler.close();
   };
-  return { controllers, snapshot, book, close };
+  return { controllers, snapshot, book, clusterFigures: () => clusterFigures(sampler.uses, cache), close };
 }

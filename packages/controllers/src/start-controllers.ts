@@ -7,6 +7,7 @@ import { KeyedQueue, Leadership } from "@sheaf/runtime";
 import { StoreError } from "@sheaf/store";
 import type { UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
+import type { ClusterFigures } from "./balance-figures.ts";
 import { Overtaken } from "./commit.ts";
 import type { ControllerContext, RecordChange } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -25,6 +26,8 @@ export interface RunningControllers {
   readonly snapshot: SnapshotIndex;
   /** What hosts and machines use, smoothed; on every server. */
   readonly book: UseBook;
+  /** How evenly each cluster's hosts are used now, by its id; on every server. */
+  readonly clusterFigures: () => ReadonlyMap<string, ClusterFigures>;
   readonly leads: boolean;
   /** Resolves when no controller is at work any more and the lead is given up. */
   stop(): Promise<void>;
@@ -100,6 +103,7 @@ export function startControllers(options: StartOptions): RunningControllers {
   return {
     snapshot: set.snapshot,
     book: set.book,
+    clusterFigures: set.clusterFigures,
     get leads() {
       return leadership.leads;
     },

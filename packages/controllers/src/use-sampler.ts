@@ -8,7 +8,7 @@ import type { RecordOf } from "@sheaf/model";
 import { UseBook } from "@sheaf/planning";
 import type { Measured } from "@sheaf/scheduling";
 import type { ControllerContext } from "./context.ts";
-import { hostUses } from "./host-use.ts";
+import { hostUses, type HostUse } from "./host-use.ts";
 
 /** A look at what is new costs little: what was taken in before is not taken in again. */
 const lookMs = 2000;
@@ -27,11 +27,17 @@ export class UseSampler {
   /** Hosts that the scheduler was told of: whoever is not known any more is forgotten. */
   #told: ReadonlySet<string> = new Set();
   #toldAt = -Infinity;
+  #uses: readonly HostUse[] = [];
   #timer: Timer;
 
   constructor(options: UseSamplerOptions) {
     this.#options = options;
     this.#timer = options.clock.setTimer(lookMs, () => this.#look());
+  }
+
+  /** As they were told to the scheduler last, at most ten seconds ago. */
+  get uses(): readonly HostUse[] {
+    return this.#uses;
   }
 
   close(): void {
@@ -60,7 +66,8 @@ export class UseSampler {
   #tellScheduler(now: number): void {
     const { cache, snapshot } = this.#options;
     const known = new Set<string>();
-    for (const { host, cpuShare, memoryShare } of hostUses(cache, this.book, now)) {
+    this.#uses = hostUses(cache, this.book, now);
+    for (const { host, cpuShare, memoryShare } of this.#uses) {
       snapshot.measure(host.id, { cpuPercent: Math.min(100, cpuShare * 100), memoryPercent: Math.min(100, memoryShare * 100) });
       known.add(host.id);
     }

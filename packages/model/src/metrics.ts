@@ -1,5 +1,5 @@
 /**
- * The figures that are kept of hosts and machines over time: their names, units, and how finely each is kept. Agents count in `quantum`s,
+ * The figures that are kept of hosts, machines and clusters over time: their names, units, and how finely each is kept. Agents count in `quantum`s,
  * the server keeps as many binary digits as `significantBits` says. A metric's place in its list is its number in files: new ones come
  * last, and what is no longer measured keeps its place.
  */
@@ -14,7 +14,7 @@ export interface Metric {
   readonly meaning: string;
 }
 
-export const metricKinds = ["vm", "host"] as const;
+export const metricKinds = ["vm", "host", "cluster"] as const;
 export type MetricKind = (typeof metricKinds)[number];
 
 const kibibyte = 1024;
@@ -85,12 +85,28 @@ const hostMetrics = [
   count("powerWatts", "what the host draws, where it says so"),
 ] as const;
 
+/** Of the hosts whose use is known, in the mean of the last minutes, as balancing counts it. */
+const clusterMetrics = [
+  share("hottestHost", "use of its hottest host, CPU or memory, the larger: 0 … 1"),
+  share("spread", "root mean square distance of its hosts' use from the cluster's level"),
+  share("level", "use that every host would have, were everything divisible"),
+  share("cpu", "share of all its hosts' CPUs in use"),
+  share("memory", "share of all its hosts' memory in use"),
+  count("hosts", "hosts whose use is known"),
+] as const;
+
 export type VmMetric = (typeof vmMetrics)[number]["name"];
 export type HostMetric = (typeof hostMetrics)[number]["name"];
+export type ClusterMetric = (typeof clusterMetrics)[number]["name"];
 
-export const metrics: { readonly [Kind in MetricKind]: readonly Metric[] } = { vm: vmMetrics, host: hostMetrics };
+export const metrics: { readonly [Kind in MetricKind]: readonly Metric[] } = {
+  vm: vmMetrics,
+  host: hostMetrics,
+  cluster: clusterMetrics,
+};
 export const vmMetricNames: readonly string[] = vmMetrics.map(({ name }) => name);
 export const hostMetricNames: readonly string[] = hostMetrics.map(({ name }) => name);
+export const clusterMetricNames: readonly string[] = clusterMetrics.map(({ name }) => name);
 
 /** Figures in their units by name, as whole quanta in the order of the files. What is missing or no number was not measured. */
 export const figuresInOrder = (kind: MetricKind, figures: Readonly<Record<string, number | null | undefined>>): (number | null)[] =>

@@ -17,6 +17,7 @@ export const rollUpColumns = (figures: number): number => 1 + 3 * figures;
 const significantBits: { readonly [Kind in MetricKind]: Uint8Array } = {
   vm: Uint8Array.from(metrics.vm, (metric) => metric.significantBits),
   host: Uint8Array.from(metrics.host, (metric) => metric.significantBits),
+  cluster: Uint8Array.from(metrics.cluster, (metric) => metric.significantBits),
 };
 export const bitsOf = (kind: MetricKind): Uint8Array => significantBits[kind];
 

@@ -16,8 +16,8 @@ export interface Table {
   readonly codes: Uint16Array;
 }
 
-export const kindNumbers: { readonly [Kind in MetricKind]: number } = { vm: 0, host: 1 };
-export const kindOfNumber = (number: number): MetricKind | undefined => (number === 0 ? "vm" : number === 1 ? "host" : undefined);
+export const kindNumbers: { readonly [Kind in MetricKind]: number } = { vm: 0, host: 1, cluster: 2 };
+export const kindOfNumber = (number: number): MetricKind | undefined => (["vm", "host", "cluster"] as const)[number];
 
 export function writeSlots(out: ByteWriter, slots: Int32Array, count: number): void {
   out.varint(count);

@@ -2,6 +2,7 @@
 import { routes } from "@sheaf/contract";
 import { balancingOf } from "@sheaf/controllers";
 import type { AdvisedMove } from "@sheaf/model";
+import { balancePlans } from "../records/balance-plans.ts";
 import { adviceNow, balanceTask, carryOutBalance } from "../records/cluster-balance.ts";
 import { dismissAdvice, dismissalsOf } from "../records/dismiss-advice.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
@@ -34,6 +35,16 @@ export const balanceHandlers: readonly (readonly [string, AnyHandler])[] = [
     if (mode === "off") return json({ mode, goal, moves: [], dismissed, ...underWay });
     const { advice, since, notNow, score, promised, moves } = adviceNow(records, found);
     return json({ mode, goal, advice, since, notNow, score, promised, moves: named(call, moves), dismissed, ...underWay });
+  }),
+  on(cluster.balanceHistory, (call) => {
+    const found = call.target("cluster", call.params.id, undefined);
+    const plans = balancePlans(call.services.records, found.id).map(({ moves, ...plan }) => ({
+      ...plan,
+      moves: moves.map(({ vm, name, from, to, reason, state, why, begunAt }) => ({
+        ...{ vm, name, from, fromName: hostName(call, from), to, toName: hostName(call, to), reason, state, why, begunAt },
+      })),
+    }));
+    return json({ plans });
   }),
   on(cluster.dismissAdvice, async (call) => {
     const found = call.target("cluster", call.params.id, undefined);

@@ -123,6 +123,7 @@ test("what was read is what is done: by id, refused with what is advised now whe
     before: third.score,
     promised: third.promised,
     moves: third.moves,
+    frees: [],
   };
   await fixture.part("cluster", cluster.id, "status/advice", advice);
   assert.deepEqual([(await look()).advice, (await look()).since], [advice.id, 1_000]);
@@ -130,4 +131,48 @@ test("what was read is what is done: by id, refused with what is advised now whe
   assert.equal(begun.status, 202);
   const { spec } = (await fixture.get(`/tasks/${begun.body.task}`)).body;
   assert.deepEqual([spec.parameters.advice, spec.parameters.moves.map(({ vm, to, state }: Record<string, string>) => [vm, to, state])], [advice.id, [[vms[1], s2, "waiting"]]]); // prettier-ignore
+});
+
+test("history tells what was moved, why, what was promised and what it came to, at its end and some minutes later", async () => {
+  await fixture.furnish();
+  const host = await fixture.host("h1");
+  const vm = await fixture.make("/vms", { name: "db", spec: { nics: [] } });
+  const cluster = (await fixture.get("/clusters/default")).body;
+  const history = async () => (await fixture.get("/clusters/default/balance/history")).body;
+  assert.deepEqual(await history(), { plans: [] });
+  const score = (hottestPercent: number) => ({ hottestPercent, spreadPoints: 10, levelPercent: 40 });
+  const id = "0199c0de-0000-7000-8000-000000000003";
+  const move = {
+    vm: vm.id,
+    name: "db",
+    from: host.id,
+    to: "0199c0de-0000-7000-8000-000000000004",
+    reason: "h1 92 → 72 %",
+    after: [],
+    state: "waiting",
+  };
+  const target = { kind: "cluster", id: cluster.id, name: "default" };
+  const parameters = { moves: [move], before: score(92), promised: score(72) };
+  const spec = { verb: "balance", target, parameters, requestedBy: "system" };
+  await fixture.part("task", id, "spec", { kind: "task", id, name: "balance-1", labels: {}, generation: 1, createdAt: 5, createdBy: "system", finalizers: [], spec }); // prettier-ignore
+  const [begun] = (await history()).plans;
+  assert.deepEqual([begun.state, begun.before.hottestPercent, begun.moves[0].state, begun.moves[0].fromName], ["waiting", 92, "waiting", "h1"]);
+  const result = { moves: [{ ...move, state: "moved", begunAt: 6 }], measured: score(75), settled: score(73) };
+  await fixture.part("task", id, "status/controller", { state: "succeeded", message: "", startedAt: 6, endedAt: 9, result });
+  const [plan] = (await history()).plans;
+  assert.deepEqual(
+    [
+      plan.task,
+      plan.requestedBy,
+      plan.at,
+      plan.endedAt,
+      plan.state,
+      plan.promised.hottestPercent,
+      plan.measured.hottestPercent,
+      plan.settled.hottestPercent,
+    ],
+    [id, "system", 5, 9, "succeeded", 72, 75, 73],
+  );
+  assert.deepEqual([plan.moves[0].state, plan.moves[0].begunAt, plan.moves[0].reason], ["moved", 6, "h1 92 → 72 %"]);
+  assert.equal((await fixture.get("/clusters/default/metrics")).body.code, "unavailable", "without telemetry");
 });

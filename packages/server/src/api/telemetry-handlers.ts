@@ -1,11 +1,11 @@
 /** Handlers of figures over time. */
 import { routes } from "@sheaf/contract";
-import { hostMetricNames, SheafError, vmMetricNames } from "@sheaf/model";
+import { clusterMetricNames, hostMetricNames, SheafError, vmMetricNames } from "@sheaf/model";
 import type { Aggregation } from "@sheaf/telemetry";
 import type { SiteTelemetry } from "../context.ts";
 import { json, notAllowed, on, type AnyHandler, type Call } from "./call.ts";
 
-const { host, vm } = routes;
+const { cluster, host, vm } = routes;
 const hourMs = 3_600_000;
 
 export const telemetryHandlers: readonly (readonly [string, AnyHandler])[] = [
@@ -16,6 +16,10 @@ export const telemetryHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.metrics, async (call) => {
     const { id } = call.target("host", call.params.id, undefined);
     return json(await keptFigures(call).series({ kind: "host", id, ...asked(call, hostMetricNames) }));
+  }),
+  on(cluster.metrics, async (call) => {
+    const { id } = call.target("cluster", call.params.id, undefined);
+    return json(await keptFigures(call).series({ kind: "cluster", id, ...asked(call, clusterMetricNames) }));
   }),
   on(vm.top, async (call) => {
     const { cache } = call.services.context;

@@ -8,6 +8,7 @@ export const idOf = (kind: MetricKind, number: number): string =>
 const numbers: { readonly [Kind in MetricKind]: Int16Array } = {
   vm: Int16Array.from(metrics.vm, (_, number) => number),
   host: Int16Array.from(metrics.host, (_, number) => number),
+  cluster: Int16Array.from(metrics.cluster, (_, number) => number),
 };
 
 /** Below 256, so that it comes back exactly. */
