@@ -76,6 +76,36 @@ test("vm create sends one creation a machine, each with a key of its own", async
   assert.deepEqual(body.labels, { tier: "web" });
 });
 
+test("vm create sends what is said of neighbours as rules", async () => {
+  const asked = [
+    "--apart",
+    "web/rack",
+    "--apart",
+    "web/zone:10",
+    "--prefer-together",
+    "db",
+    "--neighbours",
+    "noisy",
+    "--licence",
+    "oracle",
+    "--preemptible",
+  ];
+  const { requests } = await run(["vm", "create", "web", ...asked], (request) =>
+    request.method === "POST" ? { record: record("web") } : { items: [] },
+  );
+  const body = JSON.parse(requests.find((request) => request.method === "POST")?.body ?? "");
+  assert.deepEqual(body.spec.placement, {
+    rules: [
+      { group: "web", keep: "apart", within: "rack", preferred: false },
+      { group: "web", keep: "apart", within: "zone", limit: 10, preferred: false },
+      { group: "db", keep: "together", within: "host", preferred: true },
+    ],
+    neighbours: "noisy",
+    licences: ["oracle"],
+    preemptible: true,
+  });
+});
+
 test("availability shows site, projects and what was down; a share that is nearly whole is never rounded up to it", async () => {
   const figures = { upMs: 0, downMs: 0, offMs: 0, unknownMs: 0, causes: {}, percent: 99.999_999, lowestPercent: 0 };
   const machine = { ...figures, id: "1", name: "web", project: "p", state: "up", since: 1, outages: [] };
@@ -234,6 +264,8 @@ test("a document may refer to one that the same file creates, and to no other th
 test("words that cannot be meant are refused before anything is sent, with exit code 2", async () => {
   const lines = [
     "vm create web --count 0",
+    "vm create web --apart web/room",
+    "vm create web --together web:2",
     "vm create web --count 1001",
     "vm create web --memory much",
     "vm resize web --disk root=much",

@@ -53,6 +53,8 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     "sheaf vm create web --image mini --cpus 2 --memory 512MiB --count 20 --label tier=web --wait",
     "sheaf vm create db --image debian-12 --disk 40GiB --pool shared --ssh-key ~/.ssh/id_ed25519.pub --user-data db.yaml",
     "sheaf vm create app --image debian-12 --pool shared --highly-available --restart-after db",
+    "sheaf vm create etcd --image debian-12 --count 3 --apart etcd/rack",
+    "sheaf vm create web --image debian-12 --count 20 --prefer-apart web --apart web/zone:10",
   ],
   "vm start": ["sheaf vm start web-01 web-02 --wait"],
   "vm stop": ["sheaf vm stop web-01 --grace 30s --wait", "sheaf vm stop web-01 --force"],

@@ -18,9 +18,10 @@ import {
 import { openConsole } from "./console.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
 import { policyOption, showRanking } from "./placement.ts";
+import { addPlacementRules, placementRules, type PlacementRuleOptions } from "./placement-rules.ts";
 import { addMetrics } from "./metrics.ts";
 
-interface CreateOptions {
+interface CreateOptions extends PlacementRuleOptions {
   image?: string;
   cpus: number;
   memory?: number;
@@ -58,7 +59,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     { title: "REASON", value: reason, wide: true },
   ]);
 
-  vm.command("create <name>")
+  addPlacementRules(vm.command("create <name>"))
     .description("create machines; with --count 20 they are named NAME-01 … NAME-20")
     .option("--image <image>", "image the first disk is cloned from")
     .option("--cpus <count>", "virtual CPUs", countArgument, 1)
@@ -288,6 +289,7 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
       placement: {
         ...(options.on === undefined ? {} : { host: options.on }),
         ...(options.policy === undefined ? {} : { policy: options.policy }),
+        ...placementRules(options),
       },
       ...(options.highlyAvailable ? { highlyAvailable: true } : {}),
       ...(options.restartAfter === undefined ? {} : { restart: { after: { machines: options.restartAfter } } }),

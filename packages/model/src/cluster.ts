@@ -4,8 +4,9 @@
  */
 import { z } from "zod";
 import type { ClusterAdvice, ClusterDismissals } from "./cluster-advice.ts";
-import { Labels, Timestamp } from "./fields.ts";
+import { Labels, Name, Timestamp } from "./fields.ts";
 import { defaultPlacementPolicy, PlacementPolicy } from "./placement-policy.ts";
+import { Licence, MachineClass, NeighbourRule } from "./placement-rules.ts";
 import { TimeWindow } from "./time-window.ts";
 
 export const CpuModel = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, "must be a CPU model that libvirt knows, such as qemu64 or Skylake-Server");
@@ -66,6 +67,13 @@ export const ClusterSpec = z.strictObject({
   memoryOvercommit: z.number().min(1).max(4).default(1),
   /** How a host is chosen among those that fit: a policy's name, or several with weights. A machine may have its own. */
   placementPolicy: PlacementPolicy.default(defaultPlacementPolicy),
+  /** By name: overcommit ratios of machines with that `placement.class`. */
+  machineClasses: z.record(Name, MachineClass).optional(),
+  neighbours: NeighbourRule.optional(),
+  /** By name: what machines with it in `placement.licences` may use. */
+  licences: z.record(Name, Licence).optional(),
+  /** Whether preemptible machines give way here to more important ones that fit nowhere. */
+  preemption: z.enum(["on", "off"]).optional().describe("absent: on"),
   highAvailability: z
     .strictObject({
       /** How soon a silent host counts as lost (reference: high availability). `fast` wants a quiet network. */

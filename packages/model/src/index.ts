@@ -15,6 +15,7 @@ export * from "./metrics.ts";
 export * from "./network.ts";
 export * from "./nouns.ts";
 export * from "./placement-policy.ts";
+export * from "./placement-rules.ts";
 export * from "./pool.ts";
 export * from "./power.ts";
 export * from "./quota.ts";

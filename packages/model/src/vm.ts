@@ -7,6 +7,7 @@ import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
 import { Bytes, IpAddress, LabelKey, LabelValue, MacAddress, Name, Reference, Timestamp } from "./fields.ts";
 import { PlacementPolicy } from "./placement-policy.ts";
+import { GroupRule, Neighbours } from "./placement-rules.ts";
 
 const Rate = z
   .int()
@@ -109,12 +110,18 @@ export const VmSpec = z.strictObject({
       shares: z.int().min(2).max(10_000).optional(),
       /** Limit in thousandths of a CPU for the whole machine. */
       limitMillicores: z.int().min(10).max(512_000).optional(),
+      /** Of it: never promised to anybody else, whatever is overcommitted. Kept by placement; under contention `shares` decide. */
+      reservationMillicores: z.int().min(0).max(512_000).optional(),
     })
     .prefault({})
     .refine((cpu) => (cpu.maximum ?? cpu.count) >= cpu.count, { path: ["maximum"], message: "must be at least count" })
     .refine((cpu) => !cpu.topology || cpu.topology.sockets * cpu.topology.cores * cpu.topology.threads === (cpu.maximum ?? cpu.count), {
       path: ["topology"],
       message: "sockets × cores × threads must equal the number of vCPUs (maximum)",
+    })
+    .refine((cpu) => (cpu.reservationMillicores ?? 0) <= Math.min(cpu.count * 1000, cpu.limitMillicores ?? Number.POSITIVE_INFINITY), {
+      path: ["reservationMillicores"],
+      message: "must exceed neither the vCPUs nor the limit",
     }),
   memory: z
     .strictObject({
@@ -131,10 +138,13 @@ export const VmSpec = z.strictObject({
         .refine((bytes) => bytes % 2 ** 20 === 0, "must be whole MiB")
         .optional(),
       hugepages: z.boolean().default(false),
+      /** Of `bytes`: never promised to anybody else, whatever is overcommitted. Huge pages are reserved anyway. */
+      reservedBytes: Bytes.optional(),
     })
     .prefault({})
     .refine((memory) => (memory.minimumBytes ?? 0) <= memory.bytes, { path: ["minimumBytes"], message: "must not exceed bytes" })
-    .refine((memory) => (memory.maximumBytes ?? memory.bytes) >= memory.bytes, { path: ["maximumBytes"], message: "must be at least bytes" }),
+    .refine((memory) => (memory.maximumBytes ?? memory.bytes) >= memory.bytes, { path: ["maximumBytes"], message: "must be at least bytes" })
+    .refine((memory) => (memory.reservedBytes ?? 0) <= memory.bytes, { path: ["reservedBytes"], message: "must not exceed bytes" }),
   machineType: z.enum(["q35", "pc"]).default("q35"),
   firmware: z
     .strictObject({ type: z.enum(["bios", "uefi"]).default("bios"), secureBoot: z.boolean().default(false), tpm: z.boolean().default(false) })
@@ -191,6 +201,15 @@ export const VmSpec = z.strictObject({
       /** Machines with the same `together` value share a host; those with the same `apart` value never do. */
       together: Name.optional(),
       apart: Name.optional(),
+      /** Groups by host, rack or zone, with limits, as a rule or a preference. */
+      rules: z.array(GroupRule).max(8).optional(),
+      neighbours: Neighbours.optional(),
+      /** One of the cluster's `machineClasses`: its own overcommit ratios. */
+      class: Name.optional(),
+      /** Names of the cluster's `licences` that it needs. */
+      licences: z.array(Name).max(8).optional(),
+      /** It may be stopped for a more important machine that fits nowhere, and is started again when there is room. */
+      preemptible: z.boolean().optional(),
       /** Balancing leaves it where it is. */
       settled: z.boolean().optional(),
       /** How its host is chosen among those that fit; absent: the cluster's policy. */

@@ -56,6 +56,8 @@ export function planVolumeHome({ volume, owner, pool, original, hostExists }: Vo
       networks: [],
       volumes: [{ volume: volume.id, pool: volume.spec.pool, sizeBytes: volume.spec.sizeBytes, ...(pinnedTo === undefined ? {} : { pinnedTo }) }],
       unknownVolumes: [],
+      rules: [],
+      licences: [],
     },
   };
 }

@@ -6,6 +6,7 @@ import type { PlacementPolicy } from "@sheaf/model";
 import { HostCandidates } from "./host-candidates.ts";
 import { HostScores } from "./host-scores.ts";
 import { chosen, policyFor } from "./place.ts";
+import type { RequestRule } from "./group-book.ts";
 import type { PlacementDecision } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { weighted, type WeightedPolicies } from "./policy-choice.ts";
@@ -17,19 +18,26 @@ import { standingKey } from "./request-filters.ts";
  * @returns `null` where it also depends on which machine asks: what it is charged already, what lies where, which machines it stays with
  */
 export function alikeKey(request: PlacementRequest, snapshot: SnapshotIndex): string | null {
-  const { vm, host, leave, together, apart, unknownVolumes, volumes, admitted, policy, priority, cpus, memoryBytes, hugepages } = request;
+  const { vm, host, leave, together, apart, rules, neighbours, licences, terms, unknownVolumes, volumes, admitted } = request;
+  const { policy, priority, cpus, memoryBytes, hugepages } = request;
+  // Where one is put changes what is said of other hosts too.
+  if (licences.length > 0 || [...rules, ...snapshot.groups.binding(rules)].some(isWide)) return null;
   if (host !== undefined || leave !== undefined || together !== undefined || unknownVolumes.length > 0) return null;
   if (snapshot.charge(vm) !== undefined || volumes.some((need) => need.pinnedTo !== undefined || snapshot.pools.chargedSlots(need.volume).length > 0))
     return null;
   const sizes = volumes.map(({ pool, sizeBytes }) => [pool, sizeBytes]);
-  return JSON.stringify([standingKey(request), apart, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages]);
+  return JSON.stringify([standingKey(request), apart, rules, neighbours, terms, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages]);
 }
+
+const isWide = ({ keep, within }: RequestRule): boolean => keep === "together" || within !== "host";
 
 export class AlikeRun {
   readonly #candidates: HostCandidates;
   readonly #by: WeightedPolicies;
   readonly #scores: HostScores;
   readonly #bySlot: Float64Array;
+  /** How much of what is preferred each breaks; absent where nothing is. */
+  readonly #broken: Float64Array | undefined;
   #fitting: number;
 
   private constructor(candidates: HostCandidates, policy: PlacementPolicy) {
@@ -37,11 +45,12 @@ export class AlikeRun {
     this.#by = weighted(policy);
     this.#scores = new HostScores(candidates, this.#by);
     this.#bySlot = new Float64Array(candidates.mask.length).fill(Number.NEGATIVE_INFINITY);
+    this.#broken = candidates.preferences === undefined ? undefined : new Float64Array(candidates.mask.length);
     this.#fitting = 0;
     for (let slot = 0; slot < candidates.mask.length; slot += 1) {
       if (!candidates.isOpen(slot)) continue;
       this.#fitting += 1;
-      this.#bySlot[slot] = this.#scores.of(slot);
+      this.#score(slot);
     }
   }
 
@@ -60,9 +69,14 @@ export class AlikeRun {
     const scores = this.#bySlot;
     let best = -1;
     let bestScore = Number.NEGATIVE_INFINITY;
+    let leastBroken = Number.POSITIVE_INFINITY;
     for (let slot = 0; slot < scores.length; slot += 1) {
       const score = scores[slot] ?? Number.NEGATIVE_INFINITY;
-      if (score < bestScore || score === Number.NEGATIVE_INFINITY) continue;
+      if (score === Number.NEGATIVE_INFINITY) continue;
+      const broken = this.#broken?.[slot] ?? 0;
+      if (broken > leastBroken) continue;
+      if (broken < leastBroken) [leastBroken, best, bestScore] = [broken, -1, Number.NEGATIVE_INFINITY];
+      if (score < bestScore) continue;
       if (score === bestScore && table.isBefore(best, slot)) continue;
       best = slot;
       bestScore = score;
@@ -77,6 +91,12 @@ export class AlikeRun {
     this.#candidates.again(slot);
     const isOpen = this.#candidates.isOpen(slot);
     if (!isOpen) this.#fitting -= 1;
-    this.#bySlot[slot] = isOpen ? this.#scores.of(slot) : Number.NEGATIVE_INFINITY;
+    if (isOpen) this.#score(slot);
+    else this.#bySlot[slot] = Number.NEGATIVE_INFINITY;
+  }
+
+  #score(slot: number): void {
+    this.#bySlot[slot] = this.#scores.of(slot);
+    if (this.#broken !== undefined) this.#broken[slot] = this.#candidates.preferences?.broken(slot) ?? 0;
   }
 }

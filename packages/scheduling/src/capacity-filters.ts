@@ -5,6 +5,7 @@ import { freeBytes } from "./free-bytes.ts";
 import { columnFilter, freeRoom, hostFilter, type HostFilter, type Room, roomFilter } from "./host-filter.ts";
 import type { PlacementRequest, VolumeNeed } from "./placement-request.ts";
 import { type PoolLedger, poolStates } from "./pool-ledger.ts";
+import type { ExtraPromise } from "./promise-weights.ts";
 import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
 
 export function capacityFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
@@ -21,6 +22,7 @@ export function capacityFilters(requests: readonly PlacementRequest[], snapshot:
     for (const own of charges) for (const slot of own.slots) bySlot.set(slot, (bySlot.get(slot) ?? 0) + of(own));
     return bySlot;
   };
+  const extra = extraNeed(requests, charges, snapshot);
   const filters = poolFilters(requests, snapshot);
   const bytes = (code: string, what: string, room: Room): void => {
     if (room.needed === 0) return;
@@ -30,13 +32,31 @@ export function capacityFilters(requests: readonly PlacementRequest[], snapshot:
   const huge = { capacity: table.hugeCapacity, used: table.hugeUsed, needed: need.huge, given: given((own) => own.hugeBytes) };
   const memory = { capacity: table.memoryCapacity, used: table.memoryUsed, needed: need.memory, given: given((own) => own.memoryBytes) };
   bytes("hugepages", "huge pages", huge);
-  bytes("memory", "memory", memory);
+  bytes("memory", "memory", extra === undefined ? memory : { ...memory, extra: (slot) => extra(slot).bytes });
   filters.push(...admissionFilters(requests, snapshot));
   const cpu = { capacity: table.cpuCapacity, used: table.cpuUsed, needed: need.cpus, given: given((own) => own.cpus) };
   const vcpus = (count: number): string => `${count} ${count === 1 ? "vCPU" : "vCPUs"}`;
   const figure = { of: (slot: number) => freeRoom(cpu, slot), text: (free: number) => vcpus(Math.floor(free)), needed: vcpus(need.cpus) };
-  filters.push(roomFilter({ code: "cpu", own: false, one: "lacks CPU", many: "lack CPU", figure }, cpu));
+  const cpuRoom = extra === undefined ? cpu : { ...cpu, extra: (slot: number) => extra(slot).cpus };
+  filters.push(roomFilter({ code: "cpu", own: false, one: "lacks CPU", many: "lack CPU", figure }, cpuRoom));
   return filters;
+}
+
+/** What they take on a host besides what they ask for, less what they take there so already. */
+function extraNeed(
+  requests: readonly PlacementRequest[],
+  charges: readonly VmCharge[],
+  { table: { weights } }: SnapshotIndex,
+): ((slot: number) => ExtraPromise) | undefined {
+  const coming = requests.flatMap(({ terms }) => terms ?? []);
+  if (coming.length === 0 && charges.every(({ terms }) => terms === undefined)) return undefined;
+  return (slot) => {
+    const leaving = charges.flatMap(({ slots, terms }) => (terms !== undefined && slots.includes(slot) ? [terms] : []));
+    const then = weights.extraOf(slot, coming, leaving);
+    if (leaving.length === 0) return then;
+    const now = weights.extraOf(slot, leaving, leaving);
+    return { cpus: then.cpus - now.cpus, bytes: then.bytes - now.bytes };
+  };
 }
 
 /** Room that clusters keep for the loss of hosts, where they enforce it. */

@@ -6,7 +6,9 @@ import { capacityFilters } from "./capacity-filters.ts";
 import { classText, type HostFilter, type HostMask, hostText, noHost } from "./host-filter.ts";
 import type { NoHost, RefusalClass } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
-import { bindingFilters, groupFilters } from "./request-filters.ts";
+import { type Preferences, preferencesOf } from "./group-rules.ts";
+import { bindingFilters, companyFilters, standingFilters } from "./request-filters.ts";
+import { type ExtraPromise, noExtra } from "./promise-weights.ts";
 import type { ScoringWorld } from "./scoring-policy.ts";
 import { chargesOf, type SnapshotIndex, type VmCharge } from "./snapshot.ts";
 
@@ -57,19 +59,22 @@ export class HostCandidates {
   readonly #filters: HostFilter[] = [];
   /** Open hosts are 0. Not to be changed. */
   readonly mask: HostMask;
+  /** Absent where nothing is preferred. */
+  readonly preferences: Preferences | undefined;
 
   constructor(requests: readonly PlacementRequest[], snapshot: SnapshotIndex) {
     this.requests = requests;
     this.snapshot = snapshot;
     const standing = requests.map((request) => snapshot.standing.of(request));
     this.world = worldOf(requests, snapshot);
+    this.preferences = preferencesOf(requests, snapshot);
     this.mask = snapshot.standing.takeMask(snapshot.table.length);
     for (const { filters, mask } of new Set(standing)) {
       this.#join(mask);
       this.#filters.push(...filters);
     }
     for (const filter of requests.flatMap((request) => bindingFilters(request, snapshot))) this.#bind(filter);
-    for (const filter of requests.flatMap((request) => groupFilters(request, snapshot))) this.#refuse(filter);
+    for (const filter of requests.flatMap((request) => companyFilters(request, snapshot))) this.#refuse(filter);
     for (const filter of capacityFilters(requests, snapshot)) this.#refuse(filter);
   }
 
@@ -149,24 +154,40 @@ export class HostCandidates {
   }
 }
 
+/** All that rules this one host out. O(1): no other host is looked at but those that hold machines of its groups. */
+export function refusalsAt(slot: number, request: PlacementRequest, snapshot: SnapshotIndex): string[] {
+  const filters = [
+    ...standingFilters(request, snapshot),
+    ...bindingFilters(request, snapshot),
+    ...companyFilters(request, snapshot),
+    ...capacityFilters([request], snapshot),
+  ];
+  return filters.filter((filter) => filter.fails(slot)).map((filter) => hostText(filter, slot));
+}
+
 /** What the machines take already is taken off: there they do not compete with themselves. */
 function worldOf(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): ScoringWorld {
   const { table } = snapshot;
   const charges = chargesOf(requests, snapshot);
-  const own = (column: Float64Array, of: (charge: VmCharge) => number): Float64Array => {
+  const own = (column: Float64Array, of: (charge: VmCharge, slot: number) => number): Float64Array => {
     if (charges.length === 0) return column;
     const without = column.slice();
-    for (const charge of charges) for (const slot of charge.slots) without[slot] = (without[slot] ?? 0) - of(charge);
+    for (const charge of charges) for (const slot of charge.slots) without[slot] = (without[slot] ?? 0) - of(charge, slot);
     return without;
   };
+  const extraOf = ({ terms }: VmCharge, slot: number): ExtraPromise =>
+    terms === undefined ? noExtra : table.weights.extraOf(slot, [terms], [terms]);
   const withHuge = (column: Float64Array, huge: Float64Array): Float64Array =>
     table.hostsWithHugePages === 0 ? column : column.map((bytes, slot) => bytes + (huge[slot] ?? 0));
   const sum = (of: (request: PlacementRequest) => number): number => requests.reduce((total, request) => total + of(request), 0);
   return {
     cpuCapacity: table.cpuCapacity,
-    cpuUsed: own(table.cpuUsed, (charge) => charge.cpus),
+    cpuUsed: own(table.cpuUsed, (charge, slot) => charge.cpus + extraOf(charge, slot).cpus),
     memoryCapacity: withHuge(table.memoryCapacity, table.hugeCapacity),
-    memoryUsed: own(withHuge(table.memoryUsed, table.hugeUsed), (charge) => charge.memoryBytes + charge.hugeBytes),
+    memoryUsed: own(
+      withHuge(table.memoryUsed, table.hugeUsed),
+      (charge, slot) => charge.memoryBytes + charge.hugeBytes + extraOf(charge, slot).bytes,
+    ),
     cpus: sum(({ cpus }) => cpus),
     memory: sum(({ memoryBytes }) => memoryBytes),
     priority: Math.max(...requests.map(({ priority }) => priority)),

@@ -39,6 +39,8 @@ export interface Room {
   readonly needed: number;
   /** By slot: what is to be used there already, so that it competes with nobody. */
   readonly given: ReadonlyMap<number, number>;
+  /** By slot: what is needed there besides `needed`; may be negative. */
+  readonly extra?: (slot: number) => number;
 }
 
 export const freeRoom = ({ capacity, used, given }: Room, slot: number): number =>
@@ -46,8 +48,9 @@ export const freeRoom = ({ capacity, used, given }: Room, slot: number): number 
 
 /** `capacity - used < needed`. */
 export function roomFilter(words: FilterWords, room: Room): HostFilter {
-  const { capacity, used, needed, given } = room;
-  const fails = (slot: number): boolean => freeRoom(room, slot) < needed;
+  const { capacity, used, needed, given, extra } = room;
+  const fails = (slot: number): boolean => freeRoom(room, slot) < needed + (extra?.(slot) ?? 0);
+  if (extra !== undefined) return hostFilter(words, fails);
   const refuse = (mask: HostMask, mark: number): void => {
     const slots = Math.min(mask.length, capacity.length, used.length);
     for (let slot = 0; slot < slots; slot += 1) {
@@ -70,18 +73,18 @@ export function columnFilter(words: FilterWords, column: Uint8Array, refused: nu
   return { ...words, fails, refuse };
 }
 
-/** Only these slots fail, or (`others`) all but these. @param now where the slots are those of this moment: how they are asked later */
-export function slotsFilter(
-  words: FilterWords,
-  slots: ReadonlySet<number>,
-  which: "these" | "others",
-  now: (slot: number) => boolean = (slot) => slots.has(slot) === (which === "these"),
-): HostFilter {
-  if (which === "others") return hostFilter(words, now);
+/** Only these slots fail, or (`others`) all but these. */
+export function slotsFilter(words: FilterWords, slots: ReadonlySet<number>, which: "these" | "others"): HostFilter {
+  const fails = (slot: number): boolean => slots.has(slot) === (which === "these");
+  return which === "others" ? hostFilter(words, fails) : fewSlotsFilter(words, () => slots, fails);
+}
+
+/** Asked host by host, but only of those that may fail. */
+export function fewSlotsFilter(words: FilterWords, slots: () => Iterable<number>, fails: (slot: number) => boolean): HostFilter {
   const refuse = (mask: HostMask, mark: number): void => {
-    for (const slot of slots) if (mask[slot] === 0) mask[slot] = mark;
+    for (const slot of slots()) if (mask[slot] === 0 && fails(slot)) mask[slot] = mark;
   };
-  return { ...words, fails: now, refuse };
+  return { ...words, fails, refuse };
 }
 
 /** The words for several hosts of one class: `2 lack memory (largest free 1.2 GiB)`. @param largest of the figure, on any of them */

@@ -24,15 +24,21 @@ export class HostScores {
     this.#scales = by.length === 1 ? [] : this.#scorers.map((scorer) => this.#scaleOf(scorer));
   }
 
-  /** Equal scores: the smaller host id. @param cluster number of the only one wanted @returns -1 where no host is open */
+  /** Of those that break least of what is preferred the highest score; equal scores: the smaller host id. @param cluster number of the only one wanted @returns -1 where no host is open */
   best(cluster?: number): number {
-    const { mask, snapshot } = this.#candidates;
+    const { mask, preferences, snapshot } = this.#candidates;
     const { table } = snapshot;
     const { clusterNumber } = table;
     let best = -1;
     let bestScore = Number.NEGATIVE_INFINITY;
+    let leastBroken = Number.POSITIVE_INFINITY;
     for (let slot = 0; slot < mask.length; slot += 1) {
       if (mask[slot] !== 0 || (cluster !== undefined && clusterNumber[slot] !== cluster)) continue;
+      if (preferences !== undefined) {
+        const broken = preferences.broken(slot);
+        if (broken > leastBroken) continue;
+        if (broken < leastBroken) [leastBroken, best, bestScore] = [broken, -1, Number.NEGATIVE_INFINITY];
+      }
       const score = this.of(slot, bestScore);
       if (score < bestScore || (score === bestScore && best !== -1 && table.isBefore(best, slot))) continue;
       best = slot;
@@ -50,6 +56,11 @@ export class HostScores {
   }
 
   parts(slot: number): Readonly<Record<string, number>> {
+    const broken = this.#candidates.preferences?.broken(slot);
+    return broken === undefined ? this.#policyParts(slot) : { preferred: 0 - broken, ...this.#policyParts(slot) };
+  }
+
+  #policyParts(slot: number): Readonly<Record<string, number>> {
     if (this.#single !== undefined) return this.#single.parts(slot);
     const score = (place: number, scorer: HostScorer): number => this.#scaled(place, scorer.score(slot, Number.NEGATIVE_INFINITY));
     return Object.fromEntries(this.#by.map(({ policy }, place) => [policy.name, score(place, this.#scorers[place] as HostScorer)])); // one for each

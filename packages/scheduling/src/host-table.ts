@@ -3,7 +3,16 @@
  * rarely changes (labels, CPU models, bridges) beside them. A host that is charged before its record is known gets a slot too:
  * its charges are there when the record arrives. Used by SnapshotIndex alone.
  */
-import { type ClusterSpec, type ClusterStatus, type HostObservation, type RecordOf, clusterCpuModel, hostOffer } from "@sheaf/model";
+import {
+  type ClusterSpec,
+  type ClusterStatus,
+  type HostObservation,
+  type GroupExtent,
+  type RecordOf,
+  clusterCpuModel,
+  hostOffer,
+} from "@sheaf/model";
+import { type ExtraPromise, PromiseWeights } from "./promise-weights.ts";
 import { SlotLog } from "./slot-log.ts";
 
 export type HostState = "open" | "cordoned" | "draining" | "joining" | "unreachable" | "silent" | "leaving" | "asleep";
@@ -41,11 +50,24 @@ export class HostTable {
   cpuPercent = new Float64Array(16).fill(Number.NaN);
   memoryPercent = new Float64Array(16).fill(Number.NaN);
   powerPercent = new Float64Array(16).fill(Number.NaN);
+  /** What machines with reservations, limits or classes take besides what they ask for; it is in `cpuUsed` and `memoryUsed`. */
+  readonly weights = new PromiseWeights((slot) => ({
+    cpu: this.#cpuRatio[slot] ?? 1,
+    memory: this.#memoryRatio[slot] ?? 1,
+    classes: this.cluster(this.facts[slot]?.record.spec.cluster ?? "")?.spec.machineClasses,
+  }));
   /** Slots whose facts (state, abilities, cluster) changed, and those whose figures (capacity, what is promised) did. */
   readonly factsLog = new SlotLog();
   readonly figuresLog = new SlotLog();
   /** The first digits of a host's id as a number: it tells most of them apart without looking at texts. */
   #order = new Float64Array(16);
+  /** Overcommit ratios. */
+  readonly #cpuRatio: number[] = [];
+  readonly #memoryRatio: number[] = [];
+  /** Numbers of racks and zones, by slot and by the path that names them; absent where the host names none. */
+  readonly #racks: (number | undefined)[] = [];
+  readonly #zones: (number | undefined)[] = [];
+  readonly #domains = new Map<string, number>();
   readonly #slots = new Map<string, number>();
   readonly #clusterNumbers = new Map<string, number>();
   #clustersVersion = 0;
@@ -89,6 +111,24 @@ export class HostTable {
     return mode === "automatic" && record?.spec.schedulable === "open" && record.status.power?.state !== "not-woken";
   }
 
+  /** Number of the host, rack or zone: equal for those that share it; `undefined` where the host names none. */
+  domainOf(slot: number, extent: GroupExtent): number | undefined {
+    switch (extent) {
+      case "host":
+        return slot;
+      case "rack":
+        return this.#racks[slot];
+      case "zone":
+        return this.#zones[slot];
+    }
+  }
+
+  /** Without the second threads of a core; 0 where nothing was reported. */
+  physicalCores(slot: number): number {
+    const cpu = this.facts[slot]?.seen?.cpu;
+    return cpu === undefined ? 0 : Math.ceil(cpu.count / Math.max(1, cpu.threads));
+  }
+
   slotOf(hostId: string): number {
     const known = this.#slots.get(hostId);
     if (known !== undefined) return known;
@@ -115,6 +155,9 @@ export class HostTable {
       bridges: same ? before.bridges : new Set(seen?.interfaces.filter((face) => face.bridge).map((face) => face.name)),
     };
     this.clusterNumber[slot] = this.numberOf(record.spec.cluster);
+    const path = record.spec.failureDomain.split("/");
+    this.#racks[slot] = this.#domain(path, 3);
+    this.#zones[slot] = this.#domain(path, 2);
     this.factsLog.add(slot);
     this.#capacity(slot);
   }
@@ -178,6 +221,14 @@ export class HostTable {
     return cluster === undefined ? "qemu64" : clusterCpuModel(cluster.spec, cluster.status);
   }
 
+  #domain(path: readonly string[], depth: number): number | undefined {
+    if (path.length < depth) return undefined;
+    const key = path.slice(0, depth).join("/");
+    let number = this.#domains.get(key);
+    if (number === undefined) this.#domains.set(key, (number = this.#domains.size));
+    return number;
+  }
+
   #recount(): void {
     for (let slot = 0; slot < this.ids.length; slot += 1) {
       this.clusterNumber[slot] = this.numberOf(this.facts[slot]?.record.spec.cluster ?? "");
@@ -200,9 +251,17 @@ export class HostTable {
     for (const cell of seen.numa) for (const pages of cell.hugepages) huge += pages.sizeBytes * pages.count;
     // What lies in huge pages is not there for ordinary guests, and is never promised twice.
     const ordinary = Math.max(0, offer.memoryBytes - huge);
-    this.cpuCapacity[slot] = offer.cpus * (record.spec.cpuOvercommit ?? cluster.cpuOvercommit);
-    this.memoryCapacity[slot] = Math.floor(ordinary * (record.spec.memoryOvercommit ?? cluster.memoryOvercommit));
+    const cpuRatio = (this.#cpuRatio[slot] = record.spec.cpuOvercommit ?? cluster.cpuOvercommit);
+    const memoryRatio = (this.#memoryRatio[slot] = record.spec.memoryOvercommit ?? cluster.memoryOvercommit);
+    this.cpuCapacity[slot] = offer.cpus * cpuRatio;
+    this.memoryCapacity[slot] = Math.floor(ordinary * memoryRatio);
     this.#setHuge(slot, huge);
+    this.addExtra(slot, this.weights.weigh(slot));
+  }
+
+  addExtra(slot: number, { cpus, bytes }: ExtraPromise): void {
+    this.cpuUsed[slot] = (this.cpuUsed[slot] ?? 0) + cpus;
+    this.memoryUsed[slot] = (this.memoryUsed[slot] ?? 0) + bytes;
   }
 
   #setHuge(slot: number, bytes: number): void {
@@ -234,6 +293,9 @@ export class HostTable {
     this.powerPercent = larger(this.powerPercent, Number.NaN);
   }
 }
+
+export const hasLabels = (labels: Readonly<Record<string, string>> = {}, wanted: Readonly<Record<string, string>>): boolean =>
+  Object.entries(wanted).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
 
 function stateOf(host: RecordOf<"host">): HostState {
   const liveness = host.status.liveness?.state;

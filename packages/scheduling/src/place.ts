@@ -1,12 +1,12 @@
 /** Chooses a host for one machine, or explains why none fits; ranks all hosts. Pure: a function of request, snapshot and policy. */
 import type { PlacementPolicy } from "@sheaf/model";
-import { HostCandidates } from "./host-candidates.ts";
+import { HostCandidates, refusalsAt } from "./host-candidates.ts";
 import { HostScores } from "./host-scores.ts";
 import type { Chosen, PlacementDecision, RankedHost } from "./placement-decision.ts";
 import { asleepCodes } from "./request-filters.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { clusterPolicy, policyOf, policyWords, samePolicy, weighted, type WeightedPolicies } from "./policy-choice.ts";
-import { cpuShare, memoryShare, type ScoringWorld } from "./scoring-policy.ts";
+import { cpuShare, memoryShare } from "./scoring-policy.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
 /**
@@ -47,7 +47,7 @@ export function chosen(slot: number, candidates: HostCandidates, scores: HostSco
     host: candidates.snapshot.table.ids[slot] ?? "",
     score: scores.of(slot),
     parts: scores.parts(slot),
-    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates.world, slot)}`],
+    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}`],
   };
 }
 
@@ -60,29 +60,32 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy?
   const candidates = new HostCandidates([request], snapshot);
   const scores = new HostScores(candidates, weighted(policyFor([request], snapshot, policy).policy));
   const hosts: RankedHost[] = [];
+  const broken = new Map<string, number>();
   for (let slot = 0; slot < table.length; slot += 1) {
     const facts = table.facts[slot];
     if (facts === undefined) continue;
     const head = { host: facts.record.id, name: facts.record.name };
     if (!candidates.isOpen(slot)) hosts.push({ ...head, fits: false, reasons: candidates.reasonsAgainst(slot) });
     else {
-      const reasons = [afterwards(candidates.world, slot)];
+      const reasons = [afterwards(candidates, slot)];
+      broken.set(head.host, candidates.preferences?.broken(slot) ?? 0);
       hosts.push({ ...head, fits: true, reasons, score: scores.of(slot), parts: scores.parts(slot) });
     }
   }
   const order = (a: RankedHost, b: RankedHost): number => {
     if (a.fits !== b.fits) return a.fits ? -1 : 1;
-    if (a.score !== undefined && b.score !== undefined) return b.score - a.score || compareText(a.host, b.host);
+    const preferred = (broken.get(a.host) ?? 0) - (broken.get(b.host) ?? 0);
+    if (a.score !== undefined && b.score !== undefined) return preferred || b.score - a.score || compareText(a.host, b.host);
     return compareText(a.name, b.name);
   };
   return hosts.sort(order);
 }
 
-/** Whether this one host can take the machine now: `[]`, or why not. For checks of a host that somebody named. */
+/** Whether this one host can take the machine now: `[]`, or why not. O(1) in hosts: may be asked for any number of pairs. */
 export function refusalsOf(request: PlacementRequest, hostId: string, snapshot: SnapshotIndex): readonly string[] {
   const slot = snapshot.table.find(hostId);
   if (slot === undefined || snapshot.table.facts[slot] === undefined) return ["there is no such host"];
-  return new HostCandidates([request], snapshot).reasonsAgainst(slot);
+  return refusalsAt(slot, request, snapshot);
 }
 
 /** Whether the host sleeps and nothing else rules it out: what waits for it goes there once it has been woken. */
@@ -94,7 +97,9 @@ export function fitsWhenWoken(request: PlacementRequest, hostId: string, snapsho
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-function afterwards(world: ScoringWorld, slot: number): string {
+function afterwards({ world, preferences }: HostCandidates, slot: number): string {
   const percent = (of: number): number => Math.round(100 * of);
-  return `${percent(cpuShare(world, slot))} % of its CPU and ${percent(memoryShare(world, slot))} % of its memory promised with it`;
+  const promised = `${percent(cpuShare(world, slot))} % of its CPU and ${percent(memoryShare(world, slot))} % of its memory promised with it`;
+  const broken = preferences?.told(slot) ?? [];
+  return broken.length === 0 ? promised : `${promised}; not as preferred: it ${broken.join(", ")}`;
 }

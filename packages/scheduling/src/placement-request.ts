@@ -1,5 +1,7 @@
 /** What one machine needs of a host, with every reference looked up: the scheduler's only input besides the snapshot. */
-import type { PlacementPolicy, RecordOf, VmRecord } from "@sheaf/model";
+import type { Neighbours, PlacementPolicy, RecordOf, VmRecord } from "@sheaf/model";
+import type { RequestRule } from "./group-book.ts";
+import { type PromiseTerms, promiseTerms } from "./promise-weights.ts";
 
 export interface VolumeNeed {
   readonly volume: string;
@@ -32,6 +34,12 @@ export interface PlacementRequest {
   /** Group names with their project in front, so that projects do not meet. */
   readonly together?: string;
   readonly apart?: string;
+  readonly rules: readonly RequestRule[];
+  readonly neighbours?: Neighbours;
+  /** Names of licences that its cluster must have. */
+  readonly licences: readonly string[];
+  /** Present where it is not overcommitted like the rest: reservations, a limit, a class. */
+  readonly terms?: PromiseTerms;
   /** Absent: its cluster's. */
   readonly policy?: PlacementPolicy;
   /** Ids of networks. */
@@ -49,6 +57,12 @@ export interface PlacementRequest {
 export type Purpose = "place" | "move";
 
 export const groupKey = (vm: VmRecord, group: string): string => `${vm.project ?? ""}/${group}`;
+
+export const rulesOf = (vm: VmRecord): readonly RequestRule[] =>
+  vm.spec.placement.rules?.map((rule) => ({ ...rule, group: groupKey(vm, rule.group), limit: rule.limit ?? 1 })) ?? none;
+
+/** One for all: most machines have none. */
+export const none: readonly never[] = [];
 
 /** Looks up a volume's record, or a pool's. */
 export interface RequestRecords {
@@ -75,6 +89,7 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
       ...(pinnedTo === undefined ? {} : { pinnedTo }),
     });
   }
+  const terms = promiseTerms(vm.spec);
   return {
     vm: vm.id,
     name: vm.name,
@@ -92,6 +107,10 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     hostSelector: placement.hostSelector,
     ...(placement.together === undefined ? {} : { together: groupKey(vm, placement.together) }),
     ...(placement.apart === undefined ? {} : { apart: groupKey(vm, placement.apart) }),
+    rules: rulesOf(vm),
+    ...(placement.neighbours === undefined ? {} : { neighbours: placement.neighbours }),
+    licences: placement.licences ?? none,
+    ...(terms === undefined ? {} : { terms }),
     ...(placement.policy === undefined ? {} : { policy: placement.policy }),
     networks: [...new Set(nics.map((nic) => nic.network))],
     volumes,

@@ -41,7 +41,7 @@ class Batch {
     for (let from = 0; from < sorted.length; from += 1) {
       const request = sorted[from];
       if (request === undefined || this.#decisions.has(request)) continue;
-      const gang = request.together === undefined ? undefined : gangs.get(request.together);
+      const gang = gangs.get(gangOf(request, this.#snapshot) ?? "");
       if (gang !== undefined && gang.length > 1) {
         this.#placeGang(gang);
         continue;
@@ -59,9 +59,10 @@ class Batch {
   #gangs(): Map<string, PlacementRequest[]> {
     const gangs = new Map<string, PlacementRequest[]>();
     for (const request of this.#requests) {
-      if (request.together === undefined || this.#snapshot.membersTogether(request.together) > 0) continue;
-      const gang = gangs.get(request.together);
-      if (gang === undefined) gangs.set(request.together, [request]);
+      const key = gangOf(request, this.#snapshot);
+      if (key === undefined) continue;
+      const gang = gangs.get(key);
+      if (gang === undefined) gangs.set(key, [request]);
       else gang.push(request);
     }
     return gangs;
@@ -94,6 +95,16 @@ class Batch {
     this.#decisions.set(request, decision);
     if (!decision.none) this.#snapshot.reserve(request, decision.host);
   }
+}
+
+/** Names those that share a host with it, none of which has one yet. */
+function gangOf(request: PlacementRequest, snapshot: SnapshotIndex): string | undefined {
+  const { together } = request;
+  if (together !== undefined) return snapshot.membersTogether(together) > 0 ? undefined : `together ${together}`;
+  const rule = snapshot.groups.binding(request.rules).find(({ keep, within }) => keep === "together" && within === "host");
+  if (rule === undefined) return undefined;
+  for (const slot of snapshot.groups.slots(rule.group)) if (!snapshot.table.isCutOff(slot)) return undefined;
+  return `group ${rule.group}`;
 }
 
 function byImportance(a: PlacementRequest, b: PlacementRequest): number {

@@ -3,8 +3,11 @@
  * state of hosts, what they can run, networks; then groups. The order is the order of explanation: the first that fails names the class,
  * but what binds this one machine to a host is said before all.
  */
-import { type FilterWords, type HostFilter, hostFilter, slotsFilter } from "./host-filter.ts";
-import type { HostFacts, HostState } from "./host-table.ts";
+import { fewSlotsFilter, type FilterWords, type HostFilter, hostFilter, slotsFilter } from "./host-filter.ts";
+import { groupRuleFilters } from "./group-rules.ts";
+import { hasLabels, type HostFacts, type HostState } from "./host-table.ts";
+import { licenceCountFilters, licenceHostFilters } from "./licence-filters.ts";
+import { neighbourFilters } from "./neighbour-filters.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
@@ -15,8 +18,8 @@ export function standingFilters(request: PlacementRequest, snapshot: SnapshotInd
 
 /** Equal for requests whose standing filters say the same of every host. */
 export function standingKey(request: PlacementRequest): string {
-  const { cluster, hostSelector, machineType, cpuModel, uefi, secureBoot, tpm, networks } = request;
-  return JSON.stringify([cluster, hostSelector, machineType, cpuModel, uefi, secureBoot, tpm, networks]);
+  const { cluster, hostSelector, licences, machineType, cpuModel, uefi, secureBoot, tpm, networks } = request;
+  return JSON.stringify([cluster, hostSelector, licences, machineType, cpuModel, uefi, secureBoot, tpm, networks]);
 }
 
 const ownWords = (code: string, one: string, many: string): FilterWords => ({ code, own: true, one, many });
@@ -30,16 +33,12 @@ function wishFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFi
     const elsewhere = (slot: number): boolean => table.clusterNumber[slot] !== number;
     filters.push(hostFilter(ownWords("cluster", "is in another cluster", "are in another cluster"), elsewhere));
   }
-  const selector = Object.entries(request.hostSelector);
-  if (selector.length > 0) {
+  const { hostSelector } = request;
+  if (Object.keys(hostSelector).length > 0) {
     const words = ownWords("selector", "lacks the host labels it asks for", "lack the host labels it asks for");
-    const lacks = (slot: number): boolean => {
-      const labels = table.facts[slot]?.record.labels ?? {};
-      return selector.some(([key, value]) => !Object.hasOwn(labels, key) || labels[key] !== value);
-    };
-    filters.push(hostFilter(words, lacks));
+    filters.push(hostFilter(words, (slot) => !hasLabels(table.facts[slot]?.record.labels, hostSelector)));
   }
-  return filters;
+  return [...filters, ...licenceHostFilters(request, snapshot)];
 }
 
 /** What binds this one machine to hosts, or keeps it from one. */
@@ -133,8 +132,16 @@ function networkFilters(request: PlacementRequest, snapshot: SnapshotIndex): Hos
   });
 }
 
-/** Machines it must be with, or without: reservations count. */
-export function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
+/** What other machines that are there rule out: reservations count. */
+export const companyFilters = (request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] => [
+  ...groupFilters(request, snapshot),
+  ...groupRuleFilters(request, snapshot),
+  ...neighbourFilters(request, snapshot),
+  ...licenceCountFilters(request, snapshot),
+];
+
+/** Machines it must be with, or without. */
+function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   const filters: HostFilter[] = [];
   const { together, apart, vm } = request;
   if (together !== undefined) {
@@ -154,7 +161,7 @@ export function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex)
     const word = "a machine it must keep apart from";
     const fails = (slot: number): boolean => snapshot.apart.count(apart, slot) > Number(mine.includes(slot));
     const words = { code: "apart", own: false, one: `holds ${word}`, many: `hold ${word}` };
-    filters.push(slotsFilter(words, new Set([...snapshot.apart.slots(apart)].filter(fails)), "these", fails));
+    filters.push(fewSlotsFilter(words, () => snapshot.apart.slots(apart), fails));
   }
   return filters;
 }

@@ -7,11 +7,13 @@
  * A machine is charged, whatever its power state (it may be started at any moment), to each host once that its placement, its
  * migration (source and target) or a reservation names, until its record is gone.
  */
-import type { Kind, RecordOf, VmRecord } from "@sheaf/model";
+import type { Kind, Neighbours, RecordOf, VmRecord } from "@sheaf/model";
+import { GroupBook, type RequestRule } from "./group-book.ts";
 import { GroupLedger } from "./group-ledger.ts";
 import { HostTable } from "./host-table.ts";
-import { type PlacementRequest, type Purpose, groupKey, placementRequest } from "./placement-request.ts";
+import { type PlacementRequest, type Purpose, groupKey, none, placementRequest, rulesOf } from "./placement-request.ts";
 import { PoolLedger } from "./pool-ledger.ts";
+import { type PromiseTerms, promiseTerms } from "./promise-weights.ts";
 import { RequestMix } from "./request-mix.ts";
 import type { SnapshotChange } from "./snapshot-change.ts";
 import { StandingHosts } from "./standing-hosts.ts";
@@ -26,6 +28,10 @@ export interface VmCharge {
   readonly availableBytes: number;
   readonly together: string | undefined;
   readonly apart: string | undefined;
+  readonly rules: readonly RequestRule[];
+  readonly neighbours: Neighbours | undefined;
+  readonly licences: readonly string[];
+  readonly terms: PromiseTerms | undefined;
   readonly volumes: readonly string[];
 }
 
@@ -59,6 +65,10 @@ export class SnapshotIndex {
   readonly pools = new PoolLedger(this.table);
   readonly together = new GroupLedger();
   readonly apart = new GroupLedger();
+  readonly groups = new GroupBook();
+  /** By `noisy` and `sensitive`, and by the licence's name. */
+  readonly neighbours = new GroupLedger();
+  readonly licences = new GroupLedger();
   readonly networks = new Map<string, { readonly record: RecordOf<"network">; readonly hosts: ReadonlySet<string> | null }>();
   /** Which sizes of machines there are, and how many of each: what is likely to be asked for next. */
   readonly mix = new RequestMix();
@@ -218,6 +228,10 @@ export class SnapshotIndex {
       availableBytes: vm.spec.highlyAvailable && !memory.hugepages ? memory.bytes : 0,
       together: placement.together === undefined ? undefined : groupKey(vm, placement.together),
       apart: placement.apart === undefined ? undefined : groupKey(vm, placement.apart),
+      rules: rulesOf(vm),
+      neighbours: placement.neighbours,
+      licences: placement.licences ?? none,
+      terms: promiseTerms(vm.spec),
       volumes: disks.flatMap((disk) => (disk.volume === undefined ? [] : [disk.volume])),
     };
   }
@@ -233,6 +247,10 @@ export class SnapshotIndex {
       this.table.figuresLog.add(slot);
       if (charge.together !== undefined) this.together.add(charge.together, slot, sign);
       if (charge.apart !== undefined) this.apart.add(charge.apart, slot, sign);
+      if (charge.rules.length > 0) this.groups.change(charge.rules, slot, sign);
+      if (charge.neighbours !== undefined) this.neighbours.add(charge.neighbours, slot, sign);
+      for (const licence of charge.licences) this.licences.add(licence, slot, sign);
+      if (charge.terms !== undefined) this.table.addExtra(slot, this.table.weights.change(slot, charge.terms, sign));
     }
   }
 
@@ -254,6 +272,10 @@ function chargeOfRequest(request: PlacementRequest, slots: readonly number[]): V
     availableBytes: 0,
     together: request.together,
     apart: request.apart,
+    rules: request.rules,
+    neighbours: request.neighbours,
+    licences: request.licences,
+    terms: request.terms,
     volumes: request.volumes.map((need) => need.volume),
   };
 }
