@@ -58,7 +58,7 @@ type Balance = Awaited<ReturnType<Awaited<ReturnType<Cli["client"]>>["cluster"][
 
 function showBalance(cli: Cli, name: string, balance: Balance): void {
   if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { ...balance });
-  const { score, promised, hosts, unknown, moves, mode, goal, task, advice, notNow, frees } = balance;
+  const { score, promised, hosts, unknown, moves, mode, goal, task, advice, notNow, frees, cause } = balance;
   const out = (line: string): void => cli.terminal.out(line);
   out(`Mode ${mode}, goal ${goal}. Hottest host ${round(score.hottestPercent)} %, spread ${round(score.spreadPoints)} points.`);
   for (const host of hosts) out(`  ${host.name}: CPU ${round(host.cpuPercent)} %, memory ${round(host.memoryPercent)} %`);
@@ -66,7 +66,13 @@ function showBalance(cli: Cli, name: string, balance: Balance): void {
   if (task !== undefined) out(`Moves are under way: \`sheaf task watch ${task}\`.`);
   else if (moves.length === 0) out("Nothing needs to move.");
   else {
-    if (frees.length > 0)
+    if (cause)
+      out(
+        cause.kind === "rules"
+          ? `${moves.length} moves would keep the rules again:`
+          : `${moves.length} moves would make room for ${cause.name}, which waits:`,
+      );
+    else if (frees.length > 0)
       out(
         `${moves.length} moves would free ${frees.length} of them (${frees.join(", ")}), the hottest of the others at ${round(promised.hottestPercent)} %:`,
       );

@@ -1,5 +1,5 @@
 /** How evenly a cluster's hosts are used, what would help, and carrying it out. */
-import { ClusterBalancing, RecordId, Reference } from "@sheaf/model";
+import { AdviceCause, ClusterBalancing, RecordId, Reference } from "@sheaf/model";
 import { z } from "zod";
 import { IdParams, Nothing, OneQuery, recordSchema, WriteQuery } from "./documents.ts";
 import { route } from "./route.ts";
@@ -24,6 +24,8 @@ const advice = {
   since: z.int().optional(),
   /** Why automatic mode does not carry them out now. */
   notNow: z.string().optional(),
+  /** What they are for, where it is not how hosts are used: broken rules, or room for a machine that waits. */
+  cause: AdviceCause.optional(),
   moves: z.array(
     z.object({
       vm: z.string(),

@@ -47,7 +47,7 @@ export class AdviceKeeper {
     const before = cluster.status.advice;
     if (before && !calm && (since === undefined || this.#holds(cluster, seen))) return;
     if (!due) return before && (calm || since !== undefined) ? this.withdraw(cluster) : undefined;
-    const { moves, score, promised, frees } = balanceAdvice(cluster, this.#site, seen);
+    const { moves, score, promised, frees, cause } = balanceAdvice(cluster, this.#site, seen);
     if (moves.length === 0) {
       await this.withdraw(cluster);
       return "nothing";
@@ -62,6 +62,7 @@ export class AdviceKeeper {
       promised,
       moves: advised,
       frees: [...frees],
+      ...(cause ? { cause } : {}),
     };
     await this.#write(cluster, put(partKey("cluster", cluster.id, "status/advice"), advice));
     this.#context.logger.info({ cluster: cluster.name, moves: moves.length, hottestPercent: score.hottestPercent }, "moves are advised in a cluster");

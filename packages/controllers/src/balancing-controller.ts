@@ -110,8 +110,8 @@ export function balancingController(context: ControllerContext, { index, snapsho
   async function look(cluster: Cluster): Promise<void> {
     const settings = balancingOf(cluster);
     const seen = problemOf(cluster, site);
-    const { score, freeable } = clusterBalance(cluster, site, seen);
-    const { unease: next, due } = balanceDue({ ...score, freeable }, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
+    const { score, freeable, needful } = clusterBalance(cluster, site, seen);
+    const { unease: next, due } = balanceDue({ ...score, freeable, needful }, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
     unease.set(cluster.id, next);
     if (settings.mode === "automatic" && notNow(cluster, site) === null) {
       if (due) await begin(cluster, seen);
@@ -130,13 +130,13 @@ export function balancingController(context: ControllerContext, { index, snapsho
   /** In automatic mode: by itself. */
   async function begin(cluster: Cluster, seen: ClusterProblem): Promise<void> {
     await advice.withdraw(cluster);
-    const { moves, score, promised, frees } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
+    const { moves, score, promised, frees, cause } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
     if (moves.length === 0) return restUnlessHot(cluster, score);
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {
       verb: "balance",
       target: { kind: "cluster", id: cluster.id, name: cluster.name },
-      parameters: { moves, before: score, promised, frees },
+      parameters: { moves, before: score, promised, frees, ...(cause ? { cause } : {}) },
       requestedBy: "system",
     };
     const result = await commit(context, {

@@ -2,8 +2,9 @@
  * Advice for a cluster that was made earlier, looked at with the cluster as it is now: whether it still is what it was, and why balancing by itself
  * would not act on it now. For the balancing controller and the API, on every server. Changes nothing.
  */
-import { standingDismissals, type AdvisedMove, type ClusterAdvice, type RecordOf } from "@sheaf/model";
+import { standingDismissals, type AdviceCause, type AdvisedMove, type ClusterAdvice, type RecordOf } from "@sheaf/model";
 import { closedWindows, judgeMoves, MoveBudget, movesOutdated, type BegunMove, type PlannedMove } from "@sheaf/planning";
+import { causeGone } from "./needful-moves.ts";
 import { balancingOf, problemOf, type BalanceSite, type ClusterProblem } from "./cluster-problem.ts";
 
 type Cluster = RecordOf<"cluster">;
@@ -12,6 +13,7 @@ type Cluster = RecordOf<"cluster">;
 export interface MadeAdvice extends Pick<ClusterAdvice, "before" | "promised"> {
   readonly moves: readonly AdvisedMove[];
   readonly frees: readonly string[];
+  readonly cause?: AdviceCause | undefined;
 }
 
 /** Why what was read is not what would be done; `null`: it is. */
@@ -28,6 +30,12 @@ export function adviceOutdated(
   const [first] = judged.impossible;
   // What frees hosts makes use less even, on purpose.
   if (advice.frees.length > 0 && !first) return notFreed(advice, seen);
+  if (advice.cause && !first)
+    return causeGone(
+      advice.cause,
+      vms.filter(({ id }) => advice.moves.some(({ vm }) => vm === id)),
+      site,
+    );
   const why = movesOutdated(judged, { before: advice.before, after: advice.promised });
   const name = first && judged.impossible.length === 1 ? advice.moves[first.move]?.name : undefined;
   return why !== null && name !== undefined ? `${name}: ${why}` : why;

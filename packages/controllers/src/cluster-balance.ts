@@ -1,5 +1,5 @@
 /** How evenly a cluster's hosts are used, and which moves would help. For the balancing controller and the API, on every server. Changes nothing. */
-import { ClusterPower, type RecordOf } from "@sheaf/model";
+import { type AdviceCause, ClusterPower, type RecordOf } from "@sheaf/model";
 import {
   balanceScore,
   mayFreeHost,
@@ -12,6 +12,7 @@ import {
 } from "@sheaf/planning";
 import { balancingOf, problemOf, type BalanceSite, type ClusterProblem } from "./cluster-problem.ts";
 import { freeingAdvice } from "./freeing-advice.ts";
+import { callsForMoves, needfulMoves } from "./needful-moves.ts";
 
 type Cluster = RecordOf<"cluster">;
 type Host = RecordOf<"host">;
@@ -23,13 +24,17 @@ export interface ClusterBalance {
   readonly unknown: readonly string[];
   /** Goal `consolidate`: a host may come free, as far as sums tell. */
   readonly freeable: boolean;
+  /** Rules are broken, or a machine waits for room. */
+  readonly needful: boolean;
 }
 
-export interface BalanceAdvice extends Omit<ClusterBalance, "freeable"> {
+export interface BalanceAdvice extends Omit<ClusterBalance, "freeable" | "needful"> {
   readonly moves: readonly PlannedMove[];
   readonly promised: BalanceScore;
   /** Names of hosts that come free: goal `consolidate`. */
   readonly frees: readonly string[];
+  /** Absent: it is how hosts are used. */
+  readonly cause?: AdviceCause;
 }
 
 /** How its hosts sleep; clusters written before that was known say nothing of it. */
@@ -40,7 +45,8 @@ export function clusterBalance(cluster: Cluster, site: BalanceSite, seen: Cluste
   const { problem, hosts, unknown } = seen;
   const { targetUse, spareHosts } = freeingLimits(cluster);
   const freeable = balancingOf(cluster).goal === "consolidate" && mayFreeHost(problem, targetUse, spareHosts);
-  return { score: balanceScore(problem), freeable, hosts: usesOf(problem, hosts), unknown };
+  const needful = callsForMoves(cluster, site, seen);
+  return { score: balanceScore(problem), freeable, needful, hosts: usesOf(problem, hosts), unknown };
 }
 
 /** What consolidation keeps to: never above what makes a host hot. */
@@ -55,6 +61,12 @@ export function balanceAdvice(cluster: Cluster, site: BalanceSite, seen = proble
   const { problem, hosts, unknown } = seen;
   const { goal, hotPercent, maximumMoves } = balancingOf(cluster);
   const score = balanceScore(problem);
+  const needful = needfulMoves(cluster, site, seen, { hotUse: hotPercent / 100, maximumMoves: Math.min(most, maximumMoves) });
+  if (needful) {
+    const { cause, moves, reason } = needful;
+    const promised = scoreAfter(problem, moves);
+    return { score, hosts: usesOf(problem, hosts), unknown, promised, moves: planned(seen, moves, reason), frees: [], cause };
+  }
   // What is too hot comes first: hosts come free where nothing is.
   if (goal === "consolidate" && score.hottestPercent <= hotPercent) {
     const { moves, freed } = freeingAdvice({ ...seen, ...freeingLimits(cluster, most), cluster, snapshot: site.snapshot });

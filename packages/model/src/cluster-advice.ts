@@ -18,6 +18,13 @@ export const AdvisedMove = z.looseObject({
 });
 export type AdvisedMove = z.infer<typeof AdvisedMove>;
 
+/** Why machines are to move, where it is not how hosts are used: some stand where a rule forbids it, or one waits for room. */
+export const AdviceCause = z.union([
+  z.strictObject({ kind: z.literal("rules") }),
+  z.strictObject({ kind: z.literal("room"), vm: RecordId, name: z.string() }),
+]);
+export type AdviceCause = z.infer<typeof AdviceCause>;
+
 export const ClusterAdvice = z.looseObject({
   /** What is accepted or dismissed: other moves are another advice. */
   id: RecordId,
@@ -30,6 +37,7 @@ export const ClusterAdvice = z.looseObject({
   moves: z.array(AdvisedMove),
   /** Names of hosts that the moves free: goal `consolidate`. */
   frees: z.array(z.string()),
+  cause: AdviceCause.optional(),
 });
 export type ClusterAdvice = z.infer<typeof ClusterAdvice>;
 

@@ -7,6 +7,8 @@ export * from "./balancing/balance-problem.ts";
 export * from "./balancing/balance-due.ts";
 export * from "./balancing/balance-steps.ts";
 export * from "./balancing/judge-moves.ts";
+export * from "./balancing/make-room.ts";
+export { planMending } from "./balancing/mend-rules.ts";
 export * from "./balancing/move-budget.ts";
 export * from "./balancing/move-windows.ts";
 export type { OrderedMove } from "./balancing/sequence-moves.ts";

@@ -5,6 +5,7 @@ export { type GpuDemand, type GpuHost, GpuHosts } from "./gpu/gpu-hosts.ts";
 export * from "./gpu/gpu-policy.ts";
 export * from "./gpu/gpu-request.ts";
 export { type RequestClass, RequestMix } from "./gpu/request-mix.ts";
+export { brokenRules, type BrokenRules, lacksOnlyRoom } from "./kept-rules.ts";
 export { fitsWhenWoken, place, rank, refusalsOf } from "./place.ts";
 export * from "./placement-decision.ts";
 export { type PlacementRequest, type Purpose, type VolumeNeed, placementRequest } from "./placement-request.ts";

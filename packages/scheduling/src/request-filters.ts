@@ -24,7 +24,7 @@ export function standingKey(request: PlacementRequest): string {
 
 const ownWords = (code: string, one: string, many: string): FilterWords => ({ code, own: true, one, many });
 
-function wishFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
+export function wishFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   const { table } = snapshot;
   const filters: HostFilter[] = [];
   const { cluster } = request;

@@ -14,7 +14,7 @@ export interface BalanceDue {
   readonly due: boolean;
 }
 
-/** @param score with whether a host may come free: goal `consolidate` */
+/** @param score with whether a host may come free (goal `consolidate`), and whether a rule is broken or a machine waits for room */
 export function balanceDue(score: SeenScore, settings: ClusterBalancing, before: Unease, now: number): BalanceDue {
   const { since: _over, ...rest } = before;
   if (!isBad(score, settings)) return { unease: rest, due: false };
@@ -23,9 +23,9 @@ export function balanceDue(score: SeenScore, settings: ClusterBalancing, before:
   return { unease: { ...before, since }, due: rested && now - since >= settings.patienceMinutes * 60_000 };
 }
 
-type SeenScore = BalanceScore & { readonly freeable?: boolean };
+type SeenScore = BalanceScore & { readonly freeable?: boolean; readonly needful?: boolean };
 
-function isBad({ hottestPercent, spreadPoints, freeable }: SeenScore, { goal, hotPercent, unevenPoints }: ClusterBalancing): boolean {
-  if (hottestPercent > hotPercent) return true;
+function isBad({ hottestPercent, spreadPoints, freeable, needful }: SeenScore, { goal, hotPercent, unevenPoints }: ClusterBalancing): boolean {
+  if (hottestPercent > hotPercent || needful === true) return true;
   return (goal === "even" && spreadPoints > unevenPoints) || (goal === "consolidate" && freeable === true);
 }

@@ -69,6 +69,11 @@ export class BalanceState {
     return this.#hostOf[machine] ?? -1;
   }
 
+  /** What may still be promised there. */
+  freePromises(host: number): { readonly cpus: number; readonly memoryBytes: number } {
+    return { cpus: this.#freePromisesCpus[host] ?? 0, memoryBytes: this.#freePromisesBytes[host] ?? 0 };
+  }
+
   /** The larger of the shares of CPU and memory in use; may pass 1. */
   bindingUse(host: number): number {
     return this.#use[host] ?? 0;

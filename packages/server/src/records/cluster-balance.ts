@@ -11,14 +11,14 @@ import {
   type ClusterBalance,
   type MadeAdvice,
 } from "@sheaf/controllers";
-import { type AdvisedMove, SheafError, taskState, type RecordOf } from "@sheaf/model";
+import { type AdviceCause, type AdvisedMove, SheafError, taskState, type RecordOf } from "@sheaf/model";
 import type { BalanceScore } from "@sheaf/planning";
 import type { Written } from "./documents.ts";
 import { Draft } from "./draft.ts";
 import type { ChangeRequest, RecordServices, Work } from "./record-services.ts";
 import { addTask } from "./tasks.ts";
 
-export interface AdviceNow extends Omit<ClusterBalance, "freeable"> {
+export interface AdviceNow extends Omit<ClusterBalance, "freeable" | "needful"> {
   /** By which it is accepted; absent: nothing is advised. */
   readonly advice?: string;
   /** Since when moves have been called for; absent: they are shown because somebody asked. */
@@ -27,6 +27,8 @@ export interface AdviceNow extends Omit<ClusterBalance, "freeable"> {
   readonly moves: readonly AdvisedMove[];
   /** Names of hosts that come free: goal `consolidate`. */
   readonly frees: readonly string[];
+  /** Absent: it is how hosts are used. */
+  readonly cause?: AdviceCause | undefined;
   /** Why automatic mode does not carry it out now. */
   readonly notNow?: string;
 }
@@ -45,12 +47,13 @@ export function adviceNow({ context, advice: shelf }: RecordServices, cluster: R
   const kept = keptAdvice(cluster, context);
   if (kept && adviceOutdated(cluster, kept, context) === null) {
     const { score, hosts, unknown } = clusterBalance(cluster, context);
-    const { id, since, promised, moves, frees } = kept;
-    return { score, hosts, unknown, ...closed, advice: id, since, promised, moves, frees };
+    const { id, since, promised, moves, frees, cause } = kept;
+    return { score, hosts, unknown, ...closed, advice: id, since, promised, moves, frees, cause };
   }
   const { moves: planned, ...made } = balanceAdvice(cluster, context);
   const moves = planned.map(asAdvised);
-  const id = moves.length === 0 ? {} : { advice: shelf.put(cluster.id, { before: made.score, promised: made.promised, moves, frees: made.frees }) };
+  const { score: before, promised, frees, cause } = made;
+  const id = moves.length === 0 ? {} : { advice: shelf.put(cluster.id, { before, promised, moves, frees, cause }) };
   return { ...made, ...closed, ...id, moves };
 }
 
@@ -81,14 +84,14 @@ export function carryOutBalance(services: RecordServices, request: ChangeRequest
       throw new SheafError("state-refused", `Cluster ${cluster.name} is being balanced already.`, {
         next: `Follow it with \`sheaf task watch ${underWay.id}\`, or end it with \`sheaf task cancel\`.`,
       });
-    const { id, before, promised, moves, frees } = advice === undefined ? helpful(services, cluster) : accepted(services, cluster, advice);
+    const { id, before, promised, moves, frees, cause } = advice === undefined ? helpful(services, cluster) : accepted(services, cluster, advice);
     const draft = new Draft();
     draft.unchanged(cluster);
     const work: Work = { services, request, draft, id: cluster.id, name: cluster.name, projectId: "", now: clock.now() };
     const task = addTask(work, {
       verb: "balance",
       target: { kind: "cluster", id: cluster.id, name: cluster.name },
-      parameters: { ...(id === undefined ? {} : { advice: id }), moves: moves.map(asPlanned), before, promised, frees },
+      parameters: { ...(id === undefined ? {} : { advice: id }), moves: moves.map(asPlanned), before, promised, frees, ...(cause ? { cause } : {}) },
     });
     return {
       draft,
@@ -103,7 +106,7 @@ export function carryOutBalance(services: RecordServices, request: ChangeRequest
 type Accepted = MadeAdvice & { readonly id?: string | undefined };
 
 function helpful(services: RecordServices, cluster: RecordOf<"cluster">): Accepted {
-  const { advice: id, score, promised, moves, frees } = adviceNow(services, cluster);
+  const { advice: id, score, promised, moves, frees, cause } = adviceNow(services, cluster);
   if (moves.length === 0)
     throw new SheafError(
       "state-refused",
@@ -112,7 +115,7 @@ function helpful(services: RecordServices, cluster: RecordOf<"cluster">): Accept
         next: `\`sheaf cluster balance ${cluster.name}\` shows its hosts; with \`--goal even\` those below ${balancingOf(cluster).hotPercent} % are evened out as well.`,
       },
     );
-  return { id, before: score, promised, moves, frees };
+  return { id, before: score, promised, moves, frees, cause };
 }
 
 function accepted(services: RecordServices, cluster: RecordOf<"cluster">, id: string): Accepted {
