@@ -34,16 +34,15 @@ export class NodeFiles {
 
   /** The first `length` bytes from `offset`; fewer at the end of the file. */
   async readRange(path: string, offset: number, length: number): Promise<Uint8Array> {
+    const [bytes = new Uint8Array(0)] = await this.readRanges(path, [{ offset, length }]);
+    return bytes;
+  }
+
+  /** The same for several ranges, in their order: the file is opened once. */
+  async readRanges(path: string, ranges: readonly { readonly offset: number; readonly length: number }[]): Promise<Uint8Array[]> {
     const file = await open(path, "r");
     try {
-      const buffer = new Uint8Array(length);
-      let filled = 0;
-      while (filled < length) {
-        const { bytesRead } = await file.read(buffer, filled, length - filled, offset + filled);
-        if (bytesRead === 0) break;
-        filled += bytesRead;
-      }
-      return buffer.subarray(0, filled);
+      return await Promise.all(ranges.map(({ offset, length }) => readFully(file, offset, length)));
     } finally {
       await file.close();
     }
@@ -187,6 +186,17 @@ class HandleWriter implements FileWriter {
   async close(): Promise<void> {
     await this.#file.close();
   }
+}
+
+async function readFully(file: FileHandle, offset: number, length: number): Promise<Uint8Array> {
+  const buffer = new Uint8Array(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await file.read(buffer, filled, length - filled, offset + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return buffer.subarray(0, filled);
 }
 
 async function absentAsNull<T>(work: Promise<T>): Promise<T | null> {

@@ -52,6 +52,31 @@ test("every sample of a day comes back, from the running window, the log and the
   assert.deepEqual(series.values[metric], told(first, start, end));
 });
 
+test("rows of five minutes come back with what their samples were, from wherever they are, and without those that are not there", async () => {
+  const telemetry = await open(new CrashingFiles(), start);
+  const end = start + 30 * hour + 45;
+  await run(telemetry, start, start + hour);
+  // An hour without figures.
+  await run(telemetry, start + 2 * hour, end);
+  const question = { kind: "vm", id: first, from: start * slotMs, to: end * slotMs } as const;
+  const rows = await telemetry.fiveMinuteRows(question);
+  assert.equal(rows.rowMs, 300_000);
+  const [means, greatest, least] = [rows.column(metric, "mean"), rows.column(metric, "greatest"), rows.column(metric, "least")];
+  assert.equal(means.length, Math.ceil((end - start) / 30));
+  for (let row = 0; row < means.length; row += 1) {
+    if (row >= 12 && row < 24) {
+      assert.deepEqual([means[row], greatest[row], least[row]], [Number.NaN, Number.NaN, Number.NaN]);
+      continue;
+    }
+    const samples = told(first, start + row * 30, Math.min(end, start + (row + 1) * 30));
+    assert.deepEqual([greatest[row], least[row]], [Math.max(...samples), Math.min(...samples)]);
+    assert.ok(Math.abs((means[row] ?? 0) - mean(samples)) <= mean(samples) * 0.005 + 0.5);
+  }
+  assert.ok(rows.column("nothing", "mean").every(Number.isNaN));
+  const nobody = await telemetry.fiveMinuteRows({ ...question, id: idOf("vm", 99) });
+  assert.ok(nobody.column(metric, "mean").every(Number.isNaN));
+});
+
 test("steps give means, greatest, least and percentiles of the samples while these are kept", async () => {
   const telemetry = await open(new CrashingFiles(), start);
   await run(telemetry, start, start + 2 * hour);

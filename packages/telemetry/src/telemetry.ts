@@ -7,6 +7,7 @@
 import type { Logger } from "@sheaf/base";
 import { type MetricKind, metrics } from "@sheaf/model";
 import { aggregate, type Aggregation } from "./aggregate.ts";
+import { absent, quantaOf } from "./codes.ts";
 import { FigureSum } from "./figure-sum.ts";
 import { type Frame, type FrameWriter, tableOf } from "./frame.ts";
 import { Greatest } from "./greatest.ts";
@@ -67,6 +68,20 @@ export interface Series {
   readonly rowMs: number;
   /** By the metric's name, in its unit; `null` where nothing was measured. */
   readonly values: Readonly<Record<string, readonly (number | null)[]>>;
+}
+
+export interface RowsQuestion {
+  readonly kind: MetricKind;
+  readonly id: string;
+  /** Wall clock, ms; without `to`. */
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface FiveMinuteRows {
+  readonly rowMs: number;
+  /** In the metric's unit, what a row's samples were in the mean, at most or at least; `NaN`: not measured. */
+  column(metric: string, which: "mean" | "greatest" | "least"): Float64Array;
 }
 
 export interface TopQuestion {
@@ -192,13 +207,9 @@ export class Telemetry {
     const { tier, stepMs } = this.#choose({ ...question, ...span });
     const { stepMs: rowMs } = tier.shape;
     const from = Math.floor(span.from / stepMs) * stepMs;
-    const first = from / rowMs;
-    const last = Math.ceil(span.to / rowMs) - 1;
     const rollUp = rowMs > sampleMs;
     const bits = bitsOf(kind);
-    const grid = new RowGrid(bits, rollUp, first, last);
-    for (const table of await tier.read(id, first, last)) grid.add(table);
-    for (const { source, member } of this.#holders.get(id) ?? []) this.#addRunning(grid, rowMs, source, member);
+    const grid = await this.#grid(tier, kind, id, { first: from / rowMs, last: Math.ceil(span.to / rowMs) - 1 });
     const values = Object.fromEntries(
       question.metrics.map((name) => {
         const number = metrics[kind].findIndex((metric) => metric.name === name);
@@ -208,6 +219,29 @@ export class Telemetry {
       }),
     );
     return { from, stepMs, rowMs, values };
+  }
+
+  /** All rows of five minutes in a span: for whoever has rules of his own. */
+  async fiveMinuteRows({ kind, id, from, to }: RowsQuestion): Promise<FiveMinuteRows> {
+    await this.commit();
+    const tier = this.#tiers.find(({ shape }) => shape.stepMs === windowMs);
+    if (!tier) throw new RangeError("telemetry without rows of five minutes");
+    const oldest = Math.max(from, this.#now - tier.shape.keepMs);
+    const grid = await this.#grid(tier, kind, id, { first: Math.floor(oldest / windowMs), last: Math.ceil(to / windowMs) - 1 });
+    const { codes, columns, length } = grid;
+    const column: FiveMinuteRows["column"] = (name, which) => {
+      const number = metrics[kind].findIndex((metric) => metric.name === name);
+      const { quantum = 1, significantBits = 8 } = metrics[kind][number] ?? {};
+      const place = 1 + 3 * number + (which === "mean" ? 0 : which === "greatest" ? 1 : 2);
+      const figures = new Float64Array(length).fill(Number.NaN);
+      if (number < 0) return figures;
+      for (let row = 0, at = 0; row < length; row += 1, at += columns) {
+        const code = codes[at + place] ?? absent;
+        if ((codes[at] ?? 0) > 0 && code !== absent) figures[row] = quantaOf(code, significantBits) * quantum;
+      }
+      return figures;
+    };
+    return { rowMs: windowMs, column };
   }
 
   /** The hosts or machines with the greatest figures, greatest first. From memory. @param now wall clock, ms */
@@ -304,6 +338,14 @@ export class Telemetry {
     if (!chosen) throw new RangeError("telemetry without tiers");
     const rowMs = chosen.shape.stepMs;
     return { tier: chosen, stepMs: Math.max(1, Math.ceil(wanted / rowMs)) * rowMs };
+  }
+
+  async #grid(tier: Tier, kind: MetricKind, id: string, { first, last }: { readonly first: number; readonly last: number }): Promise<RowGrid> {
+    const { stepMs: rowMs } = tier.shape;
+    const grid = new RowGrid(bitsOf(kind), rowMs > sampleMs, first, last);
+    for (const table of await tier.read(id, first, last)) grid.add(table);
+    for (const { source, member } of this.#holders.get(id) ?? []) this.#addRunning(grid, rowMs, source, member);
+    return grid;
   }
 
   /** What is not in any file yet. */

@@ -166,7 +166,8 @@ export class TierLog {
 
   async #readFrames(source: string, from: number, to: number): Promise<Frame[]> {
     const places = this.#frames.get(source)?.overlapping(from, to) ?? [];
-    return Promise.all(places.map(async ({ offset, length }) => readFrame(await this.#files.readRange(this.path, offset, length))));
+    if (places.length === 0) return [];
+    return (await this.#files.readRanges(this.path, places)).map(readFrame);
   }
 
   #note({ source, at, length, first, last }: WaitingFrame): void {

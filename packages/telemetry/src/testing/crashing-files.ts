@@ -50,6 +50,10 @@ export class CrashingFiles implements TelemetryFiles {
     return content.bytes.slice(offset, offset + length);
   }
 
+  readRanges(path: string, ranges: readonly { readonly offset: number; readonly length: number }[]): Promise<Uint8Array[]> {
+    return Promise.all(ranges.map(({ offset, length }) => this.readRange(path, offset, length)));
+  }
+
   async writer(path: string, offset = 0): Promise<TelemetryFileWriter> {
     this.#change();
     const content = this.contents.get(path) ?? { bytes: new Uint8Array(0), synced: 0 };
