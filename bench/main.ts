@@ -14,6 +14,7 @@ const benchmarks = [
   "placement",
   "packing",
   "telemetry",
+  "right-sizing",
   "balancing",
   "openb",
   "planetlab",

@@ -44,7 +44,7 @@ export class MachineSignal {
     this.#memory = this.#kind.memoryMiB * (0.3 + 0.5 * noise.next());
   }
 
-  /** The twelve metrics of a machine in their order, in quanta. @param day time of day, 0 … 1 */
+  /** The metrics of a machine in their order, in quanta. @param day time of day, 0 … 1 */
   next(day: number): number[] {
     const { cpus, base, swing, burst, diskPerCpu, netPerCpu, memoryMiB } = this.#kind;
     const noise = this.#noise;
@@ -75,6 +75,8 @@ export class MachineSignal {
       reads + writes > 0 ? Math.round(300 + noise.next() * 200 + disk / 100) : 0,
       Math.round(net),
       Math.round(net * 0.7 * (1 + noise.bell() * 0.05)),
+      // The rest of its memory, and the half of what it has, for that is its cache.
+      Math.round(memoryMiB - this.#memory * 0.5),
     ];
   }
 }

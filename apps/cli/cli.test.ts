@@ -125,6 +125,56 @@ test("availability shows site, projects and what was down; a share that is nearl
   assert.doesNotMatch(out, /machine web/);
 });
 
+const sizeAdvice = {
+  ...{ id: "1", name: "web", verdict: "too-large", dismissed: false, confidence: "high", days: 14, at: 1 },
+  ...{ given: { cpus: 8, memoryBytes: 8 * 2 ** 30 }, suggested: { cpus: 2, memoryBytes: 2.25 * 2 ** 30 } },
+  saving: { cpus: 6, memoryBytes: 5.75 * 2 ** 30, cpuPercent: 1.5, memoryPercent: 0.2 },
+  ...{ effect: { cpus: "next-start", memory: "now" }, reasons: ["it used little"], risks: ["a peak may take longer"] },
+};
+
+test("vm advice says what, why, what it gives back, what could go wrong, and the command that follows it", async () => {
+  const { out, requests } = await run(["vm", "advice", "web"], () => sizeAdvice);
+  assert.equal(requests[0]?.path, "/api/v1/vms/web/advice");
+  assert.deepEqual(out.split("\n"), [
+    "web: too large, confidence high",
+    "  it used little",
+    "Now 8 vCPUs, 8 GiB; 2 vCPUs, 2304 MiB would do.",
+    "That would give back 6 vCPUs and 5888 MiB: 1.5 % of its cluster's CPUs and 0.2 % of its memory.",
+    "  Risk: a peak may take longer.",
+    "`sheaf vm resize web --cpus 2 --memory 2304MiB` (or `sheaf vm advice web --apply`) changes it: CPUs at its next start, memory while it runs.",
+  ]);
+});
+
+test("vm advice follows itself, is dismissed and recalled by the machine's own document", async () => {
+  const changes = async (...options: string[]) =>
+    (await run(["vm", "advice", "web", ...options], ({ method }) => (method === "GET" ? sizeAdvice : { record: record("web") }))).requests
+      .filter(({ method }) => method === "PATCH")
+      .map(({ body }) => JSON.parse(body ?? ""));
+  assert.deepEqual(await changes("--apply"), [{ spec: { cpu: { count: 2, topology: null }, memory: { bytes: 2.25 * 2 ** 30 } } }]);
+  assert.deepEqual(await changes("--dismiss"), [{ labels: { "right-sizing": "off" } }]);
+  assert.deepEqual(await changes("--dismiss", "--until", "2027-03-01"), [{ labels: { "right-sizing": "2027-03-01" } }]);
+  assert.deepEqual(await changes("--recall"), [{ labels: { "right-sizing": null } }]);
+  await assert.rejects(
+    run(["vm", "advice", "--apply"], () => sizeAdvice),
+    /Name the machine/,
+  );
+});
+
+test("vm advice lists what is worth most, and counts the rest", async () => {
+  const small = {
+    ...sizeAdvice,
+    ...{ name: "db", verdict: "too-small", suggested: { cpus: 12, memoryBytes: 8 * 2 ** 30 } },
+    saving: { ...sizeAdvice.saving, cpus: -4, memoryBytes: 0 },
+  };
+  const { out, requests } = await run(["vm", "advice", "--cluster", "lab", "--verdict", "idle"], () => ({
+    ...{ items: [small, sizeAdvice], total: 2, looked: 9, waiting: 1 },
+    ...{ verdicts: { idle: 0, "too-large": 1, "too-small": 1, right: 7, unknown: 0 }, saving: { cpus: 2, memoryBytes: 2 ** 30 } },
+  }));
+  assert.equal(requests[0]?.path, "/api/v1/right-sizing/vms?cluster=lab&verdict=idle&dismissed=false&skip=0&count=100");
+  assert.match(out, /^db +too-small +8 → 12 +8 GiB +-4 vCPUs, 0 B +high$/m);
+  assert.match(out, /^web +too-large +8 → 2 +8 GiB → 2304 MiB +6 vCPUs, 5888 MiB +high$/m);
+});
+
 test("vm metrics asks for the last hour in some thirty lines, and shows each figure with its unit", async () => {
   const { out, requests } = await run(
     ["vm", "metrics", "web", "--metric", "cpu", "memoryUsedBytes", "netReceiveBytesPerSecond", "-p", "shop"],

@@ -66,6 +66,12 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   "vm clone": ["sheaf vm clone web-01 web-copy --wait"],
   "vm migrate": ["sheaf vm migrate web-01 --to h2 --wait", "sheaf vm migrate web-01 web-02 --bandwidth 100MB/s"],
   "vm delete": ["sheaf vm delete web-01 --wait", "sheaf vm delete --label tier=web --wait"],
+  "vm advice": [
+    "sheaf vm advice --cluster default --verdict idle",
+    "sheaf vm advice web-01",
+    "sheaf vm advice web-01 --apply --wait",
+    "sheaf vm advice web-01 --dismiss --until 2027-03-01",
+  ],
   "vm targets": ["sheaf vm targets web-01"],
   "vm explain": ["sheaf vm explain web-01", "sheaf vm explain web-01 --host h2"],
   "host rank": ["sheaf host rank --cpus 4 --memory 16GiB", "sheaf host rank --cpus 4 --memory 16GiB --policy energy"],

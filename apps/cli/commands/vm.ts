@@ -20,6 +20,7 @@ import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.
 import { policyOption, showRanking } from "./placement.ts";
 import { addPlacementRules, placementRules, type PlacementRuleOptions } from "./placement-rules.ts";
 import { addMetrics } from "./metrics.ts";
+import { addSizeAdvice } from "./size-advice.ts";
 
 interface CreateOptions extends PlacementRuleOptions {
   image?: string;
@@ -46,6 +47,7 @@ interface CreateOptions extends PlacementRuleOptions {
 export function vmCommands(program: Command, cli: Cli, now: () => number): void {
   const vm = program.command("vm").description("machines");
   addMetrics(vm, cli, "vm", now);
+  addSizeAdvice(vm, cli);
   addListing(vm, cli, "vm", async () => [
     nameColumn,
     idColumn,

@@ -49,5 +49,6 @@ function figuresOf(now: DomainStatistics, before: DomainStatistics | undefined, 
     ...(timeNs === undefined ? {} : { diskLatencyMicroseconds: requests > 0 ? timeNs / requests / 1000 : 0 }),
     ...rate("netReceiveBytesPerSecond", "netReceiveBytes"),
     ...rate("netTransmitBytesPerSecond", "netTransmitBytes"),
+    ...(now.memoryAvailableBytes === undefined ? {} : { memoryAvailableBytes: now.memoryAvailableBytes }),
   };
 }

@@ -137,12 +137,15 @@ function sum(values: Readonly<Record<string, ParameterValue>>, group: string, fi
 export function statisticsOf({ domain, values }: LibvirtStatistics): DomainStatistics {
   const available = number(values, "balloon.available");
   const inside = available - number(values, "balloon.unused");
+  // Linux' MemAvailable (virtio-balloon statistics, VIRTIO_BALLOON_S_AVAIL); older and other drivers only know what is free.
+  const usable = values["balloon.usable"] === undefined ? undefined : number(values, "balloon.usable");
   return {
     uuid: domain.uuid,
     cpuTimeNs: number(values, "cpu.time"),
     vcpus: number(values, "vcpu.current"),
     balloonBytes: number(values, "balloon.current") * 1024,
     memoryUsedBytes: (available > 0 && values["balloon.unused"] !== undefined ? inside : number(values, "balloon.rss")) * 1024,
+    ...(available > 0 && usable !== undefined ? { memoryAvailableBytes: usable * 1024 } : {}),
     diskReadBytes: sum(values, "block", "rd.bytes"),
     diskWriteBytes: sum(values, "block", "wr.bytes"),
     netReceiveBytes: sum(values, "net", "rx.bytes"),

@@ -202,6 +202,8 @@ export interface DomainStatistics {
   readonly balloonBytes: number;
   /** What the guest really uses, where its driver says so; else the host's resident size. */
   readonly memoryUsedBytes: number;
+  /** What the guest could have without swapping, its cache counted; absent where its driver does not say. */
+  readonly memoryAvailableBytes?: number;
   readonly diskReadBytes: number;
   readonly diskWriteBytes: number;
   readonly netReceiveBytes: number;

@@ -16,6 +16,7 @@ import {
   volumeRoutes,
 } from "./other-routes.ts";
 import { planRoutes } from "./placement-routes.ts";
+import { rightSizingRoutes } from "./right-sizing-routes.ts";
 import type { Route } from "./route.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { hostTelemetry, vmTelemetry } from "./telemetry-routes.ts";
@@ -29,7 +30,7 @@ export const routes = {
   image: imageRoutes,
   network: networkRoutes,
   plan: planRoutes,
-  vm: { ...vmRoutes, ...vmTelemetry, adopt: adoptVm },
+  vm: { ...vmRoutes, ...vmTelemetry, ...rightSizingRoutes, adopt: adoptVm },
   task: taskRoutes,
   project: projectRoutes,
   user: userRoutes,

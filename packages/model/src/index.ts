@@ -20,6 +20,7 @@ export * from "./pool.ts";
 export * from "./power.ts";
 export * from "./quota.ts";
 export * from "./record.ts";
+export * from "./right-sizing.ts";
 export * from "./task.ts";
 export * from "./time-window.ts";
 export * from "./vm-state.ts";

@@ -40,6 +40,7 @@ const vmMetrics = [
   rate("diskLatencyMicroseconds", "mean time of a read or write"),
   throughput("netReceiveBytesPerSecond", "received on all interfaces"),
   throughput("netTransmitBytesPerSecond", "sent on all interfaces"),
+  memory("memoryAvailableBytes", "what the guest could have without swapping, its cache included, where its driver says so"),
 ] as const;
 
 const hostMetrics = [

@@ -6,7 +6,7 @@ import type { Readable } from "node:stream";
 import type { Clock, Logger, Random } from "@sheaf/base";
 import type { Agents } from "@sheaf/controllers";
 import type { Kind, RecordOf } from "@sheaf/model";
-import type { UseBook } from "@sheaf/planning";
+import type { MachineUse, UseBook } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Store } from "@sheaf/store";
 import type { Series, SeriesQuestion, TopQuestion } from "@sheaf/telemetry";
@@ -173,6 +173,8 @@ export interface SiteTelemetry {
   series(question: SeriesQuestion): Promise<Series>;
   /** Greatest first. */
   top(question: TopQuestion, scope: TopScope): Promise<readonly { readonly id: string; readonly value: number }[]>;
+  /** What a machine has used over the last two weeks. */
+  use(vmId: string): Promise<MachineUse>;
 }
 
 export interface ServerContext {

@@ -73,7 +73,14 @@ export class GuestLoads {
       used.netReceiveBytes += Math.round(share * seconds * 6e6);
       used.netTransmitBytes += Math.round(share * seconds * 14e6);
       const memoryUsedBytes = Math.round(live.memory.currentBytes * (0.35 + 0.5 * part(uuid, 1)));
-      found.push({ uuid, vcpus, balloonBytes: live.memory.currentBytes, memoryUsedBytes, ...used });
+      found.push({
+        uuid,
+        vcpus,
+        balloonBytes: live.memory.currentBytes,
+        memoryUsedBytes,
+        memoryAvailableBytes: live.memory.currentBytes - memoryUsedBytes,
+        ...used,
+      });
       busyCpus += share * vcpus;
       usedBytes += memoryUsedBytes;
     }

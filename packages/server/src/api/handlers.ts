@@ -6,6 +6,7 @@ import { balanceHandlers } from "./balance-handlers.ts";
 import { hostHandlers } from "./host-handlers.ts";
 import { identityHandlers } from "./identity-handlers.ts";
 import { recordHandlers } from "./record-handlers.ts";
+import { rightSizingHandlers } from "./right-sizing-handlers.ts";
 import { serverHandlers } from "./server-handlers.ts";
 import { siteHandlers } from "./site-handlers.ts";
 import { telemetryHandlers } from "./telemetry-handlers.ts";
@@ -20,6 +21,7 @@ export function handlerTable(): ReadonlyMap<string, AnyHandler> {
     ...hostHandlers,
     ...balanceHandlers,
     ...telemetryHandlers,
+    ...rightSizingHandlers,
     ...identityHandlers,
     ...siteHandlers,
     ...serverHandlers,

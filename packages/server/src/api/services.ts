@@ -17,6 +17,7 @@ import { RecordLists } from "../records/record-list.ts";
 import { RecordWriter } from "../records/record-writer.ts";
 import type { RecordServices } from "../records/record-services.ts";
 import { References } from "../records/references.ts";
+import { UseSurvey } from "../right-sizing/use-survey.ts";
 import { SiteIndex } from "../records/site-index.ts";
 import { VmVerbs } from "../records/vm-verbs.ts";
 import { Capacity } from "./capacity.ts";
@@ -38,6 +39,8 @@ export interface Services {
   readonly hub: WatchHub;
   readonly capacity: Capacity;
   readonly metrics: Metrics;
+  /** Absent where no figures are kept. */
+  readonly survey?: UseSurvey;
 }
 
 /** The context's cache must be loaded. */
@@ -75,6 +78,7 @@ export async function startServices(context: ServerContext): Promise<Services> {
     hub: new WatchHub(context, presenter),
     capacity: new Capacity(context, presenter),
     metrics: new Metrics(context, writer, trail),
+    ...(context.telemetry === undefined ? {} : { survey: new UseSurvey({ ...context, figures: context.telemetry }) }),
   };
   services.lists.prepare();
   await audit.start();
@@ -86,6 +90,7 @@ export async function startServices(context: ServerContext): Promise<Services> {
 
 export async function stopServices(services: Services): Promise<void> {
   services.hub.stop();
+  services.survey?.stop();
   services.sessions.stop();
   await services.refused.stop();
   await services.audit.stop();

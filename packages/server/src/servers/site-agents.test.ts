@@ -146,7 +146,7 @@ describe("the agents of two servers", () => {
       storeSilentMs: () => storeSilentThereMs,
       figures: {
         answer: async (question) => {
-          if ("top" in question) throw new Error("the disk does not answer");
+          if (!("series" in question)) throw new Error("the disk does not answer");
           return { asked: question.series.id };
         },
       },

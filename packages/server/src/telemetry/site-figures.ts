@@ -2,6 +2,7 @@
  * The site's figures: this server's files hold what its own agents told, other servers' what theirs did, and a host may have been with several.
  * What a server that is not reached has is missing in the answer: it is never waited for long.
  */
+import { joinUse, type MachineUse } from "@sheaf/planning";
 import type { Series, SeriesQuestion, TopQuestion } from "@sheaf/telemetry";
 import type { SiteTelemetry, TopScope } from "../context.ts";
 import type { FiguresQuestion, OwnFigures, TopFigures } from "./own-figures.ts";
@@ -33,6 +34,11 @@ export class SiteFigures implements SiteTelemetry {
       .map(([id, value]) => ({ id, value }))
       .sort((left, right) => right.value - left.value)
       .slice(0, question.count);
+  }
+
+  async use(vmId: string): Promise<MachineUse> {
+    const [own, others] = await Promise.all([this.#own.use(vmId), this.#others.figures({ use: vmId })]);
+    return (others as readonly MachineUse[]).reduce(joinUse, own); // the same code answered there
   }
 }
 
