@@ -255,7 +255,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
 
 /** Why it is not as it is wanted. */
 function reason(row: Row): string | undefined {
-  const pending = text(row, "status.placement.pending.reason") ?? text(row, "status.agent.problem");
+  const pending = text(row, "status.placement.pending.reason") ?? text(row, "status.yield.reason") ?? text(row, "status.agent.problem");
   if (pending !== undefined) return pending;
   if (text(row, "state") === "unreachable" && text(row, "status.failover.state") === "waiting") return text(row, "status.failover.reason");
   return get(row, "status.agent.awaitsTurn") === true ? text(row, "status.order.reason") : undefined;

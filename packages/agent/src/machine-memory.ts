@@ -29,6 +29,8 @@ export const MachineMemory = z.looseObject({
   runningBoot: z.string().optional(),
   /** Its host has booted, and others are to be started first. */
   awaitsTurn: z.boolean().optional(),
+  /** `since` of the word that it is to give way to another machine. */
+  gaveWay: z.int().optional(),
   /** Newest generation of the spec that was wholly acted on, be it by giving up. */
   observedGeneration: z.int(),
   restarts: z.int(),

@@ -319,6 +319,7 @@ export class MachineReconciler {
       ...(startedAt === undefined || !memory.expectRunning ? {} : { startedAt }),
       ...(lastEnd === undefined ? {} : { lastEnd }),
       ...(memory.awaitsTurn ? { awaitsTurn: true } : {}),
+      ...(memory.gaveWay === undefined ? {} : { gaveWay: memory.gaveWay }),
       ...(active && guest ? { guestAgent: guest } : {}),
       ...(running ? { vcpus: running.vcpus.current, memoryBytes: running.memory.currentBytes, accelerated: running.type === "kvm" } : {}),
     };

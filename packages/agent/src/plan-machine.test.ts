@@ -565,6 +565,25 @@ test("after a boot of its host a machine waits for its turn, for so long and no 
   assert.equal(stopped.memory?.awaitsTurn, undefined);
 });
 
+test("who is to give way is shut down as by a stop, says so, and starts again when it may", () => {
+  const asked = (epoch = 1) => machine({}, { status: { yield: { epoch, to: other, reason: "it gave way to web", since: 5 } } });
+  const look = (vm: RecordOf<"vm">, memory: MachineMemory, state: Domain["state"], reason: Domain["reason"] = "unknown") =>
+    planMachine(situation({ vm, memory, domain: domain(state, reason) }));
+  const stops = look(asked(), ran(), "running");
+  assert.deepEqual([steps(stops), stops.memory?.state, stops.memory?.gaveWay], ["press-power", "stopping", 5]);
+  const late = planMachine(situation({ now: now + 60_000, vm: asked(), memory: stops.memory ?? undefined, domain: domain("running") }));
+  assert.equal(steps(late), "destroy", "after its grace time");
+  const off = look(asked(), stops.memory ?? ran(), "stopped", "shutdown");
+  assert.deepEqual([steps(off), off.memory?.state, off.memory?.gaveWay, off.memory?.reason], ["", "stopped", 5, "it gave way to web"]);
+  assert.equal(off.memory?.stoppedBy, "user");
+  const stays = look(asked(), off.memory ?? ran(), "stopped", "shutdown");
+  assert.deepEqual([steps(stays), stays.memory?.state], ["", "stopped"]);
+  const back = look(machine(), off.memory ?? ran(), "stopped", "shutdown");
+  assert.deepEqual([steps(back), back.memory?.state, back.memory?.gaveWay], ["seed start", "starting", undefined]);
+  const elsewhere = look(asked(0), ran(), "running");
+  assert.deepEqual([steps(elsewhere), elsewhere.memory?.gaveWay], ["", undefined], "a word about an earlier placement");
+});
+
 test("mayDestroy: the table", () => {
   const own = { epoch: 2, incarnation: "i1" };
   assert.equal(mayDestroy(own, "i1"), true);

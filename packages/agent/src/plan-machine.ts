@@ -4,7 +4,7 @@
  *
  * The rules that keep a machine from running twice stand here: `mayStart` and `mayDestroy`.
  */
-import { type RecordOf, type VmObservation } from "@sheaf/model";
+import { type RecordOf, type VmObservation, type VmYield } from "@sheaf/model";
 import type { Welcome } from "./kept-state.ts";
 import { historyLength, type MachineMemory, newMachineMemory } from "./machine-memory.ts";
 import type { Domain } from "./ports.ts";
@@ -187,13 +187,16 @@ function ours(it: Situation, vm: Vm): Plan {
   if (before.held && vm.placement && before.held.incarnation === vm.placement.incarnation && vm.placement.epoch < before.held.epoch)
     return { ...nothing, memory: before };
   if (domain && leftBehind(domain, vm)) return { steps: [{ do: "destroy", why: leftBehindWhy }], memory: before, report: true };
-  const memory = { ...noticeStop(it, vm, takeHold(it, vm, before)), awaitsTurn: undefined };
+  const memory = { ...noticeStop(it, vm, takeHold(it, vm, before)), awaitsTurn: undefined, gaveWay: yieldOf(vm)?.since };
   if (vm.deletedAt !== undefined) return deletion(it, memory, vm);
-  const plan = vm.spec.power === "stopped" ? wantStopped(it, vm, memory) : wantRunning(it, vm, memory);
+  const plan = vm.spec.power === "stopped" || yieldOf(vm) !== undefined ? wantStopped(it, vm, memory) : wantRunning(it, vm, memory);
   const remark = domain?.mark && vm.placement && (domain.mark.epoch !== vm.placement.epoch || domain.mark.incarnation !== vm.placement.incarnation);
   const first = plan.steps[0];
   return remark && first?.do !== "define" && domain && mayMark(it, vm, memory) ? { ...plan, steps: [{ do: "mark" }, ...plan.steps] } : plan;
 }
+
+/** It is to give way to another machine, as long as it is placed as it was then. */
+const yieldOf = ({ placement, status }: Vm): VmYield | undefined => (status.yield?.epoch === placement?.epoch ? status.yield : undefined);
 
 const leftBehindWhy = "a migration left it here paused, and the machine has been elsewhere since: its memory is older than its disks";
 
@@ -305,7 +308,7 @@ function wantStopped(it: Situation, vm: Vm, memory: MachineMemory): Plan {
   const steps: Step[] = !domain || it.definitionOutdated ? [{ do: "define" }] : [];
   const state = memory.state === "crashed" ? "crashed" : "stopped";
   const done = steps.length === 0;
-  const rest = entered(seen, state, now, memory.stoppedBy ? endReason(memory.stoppedBy, vm) : undefined);
+  const rest = entered(seen, state, now, yieldOf(vm)?.reason ?? (memory.stoppedBy ? endReason(memory.stoppedBy, vm) : undefined));
   return { steps, memory: { ...rest, pendingChanges: [], ...(done ? { problem: undefined, observedGeneration: vm.generation } : {}) }, report: true };
 }
 

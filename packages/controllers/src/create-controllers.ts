@@ -19,6 +19,7 @@ import { MachineMoves } from "./machine-moves.ts";
 import { maintenanceController } from "./maintenance-controller.ts";
 import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
+import { preemptionController } from "./preemption-controller.ts";
 import { receiptsController } from "./receipts-controller.ts";
 import { rollingMaintenanceController } from "./rolling-maintenance-controller.ts";
 import { rollingUpgradeController } from "./rolling-upgrade-controller.ts";
@@ -57,6 +58,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
   });
   const controllers = [
     placementController(context, index, snapshot),
+    preemptionController(context, { index, snapshot, moves }),
     receiptsController(context, index),
     deletionController(context, index),
     livenessController(context, listening),

@@ -4,7 +4,7 @@
  * its transaction fails. Woken by what has no host, and by capacity that changes: then those that wait are looked at again, gathered for
  * a moment, one of each shape instead of all.
  */
-import { partKey, type Placement, type RecordOf } from "@sheaf/model";
+import { hasGivenWay, partKey, type Placement, type RecordOf } from "@sheaf/model";
 import { planVolumeHome, shapeOf } from "@sheaf/planning";
 import { planBatch, type PlacementDecision, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
 import { Overtaken } from "./commit.ts";
@@ -98,7 +98,10 @@ export function placementController(context: ControllerContext, index: SiteIndex
       case "vm": {
         const vm = record as RecordOf<"vm"> | undefined; // the kind says so
         const before = previous as RecordOf<"vm"> | undefined;
-        if (!vm) room.leave(id);
+        // With a claim it asks for its host alone, without it for any.
+        if (!vm || vm.status.claim !== before?.status.claim) room.leave(id);
+        if (before && vm?.status.yield !== before.status.yield) capacityChanged = true;
+        if (before && vm && hasGivenWay(vm) !== hasGivenWay(before)) capacityChanged = true;
         if (vm?.placement !== before?.placement || vm?.spec !== before?.spec || vm?.status.migration !== before?.status.migration)
           for (const { volume } of (vm ?? before)?.spec.disks ?? []) if (volume !== undefined) volumesToLookAt.add(volume);
         if (before?.placement && (vm?.placement !== before.placement || vm.spec !== before.spec || (before.status.migration && !vm.status.migration)))
@@ -208,8 +211,8 @@ export function placementController(context: ControllerContext, index: SiteIndex
       for (const [position, { decision }] of decisions.entries()) {
         const candidate = candidates[position];
         if (!candidate) continue;
-        const { record, request } = candidate;
-        if (decision.none) refused.push({ record, shape: shapeOf(request) ?? record.id, reason: decision.reason });
+        const { record } = candidate;
+        if (decision.none) refused.push({ record, shape: shapeFor(candidate), reason: reasonFor(record, decision.reason) });
         else chosen.push(await placementOf(candidate, decision));
       }
       const overtaken = await commitAll(context, chosen);
@@ -296,7 +299,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
           asked = true;
           const [decided] = planBatch([candidate.request], snapshot);
           snapshot.release(candidate.request);
-          if (decided?.decision.none) refused.set(shape, decided.decision.reason);
+          if (decided?.decision.none) refused.set(shape, reasonFor(candidate.record, decided.decision.reason));
         }
         if (refused.has(shape)) break;
         fitting.push({ candidate, shape });
@@ -331,5 +334,11 @@ export function placementController(context: ControllerContext, index: SiteIndex
     return undefined;
   }
 }
+
+const claimOf = (record: Candidate["record"]) => (record.kind === "vm" ? (record as RecordOf<"vm">).status.claim : undefined); // the kind says so
+
+/** Whoever others give way for waits for them alone. */
+const shapeFor = ({ record, request }: Candidate): string => (claimOf(record) === undefined ? shapeOf(request) : null) ?? record.id;
+const reasonFor = (record: Candidate["record"], reason: string): string => claimOf(record)?.reason ?? reason;
 
 const withoutFigures = (text: string): string => text.replaceAll(/\([^)]*\)/g, "");

@@ -47,6 +47,8 @@ export class SimulatedAgents implements Agents {
   readonly broken = new Map<string, string>();
   /** Machines whose guest's agent answers. */
   readonly answering = new Set<string>();
+  /** Machines that are shutting down, and do not come to an end. */
+  readonly stubborn = new Set<string>();
   /** Machines that were started, in that order. */
   readonly started: string[] = [];
   /** Whether machines and volumes are taken care of; off: nothing is reported until it is on again. */
@@ -269,6 +271,12 @@ export class SimulatedAgents implements Agents {
     if (problem !== undefined) return this.#observe(host, vm, "failed", { problem });
     const ready = vm.spec.disks.every((disk) => this.#cache.get("volume", disk.volume ?? "")?.status.agent?.state === "ready");
     if (!ready) return this.#observe(host, vm, "preparing", { observedGeneration: 0 });
+    const mark = vm.status.yield;
+    if (mark !== undefined && mark.epoch === vm.placement.epoch) {
+      if (this.stubborn.has(id)) return this.#observe(host, vm, "stopping", { gaveWay: mark.since });
+      host.guests.delete(id);
+      return this.#observe(host, vm, "stopped", { gaveWay: mark.since, reason: mark.reason });
+    }
     if (vm.spec.power === "stopped") {
       host.guests.delete(id);
       return this.#observe(host, vm, "stopped");

@@ -33,6 +33,7 @@ export const taskVerbs = [
   "balance",
   "sleep",
   "wake",
+  "give-way",
 ] as const;
 
 export const TaskSpec = z.strictObject({

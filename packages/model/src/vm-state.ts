@@ -3,7 +3,7 @@
  * controllers ask here; a refusal is a sentence that says what would make it allowed.
  */
 import type { SheafRecord } from "./record.ts";
-import type { VmSpec, VmStatus } from "./vm.ts";
+import type { VmObservation, VmSpec, VmStatus } from "./vm.ts";
 
 export const vmStates = [
   "pending",
@@ -48,6 +48,15 @@ export function vmState(vm: VmRecord, hostReachable: boolean): VmState {
       return seen.state;
   }
 }
+
+/** Whether it has given way, and runs no more: its agent has heard of it and says so. Until then it takes its room. */
+export function hasGivenWay({ placement, status }: Pick<VmRecord, "placement" | "status">): boolean {
+  const seen = status.agent;
+  if (status.yield === undefined || status.yield.epoch !== placement?.epoch || seen?.epoch !== placement.epoch) return false;
+  return seen.gaveWay === status.yield.since && !mayHoldMemory.has(seen.state);
+}
+/** A crashed QEMU may be kept for a look at it. */
+const mayHoldMemory: ReadonlySet<string> = new Set<VmObservation["state"]>(["starting", "running", "paused", "stopping", "incoming", "crashed"]);
 
 export type VmAction = "start" | "stop" | "force-off" | "reboot" | "reset" | "pause" | "resume" | "migrate" | "clone" | "delete" | "console";
 

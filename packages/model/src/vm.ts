@@ -1,7 +1,8 @@
 /**
  * A machine. Parts and writers: `spec` users · `placement` the placement controller, and migration by compare-and-set ·
  * `status/placement` the placement controller · `status/agent` the agent of the host it is placed on · `status/migration` the migration controller ·
- * `status/failover` the fail-over controller · `status/order` the start-order controller.
+ * `status/failover` the fail-over controller · `status/order` the start-order controller ·
+ * `status/yield` and `status/claim` the preemption controller.
  */
 import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
@@ -266,6 +267,8 @@ export const VmObservation = z.looseObject({
   problem: z.string().optional(),
   /** It would be started now, but for the machines that it is to be started after (`restart.after`): it waits for `status.order`. */
   awaitsTurn: z.boolean().optional(),
+  /** `since` of the `status.yield` that it acts on. */
+  gaveWay: Timestamp.optional(),
   guestAgent: z.looseObject({ connected: z.boolean(), addresses: z.array(z.string()).optional(), hostname: z.string().optional() }).optional(),
   vcpus: z.int().optional(),
   memoryBytes: Bytes.optional(),
@@ -315,7 +318,33 @@ export const VmOrder = z.looseObject({
 });
 export type VmOrder = z.infer<typeof VmOrder>;
 
+/**
+ * It is to stop, and not to run, until there is room again: it gave way to a more important machine. Counts for that placement alone.
+ * Written by the preemption controller alone; its host's agent reads it.
+ */
+export const VmYield = z.looseObject({
+  epoch: z.int(),
+  /** Id of the machine it gave way to. */
+  to: z.string(),
+  reason: z.string(),
+  since: Timestamp,
+});
+export type VmYield = z.infer<typeof VmYield>;
+
+/** Room on a host that others were asked to give way for. It is kept for this machine until it is placed. Written by the preemption controller alone. */
+export const VmClaim = z.looseObject({
+  host: z.string(),
+  /** Ids. */
+  victims: z.array(z.string()),
+  /** `waits on h3 until a, b have given way` */
+  reason: z.string(),
+  since: Timestamp,
+});
+export type VmClaim = z.infer<typeof VmClaim>;
+
 export interface VmStatus {
+  readonly yield?: VmYield;
+  readonly claim?: VmClaim;
   readonly order?: VmOrder;
   readonly failover?: VmFailover;
   readonly agent?: VmObservation;

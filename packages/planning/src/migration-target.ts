@@ -2,7 +2,7 @@
  * Whether and where a machine can move: (machine, hosts, what is promised) → a target, or why not. Called by the migration controller before
  * anything is begun, and by drains. Pure; the snapshot is asked, not changed.
  */
-import type { HostObservation, RecordOf } from "@sheaf/model";
+import { hasGivenWay, type HostObservation, type RecordOf } from "@sheaf/model";
 import { rank, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
 
 export interface MigrationTargetInput {
@@ -83,8 +83,16 @@ export function stoppedMoveRefusal(
  * Its host has said, of what is wanted now, that it does not run and will not before somebody wants something else. That it does not run
  * at this moment says nothing: its host starts by itself what has crashed, and what runs no more after a restart.
  */
-function staysDown({ spec, generation, placement, status: { agent } }: RecordOf<"vm">): boolean {
+function staysDown(vm: RecordOf<"vm">): boolean {
+  const {
+    spec,
+    generation,
+    placement,
+    status: { agent },
+  } = vm;
   if (!agent || agent.epoch !== placement?.epoch || agent.observedGeneration < generation || agent.startRequestSeen < spec.startRequest) return false;
+  // It has been told not to run, as long as it is placed here.
+  if (hasGivenWay(vm)) return true;
   if (spec.power === "stopped") return agent.state === "stopped" || agent.state === "crashed" || agent.state === "failed";
   // One that failed is tried again when what it lacked is there.
   if (agent.state !== "stopped" && agent.state !== "crashed") return false;

@@ -107,11 +107,6 @@ export class HostCandidates {
     return this.#filters.filter((filter) => filter.fails(slot)).map((filter) => hostText(filter, slot));
   }
 
-  /** Their codes. */
-  codesAgainst(slot: number): string[] {
-    return this.#filters.filter((filter) => filter.fails(slot)).map(({ code }) => code);
-  }
-
   /** When none is open: the hosts by what rules them out. */
   refusal(): NoHost {
     const { table } = this.snapshot;
@@ -155,14 +150,14 @@ export class HostCandidates {
 }
 
 /** All that rules this one host out. O(1): no other host is looked at but those that hold machines of its groups. */
-export function refusalsAt(slot: number, request: PlacementRequest, snapshot: SnapshotIndex): string[] {
+export function failingAt(slot: number, request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
   const filters = [
     ...standingFilters(request, snapshot),
     ...bindingFilters(request, snapshot),
     ...companyFilters(request, snapshot),
     ...capacityFilters([request], snapshot),
   ];
-  return filters.filter((filter) => filter.fails(slot)).map((filter) => hostText(filter, slot));
+  return filters.filter((filter) => filter.fails(slot));
 }
 
 /** What the machines take already is taken off: there they do not compete with themselves. */

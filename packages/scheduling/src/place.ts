@@ -1,6 +1,7 @@
 /** Chooses a host for one machine, or explains why none fits; ranks all hosts. Pure: a function of request, snapshot and policy. */
 import type { PlacementPolicy } from "@sheaf/model";
-import { HostCandidates, refusalsAt } from "./host-candidates.ts";
+import { failingAt, HostCandidates } from "./host-candidates.ts";
+import { hostText } from "./host-filter.ts";
 import { HostScores } from "./host-scores.ts";
 import type { Chosen, PlacementDecision, RankedHost } from "./placement-decision.ts";
 import { asleepCodes } from "./request-filters.ts";
@@ -85,14 +86,14 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy?
 export function refusalsOf(request: PlacementRequest, hostId: string, snapshot: SnapshotIndex): readonly string[] {
   const slot = snapshot.table.find(hostId);
   if (slot === undefined || snapshot.table.facts[slot] === undefined) return ["there is no such host"];
-  return refusalsAt(slot, request, snapshot);
+  return failingAt(slot, request, snapshot).map((filter) => hostText(filter, slot));
 }
 
 /** Whether the host sleeps and nothing else rules it out: what waits for it goes there once it has been woken. */
 export function fitsWhenWoken(request: PlacementRequest, hostId: string, snapshot: SnapshotIndex): boolean {
   const slot = snapshot.table.find(hostId);
   if (slot === undefined || snapshot.table.facts[slot]?.state !== "asleep") return false;
-  return new HostCandidates([request], snapshot).codesAgainst(slot).every((code) => asleepCodes.has(code));
+  return failingAt(slot, request, snapshot).every(({ code }) => asleepCodes.has(code));
 }
 
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

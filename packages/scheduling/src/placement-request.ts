@@ -90,6 +90,8 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     });
   }
   const terms = promiseTerms(vm.spec);
+  // Others give way for it there: the room is kept for it, and it is not to look for another.
+  const host = placement.host ?? (vm.placement === undefined ? vm.status.claim?.host : undefined);
   return {
     vm: vm.id,
     name: vm.name,
@@ -103,7 +105,7 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     secureBoot: firmware.secureBoot,
     tpm: firmware.tpm,
     ...(placement.cluster === undefined ? {} : { cluster: placement.cluster }),
-    ...(placement.host === undefined ? {} : { host: placement.host }),
+    ...(host === undefined ? {} : { host }),
     hostSelector: placement.hostSelector,
     ...(placement.together === undefined ? {} : { together: groupKey(vm, placement.together) }),
     ...(placement.apart === undefined ? {} : { apart: groupKey(vm, placement.apart) }),

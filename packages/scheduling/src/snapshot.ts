@@ -5,9 +5,10 @@
  * It reads no clock and writes no record.
  *
  * A machine is charged, whatever its power state (it may be started at any moment), to each host once that its placement, its
- * migration (source and target) or a reservation names, until its record is gone.
+ * migration (source and target), its claim or a reservation names, until its record is gone. One that gave way, and has stopped, is charged
+ * nowhere until it may run again; its disks stay.
  */
-import type { Kind, Neighbours, RecordOf, VmRecord } from "@sheaf/model";
+import { hasGivenWay, type Kind, type Neighbours, type RecordOf, type VmRecord } from "@sheaf/model";
 import { GroupBook, type RequestRule } from "./group-book.ts";
 import { GroupLedger } from "./group-ledger.ts";
 import { HostTable } from "./host-table.ts";
@@ -77,6 +78,7 @@ export class SnapshotIndex {
   readonly #vms = new Map<string, VmRecord>();
   readonly #charges = new Map<string, VmCharge>();
   readonly #reservations = new Map<string, Reservation>();
+  readonly #preemptible = new Set<string>();
 
   update(change: SnapshotChange): void {
     if (change.type === "remove") return this.#remove(change.kind, change.id);
@@ -157,6 +159,25 @@ export class SnapshotIndex {
     this.table.powerPercent[slot] = figures.powerPercent ?? Number.NaN;
   }
 
+  /** Machines that may give way, with what they take. */
+  *preemptible(): Generator<readonly [VmRecord, VmCharge]> {
+    for (const id of this.#preemptible) {
+      const [vm, charge] = [this.#vms.get(id), this.#charges.get(id)];
+      if (vm !== undefined && charge !== undefined) yield [vm, charge];
+    }
+  }
+
+  /** Answers `ask` as if what these machines take were free. What is kept from decision to decision must not be asked meanwhile. */
+  without<T>(vmIds: readonly string[], ask: () => T): T {
+    const charges = vmIds.flatMap((id) => this.#charges.get(id) ?? []);
+    for (const charge of charges) this.#count(charge, -1);
+    try {
+      return ask();
+    } finally {
+      for (const charge of charges) this.#count(charge, 1);
+    }
+  }
+
   /** What the machine takes, on whichever hosts. */
   charge(vmId: string): VmCharge | undefined {
     return this.#charges.get(vmId);
@@ -170,6 +191,7 @@ export class SnapshotIndex {
     else if (kind === "network") this.networks.delete(id);
     else if (kind === "vm") {
       this.#vms.delete(id);
+      this.#preemptible.delete(id);
       this.#reservations.delete(id);
       this.#recharge(id);
     }
@@ -177,6 +199,8 @@ export class SnapshotIndex {
 
   #upsertVm(vm: VmRecord): void {
     this.#vms.set(vm.id, vm);
+    if (vm.spec.placement.preemptible === true) this.#preemptible.add(vm.id);
+    else this.#preemptible.delete(vm.id);
     const reservation = this.#reservations.get(vm.id);
     if (reservation !== undefined) {
       const settled = (vm.placement?.epoch ?? 0) > reservation.epoch || vm.status.migration?.target === reservation.host;
@@ -210,7 +234,9 @@ export class SnapshotIndex {
     const vm = this.#vms.get(id);
     const reservation = this.#reservations.get(id);
     const slots = new Set<number>();
-    if (vm?.placement !== undefined) slots.add(this.table.slotOf(vm.placement.host));
+    const claim = vm?.placement === undefined ? vm?.status.claim : undefined;
+    if (claim !== undefined) slots.add(this.table.slotOf(claim.host));
+    if (vm?.placement !== undefined && !hasGivenWay(vm)) slots.add(this.table.slotOf(vm.placement.host));
     const migration = vm?.status.migration;
     if (migration !== undefined) {
       slots.add(this.table.slotOf(migration.source));
@@ -237,6 +263,11 @@ export class SnapshotIndex {
   }
 
   #apply(charge: VmCharge, sign: 1 | -1): void {
+    this.#count(charge, sign);
+    for (const slot of charge.slots) this.table.figuresLog.add(slot);
+  }
+
+  #count(charge: VmCharge, sign: 1 | -1): void {
     const { cpuUsed, memoryUsed, hugeUsed, availableMemory, machines } = this.table;
     for (const slot of charge.slots) {
       cpuUsed[slot] = (cpuUsed[slot] ?? 0) + sign * charge.cpus;
@@ -244,7 +275,6 @@ export class SnapshotIndex {
       hugeUsed[slot] = (hugeUsed[slot] ?? 0) + sign * charge.hugeBytes;
       availableMemory[slot] = (availableMemory[slot] ?? 0) + sign * charge.availableBytes;
       machines[slot] = (machines[slot] ?? 0) + sign;
-      this.table.figuresLog.add(slot);
       if (charge.together !== undefined) this.together.add(charge.together, slot, sign);
       if (charge.apart !== undefined) this.apart.add(charge.apart, slot, sign);
       if (charge.rules.length > 0) this.groups.change(charge.rules, slot, sign);

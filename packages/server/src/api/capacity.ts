@@ -7,6 +7,7 @@ import { hostOffer, type PlacementPolicyName, SheafError, VmSpec, vmStates, type
 import type { EvacuationCheck } from "@sheaf/planning";
 import {
   explain,
+  giveWay,
   failOverRoom,
   ifCreated,
   rank,
@@ -16,6 +17,7 @@ import {
   type PlacementRequest,
   type RankedHost,
   type SnapshotIndex,
+  wayWords,
 } from "@sheaf/scheduling";
 import type { ServerContext } from "../context.ts";
 import type { Presenter } from "../records/present.ts";
@@ -82,8 +84,10 @@ export class Capacity {
   explanation(vm: RecordOf<"vm">): Explanation & { readonly host?: string; readonly reason: string } {
     const moves = vm.placement !== undefined;
     const found = explain(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot);
-    if (vm.placement !== undefined) return { ...found, host: vm.placement.host, reason: vm.placement.reason ?? "" };
-    return { ...found, reason: vm.status.placement?.pending?.reason ?? "it was not looked at yet" };
+    if (vm.placement !== undefined) return { ...found, host: vm.placement.host, reason: vm.status.yield?.reason ?? vm.placement.reason ?? "" };
+    const why = vm.status.placement?.pending?.reason ?? "it was not looked at yet";
+    const way = vm.status.claim === undefined ? giveWay(this.#snapshot.request(vm), this.#snapshot) : undefined;
+    return { ...found, reason: way === undefined || found.hosts.some(({ fits }) => fits) ? why : `${why}; ${wayWords(way, vm.project)}` };
   }
 
   ranking(asked: AskedMachine): Explanation {

@@ -206,7 +206,7 @@ function partsOfVolume(hostId: string, { spec }: RecordOf<"volume">): Reason[] {
 
 /** Parts of status that agents act on. What they report themselves is not told back to them, nor what other hosts report. */
 const tellingParts: Partial<Record<Kind, readonly string[]>> = {
-  vm: ["migration", "order"],
+  vm: ["migration", "order", "yield"],
   image: ["library"],
   task: ["controller"],
   cluster: ["baseline"],
