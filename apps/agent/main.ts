@@ -22,6 +22,7 @@ import {
   type ProgramOptions,
   runProgram,
   secureGet,
+  sendMagicPacket,
   sinceBoot,
   SystemClock,
   systemRandom,
@@ -160,6 +161,7 @@ async function main(): Promise<void> {
       sockets: { connect: connectUnixSocket },
       hypervisor: libvirtHypervisor({ transport: unixTransport(given.libvirt), clock, logger: logger.child({ part: "libvirt" }) }),
       installation,
+      sendMagicPacket,
     },
     { version, dataDirectory, migrationCertificateDirectory: given.pki, address, identity, exposesMetrics: given.metrics !== undefined },
   );

@@ -3,6 +3,7 @@ export * from "./dial.ts";
 export * from "./files.ts";
 export * from "./http-download.ts";
 export * from "./https-call.ts";
+export { sendMagicPacket } from "./magic-packet.ts";
 export * from "./message-socket.ts";
 export * from "./pino-logger.ts";
 export * from "./processes.ts";

@@ -18,6 +18,7 @@ import { GuestPauses } from "./guest-pauses.ts";
 import { GuestWatch } from "./guest-watch.ts";
 import { HostKeeper } from "./host-keeper.ts";
 import { LoadMeter } from "./host-load.ts";
+import { HostRest } from "./host-rest.ts";
 import { ImageCache } from "./image-cache.ts";
 import { ImageShelf } from "./image-shelf.ts";
 import { KeptState } from "./kept-state.ts";
@@ -214,6 +215,13 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     progress: (task, fields) => link.send({ type: "progress", task, fields }),
     log: (task, text) => link.send({ type: "log", task, at: clock.now(), text }),
   });
+  const rest = new HostRest({
+    ...{ bootId, clock, logger, files, processes, hypervisor },
+    settled: async () => void (await Promise.all(kept.machineIds().map((id) => withMachine(id, async () => {})))),
+    over: () => {
+      for (const { id } of kept.documents("vm")) touch("vm", id);
+    },
+  });
   const machines = new MachineReconciler({
     ...{ hostId, bootId, clock, logger, kept, files, hypervisor },
     liveChanges: new LiveChanges(),
@@ -221,6 +229,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     synced: () => intake.synced,
     isCurrent: (id) => intake.isCurrent(id),
     lease,
+    quiet: () => rest.quiet,
     migrating: (id) => migrations.active(id),
     report: (id, value) => reports.put("vm", id, "status/agent", value),
     forgotten: (id) => {
@@ -445,7 +454,10 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   function callHandlers(): CallHandlers {
     return {
       "migrate.begin": (call, context) => migrations.begin(call, context),
-      "migrate.prepare": (call, context) => migrations.prepare(call, context),
+      "migrate.prepare": async (call, context) => {
+        rest.mustBeAwake();
+        return migrations.prepare(call, context);
+      },
       // However it ends: what could not be settled while memory moved can be now.
       "migrate.perform": (call, context) => migrations.perform(call, context).finally(() => touch("vm", call.vmId)),
       "migrate.finish": async (call, context) => afterwards(call.vmId, await migrations.finish(call, context)),
@@ -468,6 +480,8 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
         await upgrade.order(order);
         return {};
       },
+      "host.sleep": ({ bootId: boot }) => rest.fallAsleep(boot),
+      "host.wakeNeighbour": async (packet) => ({ sentTo: await ports.sendMagicPacket(packet) }),
       "host.logs": async ({ lines }) => ({ lines: ring.lines(lines) }),
     };
   }

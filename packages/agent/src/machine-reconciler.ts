@@ -31,6 +31,8 @@ export interface MachineReconcilerOptions {
   readonly synced: () => boolean;
   readonly isCurrent: (machineId: string) => boolean;
   readonly lease: Pick<SelfFence, "mayStart" | "forAll" | "start">;
+  /** The host is about to sleep. */
+  readonly quiet: () => boolean;
   /** A migration's calls hold this machine. */
   readonly migrating: (machineId: string) => boolean;
   readonly report: (machineId: string, value: VmObservation) => void;
@@ -133,6 +135,7 @@ export class MachineReconciler {
         isCurrent: this.#options.isCurrent(id),
         leaseHolds: this.#options.lease.mayStart,
         leaseForAll: this.#options.lease.forAll,
+        quiet: this.#options.quiet(),
         vm,
         memory,
         domain,

@@ -49,6 +49,7 @@ const situation = (over: Partial<Situation> = {}): Situation => ({
   synced: true,
   isCurrent: true,
   leaseHolds: true,
+  quiet: false,
   leaseForAll: false,
   vm: machine(),
   memory: undefined,
@@ -283,6 +284,7 @@ const table: readonly (readonly [string, Partial<Situation>, string, string | un
   ],
   ["restored store, never held", { welcome: { incarnation: "i2", bootId: "boot" } }, "", "stopped"],
   ["highly available, lease over", { vm: machine({ highlyAvailable: true }), leaseHolds: false }, "", "stopped"],
+  ["the host is about to sleep", { quiet: true }, "", "stopped"],
   ["lease over, the host fences itself", { leaseHolds: false, leaseForAll: true }, "", "stopped"],
   ["foreign domain of this id", { domain: domain("running", "booted", { mark: undefined }) }, "", "failed"],
   [
@@ -435,6 +437,7 @@ const anySituation: fc.Arbitrary<Situation> = fc
       synced: fc.boolean(),
       isCurrent: fc.boolean(),
       leaseHolds: fc.boolean(),
+      quiet: fc.boolean(),
       leaseForAll: fc.boolean(),
       migrating: fc.boolean(),
       definitionOutdated: fc.boolean(),
@@ -491,6 +494,7 @@ test("property: nothing starts without a welcome since boot, the newest epoch kn
         assert.ok(same(held) || same(it.domain?.mark), "under a restored store only what was held here starts");
       }
       assert.equal(it.vm?.deletedAt, undefined);
+      assert.ok(!it.quiet);
       if (it.vm?.spec.highlyAvailable || it.leaseForAll) assert.ok(it.leaseHolds);
     }),
     { numRuns: 20_000 },

@@ -40,6 +40,8 @@ export interface Situation {
   readonly isCurrent: boolean;
   /** For highly available machines: the server has been heard within the host's lease. */
   readonly leaseHolds: boolean;
+  /** The host is about to sleep. */
+  readonly quiet: boolean;
   /** Servers count on it for all machines: this host fences itself. */
   readonly leaseForAll: boolean;
   readonly vm: RecordOf<"vm"> | undefined;
@@ -443,7 +445,7 @@ function wantsStart(it: Situation, vm: Vm, memory: MachineMemory): Verdict {
 /**
  * The rule that keeps a machine from running twice: the newest epoch, told by the server since this boot of the host, and no document that
  * the server is about to replace; after a restore of the store only what this host has held all along, and not before every host was heard;
- * highly available ones only while the host's lease holds.
+ * highly available ones only while the host's lease holds. And none on a host that has said that it sleeps.
  * @returns `null` when it may start, else why not
  */
 export function mayStart(it: Situation, vm: Vm, memory: MachineMemory): string | null {
@@ -455,6 +457,7 @@ export function mayStart(it: Situation, vm: Vm, memory: MachineMemory): string |
   if (!holds(it, vm, memory))
     return "it is not started: its placement is older than the store, which was restored from a backup, and it has not run here; place it anew";
   if (vm.spec.highlyAvailable && !it.leaseHolds) return "it waits for the server: it is highly available, and may run on another host by now";
+  if (it.quiet) return "it waits for another host, or for this one to be awake: this one is about to sleep";
   if (it.leaseForAll && !it.leaseHolds) return "it waits for the server: this host fences itself, and its lease is over";
   return null;
 }

@@ -382,4 +382,6 @@ export interface AgentPorts {
   readonly hypervisor: Hypervisor;
   readonly sockets: LocalSockets;
   readonly installation: Installation;
+  /** Wakes a neighbour. @returns the broadcast addresses that it was sent to @throws where it could be sent nowhere */
+  readonly sendMagicPacket: (packet: { readonly mac: string; readonly port: number }) => Promise<readonly string[]>;
 }

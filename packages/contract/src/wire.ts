@@ -201,6 +201,13 @@ export interface AgentCalls {
   "pool.pulse": { in: { poolId: string; hostId: string }; out: { pulse: PulseMessage | null } };
   /** Take another version of the agent: answered once it is begun, or was before; how far it is comes with the host's own report. */
   "agent.upgrade": { in: UpgradeOrder; out: Record<string, never> };
+  /**
+   * Fall asleep: refused while any domain is active, whoever made it. From then on nothing is started here for a while; `shutsDown`: the host
+   * shuts itself down. Asked again it is answered anew.
+   */
+  "host.sleep": { in: { bootId: string }; out: { shutsDown: boolean } };
+  /** A magic packet for another host's card, to the broadcast address of each of this host's networks. */
+  "host.wakeNeighbour": { in: { mac: string; port: number }; out: { sentTo: readonly string[] } };
   "host.logs": { in: { lines: number }; out: { lines: readonly string[] } };
 }
 export type AgentMethod = keyof AgentCalls;

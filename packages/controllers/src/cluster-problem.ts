@@ -41,7 +41,9 @@ export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
   const unknown: string[] = [];
   let awaited = false;
   const own: Use[] = [];
-  const members = [...cache.all("host")].filter((host) => host.spec.cluster === cluster.id && host.deletedAt === undefined);
+  const isMember = ({ spec, deletedAt, status }: Host): boolean =>
+    spec.cluster === cluster.id && deletedAt === undefined && status.power === undefined;
+  const members = [...cache.all("host")].filter(isMember);
   for (const host of members.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
     const use = book.host(host.id, now);
     if (use === undefined || !host.status.agent || !snapshot.usage(host.id)) {

@@ -23,6 +23,7 @@ test("no part has two writers, but placement, which migration moves on by compar
     subscribe: () => () => {},
   };
   const tasks = { append: () => {}, progress: () => {} };
+  const none = () => Promise.reject(new Error("no devices"));
   const set = createControllers({
     store,
     cache,
@@ -30,7 +31,7 @@ test("no part has two writers, but placement, which migration moves on by compar
     random,
     logger: silentLogger,
     agents,
-    fencing: { off: () => Promise.reject(new Error("no devices")), isOff: () => Promise.reject(new Error("no devices")) },
+    fencing: { off: none, isOff: none, on: none, wakeOnLan: none },
     tasks,
     settings: defaultControllerSettings,
     leadership: () => [],

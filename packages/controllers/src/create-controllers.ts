@@ -14,11 +14,13 @@ import { failOverController } from "./fail-over-controller.ts";
 import { fencingController } from "./fencing-controller.ts";
 import { guestShutdownController } from "./guest-shutdown-controller.ts";
 import { Listening } from "./listening.ts";
+import { hostPowerController } from "./host-power-controller.ts";
 import { livenessController } from "./liveness-controller.ts";
 import { MachineMoves } from "./machine-moves.ts";
 import { maintenanceController } from "./maintenance-controller.ts";
 import { migrationController } from "./migration-controller.ts";
 import { placementController } from "./placement-controller.ts";
+import { powerDemandController } from "./power-demand-controller.ts";
 import { preemptionController } from "./preemption-controller.ts";
 import { receiptsController } from "./receipts-controller.ts";
 import { rollingMaintenanceController } from "./rolling-maintenance-controller.ts";
@@ -71,6 +73,8 @@ export function createControllers(context: ControllerContext): ControllerSet {
     rollingMaintenanceController(context, index, snapshot),
     rollingUpgradeController(context, index),
     balancingController(context, { index, snapshot, moves, book }),
+    powerDemandController(context, { index, snapshot, book }),
+    hostPowerController(context, index, snapshot),
     baselineController(context),
     guestShutdownController(context),
     taskSweepController(context),

@@ -5,6 +5,7 @@
  */
 import {
   fencingMethodName,
+  isAtRest,
   partKey,
   SheafError,
   type FencingAttempt,
@@ -204,8 +205,9 @@ export function fencingController(context: ControllerContext, index: SiteIndex, 
     let hosts = 0;
     let silent = 0;
     for (const other of cache.all("host")) {
-      // Those that were cut off are accounted for.
-      if (other.spec.cluster !== host.spec.cluster || other.status.liveness === undefined || other.status.fencing?.state === "fenced") continue;
+      // Those that were cut off are accounted for, and those that sleep are silent as they are meant to be.
+      if (other.spec.cluster !== host.spec.cluster || other.status.liveness === undefined) continue;
+      if (other.status.fencing?.state === "fenced" || isAtRest(other.status.power)) continue;
       hosts += 1;
       const { silentMs, graceMs } = hostSilence(other, context, listening);
       if (isLost(other) || silentMs * 2 >= graceMs) silent += 1;

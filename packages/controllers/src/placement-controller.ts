@@ -6,7 +6,7 @@
  */
 import { hasGivenWay, partKey, type Placement, type RecordOf } from "@sheaf/model";
 import { planVolumeHome, shapeOf } from "@sheaf/planning";
-import { planBatch, type PlacementDecision, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
+import { fitsWhenWoken, planBatch, type PlacementDecision, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
 import { Overtaken } from "./commit.ts";
 import type { ControllerContext, RecordChange } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -144,6 +144,19 @@ export function placementController(context: ControllerContext, index: SiteIndex
     return found;
   }
 
+  /** Whose room it waits for, where others make way or a host is being woken. */
+  const reasonFor = ({ record, request }: Candidate, reason: string): string => claimOf(record)?.reason ?? withWokenHost(request, reason);
+
+  function withWokenHost(request: PlacementRequest, reason: string): string {
+    for (const id of index.waking) {
+      const host = cache.get("host", id);
+      const since = host?.status.power?.since;
+      if (host === undefined || since === undefined || !fitsWhenWoken(request, id, snapshot)) continue;
+      return `waits for host ${host.name}, which is being woken since ${new Date(since).toISOString()}; ${reason}`;
+    }
+    return reason;
+  }
+
   function volumeHome(volume: RecordOf<"volume">) {
     const { source } = volume.spec;
     return planVolumeHome({
@@ -212,7 +225,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
         const candidate = candidates[position];
         if (!candidate) continue;
         const { record } = candidate;
-        if (decision.none) refused.push({ record, shape: shapeFor(candidate), reason: reasonFor(record, decision.reason) });
+        if (decision.none) refused.push({ record, shape: shapeFor(candidate), reason: reasonFor(candidate, decision.reason) });
         else chosen.push(await placementOf(candidate, decision));
       }
       const overtaken = await commitAll(context, chosen);
@@ -299,7 +312,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
           asked = true;
           const [decided] = planBatch([candidate.request], snapshot);
           snapshot.release(candidate.request);
-          if (decided?.decision.none) refused.set(shape, reasonFor(candidate.record, decided.decision.reason));
+          if (decided?.decision.none) refused.set(shape, reasonFor(candidate, decided.decision.reason));
         }
         if (refused.has(shape)) break;
         fitting.push({ candidate, shape });
@@ -339,6 +352,5 @@ const claimOf = (record: Candidate["record"]) => (record.kind === "vm" ? (record
 
 /** Whoever others give way for waits for them alone. */
 const shapeFor = ({ record, request }: Candidate): string => (claimOf(record) === undefined ? shapeOf(request) : null) ?? record.id;
-const reasonFor = (record: Candidate["record"], reason: string): string => claimOf(record)?.reason ?? reason;
 
 const withoutFigures = (text: string): string => text.replaceAll(/\([^)]*\)/g, "");

@@ -1,6 +1,6 @@
 /** What controllers need of the server beyond store and cache. The server's gateway implements it; simulation and tests have their own. */
 import type { AgentCalls, AgentMethod, HostLoad, PulseMessage } from "@sheaf/contract";
-import type { PowerFence } from "@sheaf/model";
+import type { PowerFence, WakeOnLan } from "@sheaf/model";
 
 export interface CallOptions {
   readonly timeoutMs: number;
@@ -42,7 +42,7 @@ export interface TaskLog {
   progress(taskId: string, fields: Record<string, unknown>): void;
 }
 
-/** Devices that cut hosts' power. Passwords in a method are as stored: whoever implements this opens them. */
+/** Devices that switch hosts' power. Passwords in a method are as stored: whoever implements this opens them. */
 export interface FencingDevices {
   /**
    * Cuts the power and asks until the device says that it is off.
@@ -54,4 +54,11 @@ export interface FencingDevices {
    * @throws SheafError `fencing-failed` where the device does not say
    */
   isOff(method: PowerFence, signal: AbortSignal): Promise<boolean>;
+  /**
+   * Turns the power on and asks until the device says that it is on.
+   * @throws SheafError `fencing-failed` with the device's words; the power may be on all the same
+   */
+  on(method: PowerFence, signal: AbortSignal): Promise<void>;
+  /** Sends a magic packet from here. Nobody answers one. @throws SheafError `fencing-failed` where it could not be sent */
+  wakeOnLan(lan: WakeOnLan): Promise<void>;
 }

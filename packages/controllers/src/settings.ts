@@ -27,6 +27,11 @@ export interface ControllerSettings {
   readonly upgradeSettleMs: number;
   /** Changes of availability are gathered for so long and written together. */
   readonly availabilityBatchMs: number;
+  /** How often a cluster whose hosts sleep by themselves is looked at. */
+  readonly powerLookMs: number;
+  /** From the wish to the power being off; after how long a host that shuts itself down is cut off. */
+  readonly sleepWithinMs: number;
+  readonly cutAfterMs: number;
 }
 
 export const defaultControllerSettings: ControllerSettings = {
@@ -45,4 +50,7 @@ export const defaultControllerSettings: ControllerSettings = {
   adoptionPatienceMs: 60_000,
   upgradeSettleMs: 15_000,
   availabilityBatchMs: 1000,
+  powerLookMs: 15_000,
+  sleepWithinMs: 600_000,
+  cutAfterMs: 120_000,
 };

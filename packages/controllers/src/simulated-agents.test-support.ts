@@ -24,6 +24,8 @@ interface SimulatedHost {
   powered: boolean;
   lastHeardAt: number | null;
   bootId: number;
+  /** Is about to sleep: starts nothing. */
+  quiet: boolean;
   readonly guests: Map<string, Guest>;
   /** Domains that Sheaf did not make. */
   readonly foreign: Map<string, AdoptableDomain>;
@@ -51,6 +53,11 @@ export class SimulatedAgents implements Agents {
   readonly stubborn = new Set<string>();
   /** Machines that were started, in that order. */
   readonly started: string[] = [];
+  /** Hosts can shut themselves down, and take so long for it. */
+  shutsDown = true;
+  shutdownMs = 10_000;
+  /** Asked of hosts for their neighbours. */
+  readonly magicPackets: string[] = [];
   /** Whether machines and volumes are taken care of; off: nothing is reported until it is on again. */
   working = true;
   latencyMs = 5;
@@ -88,6 +95,7 @@ export class SimulatedAgents implements Agents {
       powered: true,
       lastHeardAt: this.#clock.monotonic(),
       bootId: 1,
+      quiet: false,
       guests: new Map(),
       foreign: new Map(),
       noted: new Set(),
@@ -193,6 +201,7 @@ export class SimulatedAgents implements Agents {
   powerOn(hostId: string): void {
     const host = this.#host(hostId);
     host.powered = true;
+    host.quiet = false;
     host.bootId += 1;
     this.heal(hostId);
   }
@@ -282,6 +291,7 @@ export class SimulatedAgents implements Agents {
       return this.#observe(host, vm, "stopped");
     }
     if (!host.guests.has(id) && waitsForTurn(vm, String(host.bootId))) return this.#observe(host, vm, "stopped", { awaitsTurn: true });
+    if (!host.guests.has(id) && host.quiet) return this.#observe(host, vm, "stopped", { reason: "the host is about to sleep" });
     if (!host.guests.has(id)) this.started.push(vm.name);
     host.guests.set(id, { state: vm.spec.power === "paused" ? "paused" : "running" });
     this.check(id);
@@ -361,6 +371,16 @@ export class SimulatedAgents implements Agents {
     if (method === "agent.upgrade") {
       this.upgrade(host.id, parameters as UpgradeOrder); // as the method says
       return {};
+    }
+    if (method === "host.sleep") {
+      if (host.guests.size > 0) throw new SheafError("state-refused", "domains are active there");
+      host.quiet = true;
+      if (this.shutsDown) this.#clock.setTimer(this.shutdownMs, () => host.quiet && this.powerOff(host.id));
+      return { shutsDown: this.shutsDown };
+    }
+    if (method === "host.wakeNeighbour") {
+      this.magicPackets.push((parameters as AgentCalls["host.wakeNeighbour"]["in"]).mac); // as the method says
+      return { sentTo: ["10.0.0.255"] };
     }
     const { vmId, taskId, targetHost, cancelled } = parameters as MigrationCall & { cancelled?: boolean }; // asked for by the migration alone
     const guest = host.guests.get(vmId);

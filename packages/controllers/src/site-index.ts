@@ -18,6 +18,8 @@ export class SiteIndex {
   readonly migrating = new Set<string>();
   /** Hosts that are to be emptied. */
   readonly draining = new Set<string>();
+  /** Hosts that are being woken. */
+  readonly waking = new Set<string>();
   /** Hosts that remember machines, or are to. */
   readonly inMaintenance = new Set<string>();
   /** `kind/id` of records that wait until nothing refers to them. */
@@ -53,6 +55,7 @@ export class SiteIndex {
         break;
       case "host": {
         const host = record as RecordOf<"host"> | undefined;
+        keep(this.waking, id, host?.status.power?.state === "waking");
         keep(this.draining, id, host?.spec.schedulable === "draining");
         keep(this.inMaintenance, id, host !== undefined && (host.spec.maintenance || host.status.maintenance !== undefined));
         break;

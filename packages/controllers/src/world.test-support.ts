@@ -222,6 +222,23 @@ export class World {
     return id;
   }
 
+  async setInterfaces(host: string, interfaces: readonly { mac: string; addresses: string[] }[]): Promise<void> {
+    const seen = this.cache.get("host", host)?.status.agent;
+    if (!seen) throw new Error(`host ${host} has not reported`);
+    const all = interfaces.map((one, at) => ({ name: `eth${at}`, mtu: 1500, up: true, bridge: false, ...one }));
+    await this.write([{ put: partKey("host", host, "status/agent"), value: JSON.stringify({ ...seen, interfaces: all }) }]);
+  }
+
+  /** As a placement controller whose decision lags behind. */
+  async place(vm: string, host: string): Promise<void> {
+    const placement = { host, epoch: 1, incarnation: this.store.incarnation, reason: "", at: this.clock.now() };
+    const volumes = this.cache.get("vm", vm)?.spec.disks.flatMap(({ volume }) => volume ?? []) ?? [];
+    await this.write([
+      { put: partKey("vm", vm, "placement"), value: JSON.stringify(placement) },
+      ...volumes.map((id) => ({ put: partKey("volume", id, "placement"), value: JSON.stringify(placement) })),
+    ]);
+  }
+
   /** As the API does it: machine, its disk and the task in one transaction. */
   async addVm(
     name: string,
@@ -355,7 +372,7 @@ function observation(hostname: string, memoryBytes: number, cpus: number): HostO
     agentVersion: "0.1.0",
     bootId: "1",
     bootedAt: 0,
-    address: "127.0.0.1",
+    address: `host-${hostname}`,
     architecture: "x86_64",
     cpu: { model: "qemu64", vendor: "GenuineIntel", flags: ["sse2"], sockets: 1, cores: cpus, threads: 1, count: cpus, mhz: 2000 },
     numa: [],

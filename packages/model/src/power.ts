@@ -43,6 +43,8 @@ export type WakeAttempt = z.infer<typeof WakeAttempt>;
 export const HostPower = z.looseObject({
   state: z.enum(hostPowerStates),
   step: z.enum(fallingAsleepSteps).optional(),
+  /** `shutting-down`: its agent shuts it down; else a device cuts its power. */
+  byItself: z.boolean().optional(),
   /** Of this state. */
   since: Timestamp,
   /** Who asked for it: a person, or `system`. */

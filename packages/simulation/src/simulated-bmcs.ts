@@ -66,6 +66,20 @@ export class SimulatedBmcs implements FencingDevices {
     return fault === "lies" || !host.powered;
   }
 
+  async on(method: PowerFence, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const { host, fault } = this.#behind(method);
+    if (fault === "gone") return sleep(clock, 3_600_000, signal);
+    await sleep(clock, fault === "slow" ? 2 * slowMs : takesMs, signal);
+    if (fault === "fails") throw new SheafError("fencing-failed", "the device refuses (simulated)");
+    if (fault === "lies") return;
+    if (!host.powered && !host.heldOff) host.powerOn();
+    if (fault === "denies") throw new SheafError("fencing-failed", "the device answers nonsense (simulated)");
+  }
+
+  /** No card of this data centre listens. */
+  async wakeOnLan(): Promise<void> {}
+
   #behind(method: PowerFence): { readonly host: SimulatedHost; readonly fault: BmcFault | undefined } {
     const host = this.#options.hostOf("address" in method ? method.address : (method.options["plug"] ?? ""));
     if (!host) throw new SheafError("fencing-failed", "nothing answers at this address (simulated)");

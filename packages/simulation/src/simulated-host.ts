@@ -196,6 +196,7 @@ export class SimulatedHost {
       dialer: this.#dialer(life),
       sockets: { connect: async () => this.hypervisor.inner.serial() },
       hypervisor: this.hypervisor.connection(life),
+      sendMagicPacket: async () => [],
       installation: this.installation.seenBy(life, ownClock, this.#options.carried, () => this.#restartAgent(life)),
     };
     life.atEnd(() => this.network.resetOf(life, this.name));

@@ -53,6 +53,7 @@ export class SimulatedHost {
         sockets: { connect: async () => this.hypervisor.serial() },
         hypervisor: this.hypervisor,
         installation: this.installation,
+        sendMagicPacket: async ({ mac }) => [`played for ${mac}`],
       },
       { version: "test", dataDirectory, migrationCertificateDirectory: "/etc/libvirt/pki", address: "10.0.0.1", identity: this.identity },
     );

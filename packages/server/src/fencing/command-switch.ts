@@ -10,7 +10,7 @@ type Command = Extract<FencingMethod, { type: "command" }>;
 const exitOff = 2;
 
 export function commandSwitch(method: Command, password: string | undefined, programs: FencingPrograms): PowerSwitch {
-  const run = (action: "status" | "off", signal: AbortSignal) => {
+  const run = (action: "status" | "off" | "on", signal: AbortSignal) => {
     const options = Object.entries({ ...method.options, ...(password === undefined ? {} : { password }), action });
     return programs.run(method.program, [], {
       deadlineMs: method.timeoutMs,
@@ -23,6 +23,10 @@ export function commandSwitch(method: Command, password: string | undefined, pro
       cause: answer.errorOutput.trim().split("\n").at(-1)?.slice(0, 300) ?? `it ended with ${answer.exitCode}`,
       next: "Run it by hand on the server's machine with the same options.",
     });
+  const order = async (action: "on" | "off", signal: AbortSignal): Promise<void> => {
+    const answer = await run(action, signal);
+    if (answer.exitCode !== 0) throw failed(action, answer);
+  };
   return {
     async status(signal) {
       const answer = await run("status", signal);
@@ -30,9 +34,7 @@ export function commandSwitch(method: Command, password: string | undefined, pro
       if (answer.exitCode === exitOff) return "off";
       throw failed("status", answer);
     },
-    async cut(signal) {
-      const answer = await run("off", signal);
-      if (answer.exitCode !== 0) throw failed("off", answer);
-    },
+    turnOn: (signal) => order("on", signal),
+    cut: (signal) => order("off", signal),
   };
 }

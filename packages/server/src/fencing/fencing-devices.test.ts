@@ -29,7 +29,15 @@ function world(answer: (call: Call) => Answer, https: CallHttps = () => Promise.
     },
   };
   const clock = new SimulatedClock();
-  const devices = createFencingDevices({ clock, secrets: { open: (text) => text.replace("sealed:", "") }, programs, callHttps: https });
+  const packets: unknown[] = [];
+  const sendMagicPacket = async (packet: unknown) => void packets.push(packet);
+  const devices = createFencingDevices({
+    clock,
+    secrets: { open: (text) => text.replace("sealed:", "") },
+    programs,
+    callHttps: https,
+    sendMagicPacket,
+  });
   const off = async (method: PowerFence, maxMs = 10_000): Promise<void> => {
     const limit = new AbortController();
     let ended = false;
@@ -38,8 +46,9 @@ function world(answer: (call: Call) => Answer, https: CallHttps = () => Promise.
     await clock.advanceUntil(() => ended, maxMs).catch(() => limit.abort(new SheafError("timed-out", "too long")));
     return work;
   };
+  const on = (method: PowerFence): Promise<void> => devices.on(method, new AbortController().signal);
   const isOff = (method: PowerFence): Promise<boolean> => devices.isOff(method, new AbortController().signal);
-  return { calls, off, isOff };
+  return { calls, off, on, isOff, packets, devices };
 }
 const refused = (pattern: RegExp) => (error: unknown) =>
   error instanceof SheafError && error.code === "fencing-failed" && pattern.test(`${error.message} ${error.extra.cause ?? ""}`);
@@ -81,6 +90,46 @@ test("whether a host is off is asked without an order, and no answer is none", a
 test("a device that takes the order and does nothing is never believed", async () => {
   const { off } = world(({ programArguments }) => [0, programArguments.at(-1) === "off" ? "Chassis Power Control: Down/Off" : "Chassis Power is on"]);
   await assert.rejects(off(ipmi), (error) => error instanceof SheafError && error.code === "timed-out");
+});
+
+test("power is turned on by each kind of device, and only where it is off", async () => {
+  const states = ["off", "", "off", "on"];
+  const turned = world(() => [0, `Chassis Power is ${states.shift() ?? "on"}`]);
+  // Between two looks it waits on the clock, which stands: the third answer says on.
+  states.splice(2, 1);
+  await turned.on(ipmi);
+  assert.deepEqual(
+    turned.calls.map(({ programArguments }) => programArguments.at(-1)),
+    ["status", "on", "status"],
+  );
+  const already = world(() => [0, "Chassis Power is on"]);
+  await already.on(ipmi);
+  assert.equal(already.calls.length, 1);
+  const agents: Answer[] = [
+    [2, "Status: OFF"],
+    [0, "Success: Powered ON"],
+    [0, "Status: ON"],
+  ];
+  const fenced = world(() => agents.shift() ?? [1, ""]);
+  await fenced.on(command);
+  assert.match(fenced.calls[1]?.input ?? "", /action=on\n$/);
+  const bodies: unknown[] = [];
+  let state = "Off";
+  const https: CallHttps = async ({ method, body }) => {
+    if (method === "POST") {
+      bodies.push(body);
+      state = "On";
+    }
+    return { status: 200, text: JSON.stringify({ PowerState: state }) };
+  };
+  await world(() => [1, ""], https).on(redfish);
+  assert.deepEqual(bodies, [{ ResetType: "On" }]);
+});
+
+test("a magic packet that cannot be sent is told as what it is", async () => {
+  const { devices, packets } = world(() => [1, ""]);
+  await devices.wakeOnLan({ mac: "52:54:00:00:00:01", port: 9 });
+  assert.deepEqual(packets, [{ mac: "52:54:00:00:00:01", port: 9 }]);
 });
 
 test("refusals tell the device's last words", async () => {

@@ -1,4 +1,4 @@
-/** The fencing devices behind the controllers' port: one way to cut and make sure, whatever the kind of switch. */
+/** The fencing devices behind the controllers' port: one way to switch and make sure, whatever the kind of switch. */
 import { sleep, type Clock } from "@sheaf/base";
 import type { FencingDevices } from "@sheaf/controllers";
 import { type PowerFence, SheafError } from "@sheaf/model";
@@ -17,9 +17,10 @@ export interface FencingDeviceOptions {
   readonly secrets: Pick<Secrets, "open">;
   readonly programs: FencingPrograms;
   readonly callHttps: CallHttps;
+  readonly sendMagicPacket: (packet: { readonly mac: string; readonly port: number; readonly broadcastAddress?: string }) => Promise<unknown>;
 }
 
-export function createFencingDevices({ clock, secrets, programs, callHttps }: FencingDeviceOptions): FencingDevices {
+export function createFencingDevices({ clock, secrets, programs, callHttps, sendMagicPacket }: FencingDeviceOptions): FencingDevices {
   const switchOf = (method: PowerFence): PowerSwitch => {
     switch (method.type) {
       case "ipmi":
@@ -40,6 +41,15 @@ export function createFencingDevices({ clock, secrets, programs, callHttps }: Fe
         // What it says of its own order is not enough: a device that took it and did nothing answers "on" now, for as long as it is asked.
         while ((await device.status(signal)) !== "off") await sleep(clock, askAgainMs, signal);
       }),
+    on: (method, signal) =>
+      told(async () => {
+        const device = switchOf(method);
+        if ((await device.status(signal)) === "on") return;
+        await device.turnOn(signal);
+        while ((await device.status(signal)) !== "on") await sleep(clock, askAgainMs, signal);
+      }),
+    wakeOnLan: ({ mac, port, broadcastAddress }) =>
+      told(async () => void (await sendMagicPacket({ mac, port, ...(broadcastAddress === undefined ? {} : { broadcastAddress }) }))),
     isOff: (method, signal) => told(async () => (await switchOf(method).status(signal)) === "off"),
   };
 }

@@ -28,6 +28,7 @@ export function ipmiSwitch(method: Ipmi, password: string, programs: FencingProg
       if (answer === "on" || answer === "off") return answer;
       throw new SheafError("fencing-failed", `The management controller at ${method.address} does not say whether the power is on`);
     },
+    turnOn: async (signal) => void (await chassis("on", signal)),
     cut: async (signal) => void (await chassis("off", signal)),
   };
 }

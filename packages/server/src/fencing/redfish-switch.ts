@@ -1,4 +1,4 @@
-/** Redfish (DMTF DSP0266 and the ComputerSystem schema): `PowerState`, and the action `ComputerSystem.Reset` with `ForceOff`. */
+/** Redfish (DMTF DSP0266 and the ComputerSystem schema): `PowerState`, and the action `ComputerSystem.Reset` with `ForceOff` or `On`. */
 import { SheafError, type FencingMethod } from "@sheaf/model";
 import type { CallHttps } from "./fencing-ports.ts";
 import type { PowerSwitch } from "./power-switch.ts";
@@ -24,6 +24,11 @@ export function redfishSwitch(method: Redfish, password: string, call: CallHttps
     }
     throw failed("tell of the system", "its answer is no JSON object");
   };
+  const reset = async (type: "On" | "ForceOff", what: string, signal: AbortSignal): Promise<void> => {
+    const path = resetTarget(await read(signal)) ?? `${system}/Actions/ComputerSystem.Reset`;
+    const { status, text } = await call({ ...common, method: "POST", path, body: { ResetType: type }, signal });
+    if (status < 200 || status > 299) throw failed(what, `it answers ${status}: ${text.slice(0, 300)}`);
+  };
   return {
     async status(signal) {
       const { PowerState: state } = await read(signal);
@@ -32,11 +37,8 @@ export function redfishSwitch(method: Redfish, password: string, call: CallHttps
       if (state === "On" || state === "PoweringOn" || state === "PoweringOff" || state === "Paused") return "on";
       throw failed("say whether the power is on", `PowerState is ${JSON.stringify(state)}`);
     },
-    async cut(signal) {
-      const path = resetTarget(await read(signal)) ?? `${system}/Actions/ComputerSystem.Reset`;
-      const { status, text } = await call({ ...common, method: "POST", path, body: { ResetType: "ForceOff" }, signal });
-      if (status < 200 || status > 299) throw failed("cut the power", `it answers ${status}: ${text.slice(0, 300)}`);
-    },
+    turnOn: (signal) => reset("On", "turn the power on", signal),
+    cut: (signal) => reset("ForceOff", "cut the power", signal),
   };
 }
 
