@@ -21,6 +21,8 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   "host drain": ["sheaf host drain h1 --wait", "sheaf host drain h1 --parallel 4"],
   "host fence": ["sheaf host fence h1 --wait"],
   "host confirm-off": ["sheaf host confirm-off h1 --wait"],
+  "host sleep": ["sheaf host sleep h3 --wait", "sheaf host sleep h3 h4 --reason 'nothing to do until Monday'"],
+  "host wake": ["sheaf host wake h3 --wait"],
   "host remove": ["sheaf host remove h1"],
   "cluster list": ["sheaf cluster list"],
   "cluster balance": [
@@ -28,6 +30,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     "sheaf cluster balance default --apply --wait",
     "sheaf cluster balance default --mode automatic",
     "sheaf cluster balance default --history --last 7d",
+    "sheaf cluster balance default --goal consolidate",
   ],
   "cluster advice list": ["sheaf cluster advice list", "sheaf cluster advice list default"],
   "cluster advice accept": [

@@ -6,6 +6,7 @@ import { age, bytes, get, showOne, text, type Row } from "../output.ts";
 import { follow, waitForTasks } from "../wait.ts";
 import { addAdvice } from "./cluster-advice.ts";
 import { addBalance } from "./cluster-balance.ts";
+import { addPower } from "./host-power.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
 import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
@@ -17,12 +18,13 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
   addListing(host, cli, "host", [
     nameColumn,
     idColumn,
-    { title: "STATE", value: (row) => text(row, "status.liveness.state") ?? "joining" },
-    { title: "SINCE", value: (row) => age(get(row, "status.liveness.since"), now()) },
+    { title: "STATE", value: (row) => text(row, "status.power.state") ?? text(row, "status.liveness.state") ?? "joining" },
+    { title: "SINCE", value: (row) => age(get(row, "status.power.since") ?? get(row, "status.liveness.since"), now()) },
     { title: "TAKES", value: (row) => text(row, "spec.schedulable") },
     { title: "CPUS", value: (row) => text(row, "status.agent.cpu.count") },
     { title: "MEMORY", value: (row) => bytes(get(row, "status.agent.memoryBytes")) },
     { title: "ADDRESS", value: (row) => text(row, "status.agent.address") },
+    { title: "POWER", value: powerWords, wide: true },
     {
       title: "ACCELERATED",
       value: (row) =>
@@ -139,6 +141,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
         else cli.terminal.note(`${id}: asked for${task === undefined ? "" : `, task ${task}`}`);
       });
   }
+  addPower(host, cli);
   addUpgrade(host, cli, "host");
   host
     .command("done <name>")
@@ -200,6 +203,12 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
       });
   }
   addDelete(cluster, cli, "cluster");
+}
+
+/** Who put it to sleep, or woke it, and why. */
+function powerWords(row: Row): string | undefined {
+  const reason = text(row, "status.power.reason");
+  return reason === undefined ? undefined : `${text(row, "status.power.by") ?? ""}: ${reason}`;
 }
 
 interface Check {

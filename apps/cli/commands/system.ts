@@ -44,7 +44,7 @@ export function systemCommands(program: Command, cli: Cli): void {
         })),
       );
       cli.terminal.note(
-        `${pool.ready} of ${pool.hosts} hosts ready; machines: ${
+        `${pool.ready} of ${pool.hosts} hosts ready${pool.asleep > 0 ? `, ${pool.asleep} asleep` : ""}; machines: ${
           Object.entries(pool.vms)
             .map(([state, count]) => `${count} ${state}`)
             .join(", ") || "none"

@@ -1,7 +1,18 @@
 /** Puts the server together from its parts and their real ports, in the order they need each other; takes it apart in the reverse. */
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { dial, download, httpsCall, listenForAgents, NodeFiles, runProgram, sendMagicPacket, streamProgram, SystemClock, systemRandom } from "@sheaf/adapters";
+import {
+  dial,
+  download,
+  httpsCall,
+  listenForAgents,
+  NodeFiles,
+  runProgram,
+  sendMagicPacket,
+  streamProgram,
+  SystemClock,
+  systemRandom,
+} from "@sheaf/adapters";
 import { toHex, uuidv7, type Logger } from "@sheaf/base";
 import { agentPaths, parsePulsePath } from "@sheaf/contract";
 import { defaultControllerSettings, type FencingDevices, startControllers } from "@sheaf/controllers";

@@ -31,6 +31,9 @@ const verb = <B extends z.ZodType>(name: string, summary: string, body: B) =>
     errors: ["not-found", "state-refused", "conflict", "uncertain", "store-full"],
   });
 
+/** Why, for those who look at it later. */
+const PowerReason = z.strictObject({ reason: z.string().min(1).max(200).optional() });
+
 export const hostRoutes = {
   list,
   get,
@@ -98,6 +101,8 @@ export const hostRoutes = {
   }),
   upgrade: verb("upgrade", "Give the host's agent the version that the server carries; machines run on", UpgradeOptions),
   upgradeCheck: upgradeCheck("host"),
+  sleep: verb("sleep", "Put a host without machines to sleep: it is shut down, and woken when it is needed or asked for", PowerReason),
+  wake: verb("wake", "Turn a sleeping host on", PowerReason),
   fence: verb("fence", "Cut a lost host's power by its fencing methods, and start its highly available machines elsewhere", Nothing),
   confirmOff: verb("confirm-off", "Say that a lost host is off for certain, so that its highly available machines may start elsewhere", Nothing),
   /** The secret is shown once. `command` is the line to run on the new host. */

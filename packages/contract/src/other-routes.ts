@@ -310,6 +310,8 @@ export const systemRoutes = {
     output: z.object({
       hosts: z.int(),
       ready: z.int(),
+      /** Put to sleep, or on their way there or back. */
+      asleep: z.int(),
       vms: z.record(z.string(), z.int()),
       cpu: Amount,
       memory: Amount,

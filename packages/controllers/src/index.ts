@@ -1,3 +1,4 @@
+export { sleepHindrance } from "./sleep-hindrance.ts";
 export * from "./context.ts";
 export * from "./controller.ts";
 export * from "./create-controllers.ts";

@@ -31,6 +31,9 @@ export function narrate(records: RecordsWatch, tell: (text: string) => void): vo
       case "host status/fencing":
         if (!now) return `host ${host(id)} is let in again`;
         return now.state === before?.state && now.reason === before?.reason ? null : `host ${host(id)} is ${now.state}: ${now.reason}`;
+      case "host status/power":
+        if (!now) return before ? `host ${host(id)} counts again` : null;
+        return now.state === before?.state && now.step === before?.step ? null : `host ${host(id)} is ${now.step ?? now.state}: ${now.reason}`;
       case "vm status/failover":
         if (!now || (now.state === before?.state && now.reason === before?.reason)) return null;
         return now.state === "moved"

@@ -34,6 +34,7 @@ export async function runScenario(commands: string, listener?: (line: StoryLine)
       ...(option("wide") === undefined ? {} : { wideOutagePercent: Number(option("wide")) }),
       ...(option("tolerate") === undefined ? {} : { toleratedHostFailures: Number(option("tolerate")), enforceAdmission: true }),
     },
+    ...(option("power") === undefined ? {} : { power: { mode: option("power"), spareHosts: 0, minimumAwakeMinutes: 0, minimumAsleepMinutes: 0 } }),
     network: { delayMs: [1, 1], loss: 0 },
     times: { boot: [6000, 6000], shutdown: [3000, 3000], finish: [50, 50], dirtyShare: [0.1, 0.1] },
     productLog,
@@ -97,6 +98,9 @@ class Player {
       case "cordon":
       case "activate":
         return this.#ask(`${verb}s ${first}`, `/hosts/${first}/${verb}`);
+      case "sleep":
+      case "wake":
+        return this.#ask(`has ${first} ${verb}`, `/hosts/${first}/${verb}`);
       case "fence":
         return this.#ask(`has ${first} cut off`, `/hosts/${first}/fence`);
       case "confirm-off":
@@ -209,8 +213,11 @@ class Player {
         const fence: string | undefined = records.part("host", host.id, "status/fencing")?.state;
         if (state === "free") return fence === undefined;
         if (["fencing", "fenced", "asking", "held"].includes(state)) return fence === state;
+        const power: string | undefined = records.part("host", host.id, "status/power")?.state;
+        if (["falling-asleep", "asleep", "waking", "not-woken"].includes(state)) return power === state;
+        if (state === "awake" && power !== undefined) return false;
         if (state === "empty") return records.part("host", host.id, "status/drain")?.done === true;
-        return records.part("host", host.id, "status/liveness")?.state === state;
+        return records.part("host", host.id, "status/liveness")?.state === (state === "awake" ? "ready" : state);
       }
       const id = this.#id(name);
       if (state === "gone") return id === "gone";

@@ -53,6 +53,8 @@ export interface SiteOptions {
   readonly highAvailability?: object;
   /** Of its cluster's spec. */
   readonly balancing?: object;
+  /** Of the cluster: whether and how its hosts sleep. */
+  readonly power?: object;
   /** How busy guests are; else nothing is ever used. */
   readonly busyShare?: BusyShare;
   /** Whether the shared storage keeps a second writer from a disk. It does unless said. */
@@ -359,13 +361,13 @@ export class SimulatedSite {
       subnets: [{ cidr: "10.0.0.0/12", gateway: "10.0.0.1", range: { from: "10.0.0.10", to: "10.15.255.250" } }],
     });
     this.ids.image = await make("/images", "mini", { source: { upload: true }, public: true });
-    const { fencing = [], highAvailability, balancing, leaseMs = 30_000 } = this.#options;
+    const { fencing = [], highAvailability, balancing, power, leaseMs = 30_000 } = this.#options;
     const change = async (path: string, spec: object): Promise<void> => {
       const answer = await this.done(this.operator.ask(`changes ${path}`, { method: "PATCH", path, body: { spec } }));
       if (answer?.status !== 200) throw new Error(`changing ${path} was answered ${JSON.stringify(answer?.body)}`);
     };
-    const cluster = { ...(highAvailability ? { highAvailability } : {}), ...(balancing ? { balancing } : {}) };
-    if (highAvailability || balancing) await change(`/clusters/${this.records.byName("cluster", "default")}`, cluster);
+    const cluster = { ...(highAvailability ? { highAvailability } : {}), ...(balancing ? { balancing } : {}), ...(power ? { power } : {}) };
+    if (Object.keys(cluster).length > 0) await change(`/clusters/${this.records.byName("cluster", "default")}`, cluster);
     for (const host of this.hosts) {
       await this.#join(host);
       if (fencing.length > 0) await change(`/hosts/${host.id}`, { fencing: fencingMethods(fencing, host, leaseMs) });

@@ -24,6 +24,8 @@ export class SimulatedProcesses implements Processes {
   /** Programs that fail, with their last words; more words (`ip link add`) narrow it. */
   readonly broken = new Map<string, string>();
 
+  /** Programs that do nothing, and say that all is well. */
+  readonly succeeds = new Set<string>();
   /** Programs that never end, as on storage that hangs; named like the broken ones. */
   readonly hung = new Set<string>();
 
@@ -37,6 +39,7 @@ export class SimulatedProcesses implements Processes {
     const problem = [...this.broken].find(([start]) => line === start || line.startsWith(`${start} `))?.[1];
     if (problem !== undefined) return failed(problem);
     if ([...this.hung].some((start) => line === start || line.startsWith(`${start} `))) await new Promise<never>(() => {});
+    if (this.succeeds.has(line)) return { exitCode: 0, output: "", errorOutput: "" };
     if (program === "qemu-img") return this.#qemuImg(words);
     if (program === "ip") return this.#ip(words);
     return failed(`${program}: not found`);

@@ -3,7 +3,7 @@
  * the figures that placement works with. Called by the routes.
  */
 import { evacuationOf } from "@sheaf/controllers";
-import { hostOffer, type PlacementPolicyName, SheafError, VmSpec, vmStates, type RecordOf } from "@sheaf/model";
+import { hostOffer, isAtRest, type PlacementPolicyName, SheafError, VmSpec, vmStates, type RecordOf } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
 import {
   explain,
@@ -34,6 +34,7 @@ export interface Amount {
 export interface CapacityFigures {
   readonly hosts: number;
   readonly ready: number;
+  readonly asleep: number;
   readonly vms: Record<string, number>;
   readonly cpu: Amount;
   readonly memory: Amount;
@@ -130,12 +131,14 @@ export class Capacity {
     const cpu = nothing();
     const memory = nothing();
     let ready = 0;
+    let asleep = 0;
     let gpus = 0;
     for (const host of cache.all("host")) {
       if (cluster !== undefined && host.spec.cluster !== cluster) continue;
       if (zone !== undefined && host.spec.failureDomain !== zone && !host.spec.failureDomain.startsWith(`${zone}/`)) continue;
       hosts.add(host.id);
       if (this.#presenter.state(host) === "ready") ready += 1;
+      if (isAtRest(host.status.power)) asleep += 1;
       this.#addHost(host, cpu, memory);
       gpus += host.status.agent?.gpus.length ?? 0;
     }
@@ -153,6 +156,7 @@ export class Capacity {
     return {
       hosts: hosts.size,
       ready,
+      asleep,
       vms,
       cpu: whole(cpu),
       memory: whole(memory),

@@ -3,7 +3,7 @@ import { routes } from "@sheaf/contract";
 import { SheafError } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
 import { carriedRelease, membersOf, upgradeAgents, upgradePreview } from "../records/agent-upgrades.ts";
-import { askToFence, changeMaintenance } from "../records/host-verbs.ts";
+import { askForPower, askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { maintainCluster, tellRolling } from "../records/rolling-maintenance.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
 
@@ -71,6 +71,12 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
     const release = await carriedRelease(call.services.context);
     return json({ version: release.version, hosts: membersOf(call.services.records, found, undefined).map((each) => upgradePreview(each, release)) });
   }),
+  on(host.sleep, async (call) =>
+    written(await askForPower(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "sleep", call.body.reason)),
+  ),
+  on(host.wake, async (call) =>
+    written(await askForPower(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "wake", call.body.reason)),
+  ),
   on(host.fence, async (call) =>
     written(await askToFence(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "fence")),
   ),

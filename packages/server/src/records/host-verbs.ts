@@ -1,5 +1,16 @@
-/** Verbs of hosts: cordon, drain, activate; fence and confirm-off. Called by the routes; what follows is the drain and the fencing controller's. */
-import { fenceRefusal, hostRefusal, partKey, SheafError, type FenceAction, type HostAction, type RecordOf } from "@sheaf/model";
+/** Verbs of hosts: cordon, drain, activate; fence and confirm-off; sleep and wake. Called by the routes; what follows is the drain, the fencing and the host-power controller's. */
+import { sleepHindrance } from "@sheaf/controllers";
+import {
+  fenceRefusal,
+  hostRefusal,
+  partKey,
+  powerRefusal,
+  SheafError,
+  type FenceAction,
+  type HostAction,
+  type PowerAction,
+  type RecordOf,
+} from "@sheaf/model";
 import { requireRevision, storedPart, type Written } from "./documents.ts";
 import { Draft } from "./draft.ts";
 import type { ChangeRequest, RecordServices, Work } from "./record-services.ts";
@@ -65,6 +76,36 @@ export function askToFence(services: RecordServices, request: ChangeRequest, id:
       draft,
       target: `host/${host.id}`,
       before: JSON.stringify(host.status.liveness ?? null),
+      after: JSON.stringify({ [action]: request.caller.userName }),
+      receipt: { kind: "host", id: host.id, task },
+      answer: (): Written => ({ id: host.id, specRevision: host.specRevision, record: services.presenter.text(host), task }),
+    };
+  });
+}
+
+/** A host is to sleep, or to wake. A task; the host-power controller acts on it. */
+export function askForPower(
+  services: RecordServices,
+  request: ChangeRequest,
+  id: string,
+  action: PowerAction,
+  reason: string | undefined,
+): Promise<Written> {
+  return services.writer.write(request.asker, () => {
+    const host = presentHost(services, id);
+    const { cache, snapshot } = services.context;
+    const refusal = powerRefusal(action, host.spec, host.status) ?? (action === "sleep" ? sleepHindrance(host, { cache, snapshot }) : null);
+    if (refusal !== null) throw new SheafError("state-refused", `Host ${host.name} cannot do "${action}" now: ${refusal}.`);
+    const draft = new Draft();
+    requireRevision(draft, request, host);
+    draft.unchanged(host);
+    const work: Work = { services, request, draft, id: host.id, name: host.name, projectId: "", now: services.context.clock.now() };
+    const parameters = reason === undefined ? {} : { reason };
+    const task = addTask(work, { verb: action, target: { kind: "host", id: host.id, name: host.name }, parameters });
+    return {
+      draft,
+      target: `host/${host.id}`,
+      before: JSON.stringify(host.status.power ?? null),
       after: JSON.stringify({ [action]: request.caller.userName }),
       receipt: { kind: "host", id: host.id, task },
       answer: (): Written => ({ id: host.id, specRevision: host.specRevision, record: services.presenter.text(host), task }),

@@ -30,7 +30,8 @@ export class Presenter {
     if (known.deletedAt !== undefined) return "deleting";
     switch (known.kind) {
       case "host":
-        return known.status.fencing?.state === "fenced" ? "fenced" : (known.status.liveness?.state ?? "joining");
+        if (known.status.fencing?.state === "fenced") return "fenced";
+        return known.status.power?.state ?? known.status.liveness?.state ?? "joining";
       case "image":
         return known.status.library?.state ?? "waiting";
       case "volume":
