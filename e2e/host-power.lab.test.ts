@@ -90,7 +90,7 @@ test(
     const three = await powered.guest("three");
     context.diagnostic(`its guest answers ${Math.round((performance.now() - wokenAt) / 1000)} s after it was asked for`);
     assert.equal(three.host, asleep);
-    assert.equal(await state(asleep), "on");
+    assert.equal(await state(asleep), "up");
     assert.equal((await powered.hostStatus(asleep)).power, undefined);
     for (const name of ["one", "two"]) await guestAnswers((await powered.guest(name)).address);
   },
