@@ -145,7 +145,9 @@ export function placementController(context: ControllerContext, index: SiteIndex
   }
 
   /** Whose room it waits for, where others make way or a host is being woken. */
-  const reasonFor = ({ record, request }: Candidate, reason: string): string => claimOf(record)?.reason ?? withWokenHost(request, reason);
+  function reasonFor({ record, request }: Candidate, reason: string): string {
+    return claimOf(record)?.reason ?? withWokenHost(request, reason);
+  }
 
   function withWokenHost(request: PlacementRequest, reason: string): string {
     for (const id of index.waking) {
