@@ -1,7 +1,6 @@
 /**
- * A cluster as balancing sees it: what hosts offer, what machines are expected to use, what is promised to them, and which of them may go
- * where. Figures of use are a forecast for the hours to come, never a glance at this moment: a plan outlives it. Made by the caller of
- * `planBalance`. Pure.
+ * A cluster as balancing sees it: what hosts offer, what machines use now (in the mean of minutes, never at a glance) and in hours to come, what is
+ * promised to them, and which of them may go where. Made by the caller of `planBalance`. Pure.
  */
 export interface BalanceHost {
   readonly id: string;
@@ -10,6 +9,8 @@ export interface BalanceHost {
   /** What the host itself uses, and machines that are not in the problem. */
   readonly usedCpus: number;
   readonly usedMemoryBytes: number;
+  /** CPUs used in each of the hours to come that are looked at, in one order for all; absent: as now. */
+  readonly aheadCpus?: ArrayLike<number>;
   /** Promises to machines end here, overcommit and reservations counted. Never passed. */
   readonly promisableCpus: number;
   readonly promisableMemoryBytes: number;
@@ -23,6 +24,8 @@ export interface BalanceMachine {
   readonly host: number;
   readonly usedCpus: number;
   readonly usedMemoryBytes: number;
+  /** As the hosts'. */
+  readonly aheadCpus?: ArrayLike<number>;
   readonly promisedCpus: number;
   readonly promisedMemoryBytes: number;
   /** How long its migration is expected to take: the memory it uses, and what it dirties meanwhile, over the link. */
@@ -34,6 +37,8 @@ export interface BalanceMachine {
 }
 
 export interface BalanceProblem {
+  /** Hours to come that are looked at; absent: none. */
+  readonly hoursAhead?: number;
   readonly hosts: readonly BalanceHost[];
   readonly machines: readonly BalanceMachine[];
   /** Rules that do not depend on where other machines are: CPU model, networks, pools, selectors, machines that stay together. Asked rarely. */

@@ -6,7 +6,8 @@ import type { BalanceProblem } from "./balance-problem.ts";
 
 export class BalanceState {
   /**
-   * The binding use that every host would have, were everything divisible: the larger of the cluster's use of CPU and of memory. No move changes it.
+   * The binding use that every host would have, were everything divisible: the largest of the cluster's use of memory, and of CPU now and in the
+   * hours to come. No move changes it.
    */
   readonly level: number;
   readonly hostCount: number;
@@ -15,6 +16,10 @@ export class BalanceState {
   readonly #perByte: Float64Array;
   readonly #usedCpus: Float64Array;
   readonly #usedBytes: Float64Array;
+  /** CPUs used in the hours to come: hours of a host, or machine, one after the other. */
+  readonly #hours: number;
+  readonly #aheadCpus: Float64Array;
+  readonly #machineAheadCpus: Float64Array;
   readonly #freePromisesCpus: Float64Array;
   readonly #freePromisesBytes: Float64Array;
   readonly #machineCpus: Float64Array;
@@ -39,6 +44,9 @@ export class BalanceState {
     this.#perByte = Float64Array.from(hosts, ({ memoryBytes }) => 1 / Math.max(memoryBytes, Number.MIN_VALUE));
     this.#usedCpus = Float64Array.from(hosts, ({ usedCpus }) => usedCpus);
     this.#usedBytes = Float64Array.from(hosts, ({ usedMemoryBytes }) => usedMemoryBytes);
+    this.#hours = problem.hoursAhead ?? 0;
+    this.#aheadCpus = inHours(hosts, this.#hours);
+    this.#machineAheadCpus = inHours(machines, this.#hours);
     this.#freePromisesCpus = Float64Array.from(hosts, ({ promisableCpus }) => promisableCpus);
     this.#freePromisesBytes = Float64Array.from(hosts, ({ promisableMemoryBytes }) => promisableMemoryBytes);
     this.#machineCpus = Float64Array.from(machines, ({ usedCpus }) => usedCpus);
@@ -53,10 +61,15 @@ export class BalanceState {
     for (let machine = 0; machine < machines.length; machine += 1) this.#put(machine, machines[machine]?.host ?? 0);
     const share = (used: Float64Array, offered: (index: number) => number): number =>
       sum(used) / Math.max(sumOf(hosts.length, offered), Number.MIN_VALUE);
+    const cpus = (index: number): number => hosts[index]?.cpus ?? 0;
     this.level = Math.max(
-      share(this.#usedCpus, (index) => hosts[index]?.cpus ?? 0),
+      share(this.#usedCpus, cpus),
       share(this.#usedBytes, (index) => hosts[index]?.memoryBytes ?? 0),
     );
+    for (let hour = 0; hour < this.#hours; hour += 1) {
+      const used = Float64Array.from(hosts, (_, host) => this.#aheadCpus[host * this.#hours + hour] ?? 0);
+      this.level = Math.max(this.level, share(used, cpus));
+    }
     for (let host = 0; host < hosts.length; host += 1) this.#count(host);
   }
 
@@ -74,7 +87,7 @@ export class BalanceState {
     return { cpus: this.#freePromisesCpus[host] ?? 0, memoryBytes: this.#freePromisesBytes[host] ?? 0 };
   }
 
-  /** The larger of the shares of CPU and memory in use; may pass 1. */
+  /** The largest of the shares of memory in use, and of CPU now and in the hours to come; may pass 1. */
   bindingUse(host: number): number {
     return this.#use[host] ?? 0;
   }
@@ -83,7 +96,8 @@ export class BalanceState {
   useWith(host: number, gains: number, loses = -1): number {
     const cpus = (this.#machineCpus[gains] ?? 0) - (this.#machineCpus[loses] ?? 0);
     const bytes = (this.#machineBytes[gains] ?? 0) - (this.#machineBytes[loses] ?? 0);
-    return this.#binding(host, cpus, bytes);
+    const use = this.#binding(host, cpus, bytes);
+    return this.#hours === 0 ? use : this.#ahead(host, gains, loses, use);
   }
 
   /** Square of the distance from the level: what a plan makes small, summed over hosts. */
@@ -131,7 +145,7 @@ export class BalanceState {
   }
 
   #count(host: number): void {
-    const use = this.#binding(host, 0, 0);
+    const use = this.useWith(host, -1);
     this.#use[host] = use;
     this.#harm[host] = square(use - this.level);
   }
@@ -140,6 +154,19 @@ export class BalanceState {
     const cpu = ((this.#usedCpus[host] ?? 0) + cpus) * (this.#perCpu[host] ?? 0);
     const memory = ((this.#usedBytes[host] ?? 0) + bytes) * (this.#perByte[host] ?? 0);
     return cpu > memory ? cpu : memory;
+  }
+
+  /** @param most what it is at least */
+  #ahead(host: number, gains: number, loses: number, most: number): number {
+    const [hours, perCpu] = [this.#hours, this.#perCpu[host] ?? 0];
+    let highest = most;
+    for (let hour = 0; hour < hours; hour += 1) {
+      const more = gains < 0 ? 0 : (this.#machineAheadCpus[gains * hours + hour] ?? 0);
+      const less = loses < 0 ? 0 : (this.#machineAheadCpus[loses * hours + hour] ?? 0);
+      const use = ((this.#aheadCpus[host * hours + hour] ?? 0) + more - less) * perCpu;
+      if (use > highest) highest = use;
+    }
+    return highest;
   }
 
   #put(machine: number, host: number): void {
@@ -161,6 +188,10 @@ export class BalanceState {
     };
     add(this.#usedCpus, this.#machineCpus[machine] ?? 0);
     add(this.#usedBytes, this.#machineBytes[machine] ?? 0);
+    for (let hour = 0; hour < this.#hours; hour += 1) {
+      const at = host * this.#hours + hour;
+      this.#aheadCpus[at] = (this.#aheadCpus[at] ?? 0) + sign * (this.#machineAheadCpus[machine * this.#hours + hour] ?? 0);
+    }
     add(this.#freePromisesCpus, -(this.#machinePromisedCpus[machine] ?? 0));
     add(this.#freePromisesBytes, -(this.#machinePromisedBytes[machine] ?? 0));
     const group = this.#problem.machines[machine]?.apart;
@@ -168,6 +199,14 @@ export class BalanceState {
     const groups = (this.#apart[host] ??= new Map<string, number>());
     groups.set(group, (groups.get(group) ?? 0) + sign);
   }
+}
+
+/** Where nothing is said of the hours to come they are as now. */
+function inHours(all: BalanceProblem["hosts"] | BalanceProblem["machines"], hours: number): Float64Array {
+  const column = new Float64Array(all.length * hours);
+  for (const [index, { usedCpus, aheadCpus }] of all.entries())
+    for (let hour = 0; hour < hours; hour += 1) column[index * hours + hour] = aheadCpus?.[hour] ?? usedCpus;
+  return column;
 }
 
 const square = (figure: number): number => figure * figure;
