@@ -6,6 +6,7 @@
 import { parseArgs } from "node:util";
 import { planBalance, type BalancePlan, type BalanceProblem } from "@sheaf/planning";
 import { calmDay } from "./balancing/calm-day.ts";
+import { patternDays } from "./balancing/daily-pattern.ts";
 import { freeing } from "./balancing/freeing.ts";
 import { bounds } from "./balancing/idle-cluster.ts";
 import { hotSpotCluster } from "./balancing/instances.ts";
@@ -55,7 +56,11 @@ function told({ moves, spreadPoints }: Balanced) {
 
 const largest = (figures: readonly (number | undefined)[]): number => Math.max(...figures.map((figure) => figure ?? 0));
 
-const calmDays = (["hot-spots", "even"] as const).flatMap((goal) => [2, 3].map((seed) => ({ goal, seed, ...calmDay(goal, 50, seed) })));
+const calmDays = (["hot-spots", "even"] as const).flatMap((goal) =>
+  [2, 3].flatMap((seed) => [false, ...(seed === 2 ? [true] : [])].map((habits) => ({ goal, seed, habits, ...calmDay(goal, 50, seed, habits) }))),
+);
+const patterns = [1, 2, 3].flatMap((seed) => [false, true].map((forecast) => patternDays(30, seed, forecast)));
+const hotMinutes = (forecast: boolean): number => patterns.reduce((sum, row) => sum + (row.forecast === forecast ? row.hotMinutes : 0), 0);
 const freed = bounds.flatMap((bound) => [1, 2, 3, 4, 5].map((seed) => freeing(500, bound, 0.45, 0.85, seed)));
 publish(
   [
@@ -76,9 +81,10 @@ publish(
     ),
     atMost("plan for 1,000 hosts", largest(rows.map(({ hosts, planMs }) => (hosts === 1000 ? planMs : 0))) / 1000, 5, "s"),
     atMost("moves that bring a host above its limit", largest(rows.map(({ overloaded }) => overloaded)), 0, ""),
+    atMost("time of hosts above their limit with forecasts ÷ without, daily patterns", hotMinutes(true) / Math.max(1, hotMinutes(false)), 0.1, "×"),
     atMost("moves in 24 hours of noise, automatic mode", largest(calmDays.map(({ moves }) => moves)), 0, ""),
   ],
-  { rows, calmDays, freed },
+  { rows, calmDays, patterns, freed },
 );
 
 function bestFound(problem: BalanceProblem, plan: BalancePlan): number {

@@ -3,7 +3,7 @@
  * for long. Whatever is moved then is thrashing. Readings come every 15 s as on a server; looks every 30 s, as automatic mode has them.
  */
 import { ClusterBalancing } from "@sheaf/model";
-import { balanceDue, balanceScore, planBalance, UseBook, type BalanceProblem, type Unease } from "@sheaf/planning";
+import { balanceDue, balanceScore, lookAhead, planBalance, UseBook, weekProfile, type BalanceProblem, type Unease } from "@sheaf/planning";
 import { seededRandom } from "../random.ts";
 import { hotSpotCluster } from "./instances.ts";
 
@@ -16,7 +16,8 @@ export interface CalmDay {
 
 const readingMs = 15_000;
 
-export function calmDay(goal: "even" | "hot-spots", hostCount: number, seed: number, hours = 24): CalmDay {
+/** @param habits two weeks of the same are known */
+export function calmDay(goal: "even" | "hot-spots", hostCount: number, seed: number, habits: boolean, hours = 24): CalmDay {
   const settings = ClusterBalancing.parse({ mode: "automatic", goal });
   const random = seededRandom(seed);
   // Busy enough that single readings pass the limit: whoever acts on those thrashes.
@@ -31,8 +32,14 @@ export function calmDay(goal: "even" | "hot-spots", hostCount: number, seed: num
   let unease: Unease = {};
   let [moves, hottest, hottestReading] = [0, 0, 0];
   const gauss = (): number => random() + random() + random() + random() - 2;
+  const hourFactor = (at: number): number => 1 + 0.15 * Math.sin((2 * Math.PI * at) / 86_400_000);
+  // Means of hours wander by so much.
+  const hourly = (used: number, hour: number): number => used * hourFactor((hour + 0.5) * 3_600_000) * (1 + 0.1 * gauss());
+  if (habits)
+    for (const { id, usedCpus } of machines)
+      book.learn(id, weekProfile({ firstHour: 0, values: Array.from({ length: 14 * 24 }, (_, hour) => hourly(usedCpus, hour)) }));
   for (let at = 0; at <= hours * 3_600_000; at += readingMs) {
-    const ofTheHour = 1 + 0.15 * Math.sin((2 * Math.PI * at) / 86_400_000);
+    const ofTheHour = hourFactor(at);
     const told = hosts.map((host) => ({
       cpus: host.usedCpus,
       memoryBytes: host.usedMemoryBytes,
@@ -54,9 +61,9 @@ export function calmDay(goal: "even" | "hot-spots", hostCount: number, seed: num
     }
     if (at % (2 * readingMs) !== 0 || at < 60_000) continue;
     const problem = seenBy(book, uneven, hostOf, at);
-    const score = balanceScore(problem);
+    const score = balanceScore({ ...problem, hoursAhead: 0 });
     hottest = Math.max(hottest, score.hottestPercent);
-    const result = balanceDue(score, settings, unease, at);
+    const result = balanceDue({ ...score, expected: balanceScore(problem) }, settings, unease, at);
     unease = result.unease;
     if (!result.due) continue;
     const plan = planBalance(problem, { goal, hotUse: settings.hotPercent / 100, maximumMoves: settings.maximumMoves });
@@ -68,7 +75,7 @@ export function calmDay(goal: "even" | "hot-spots", hostCount: number, seed: num
 }
 
 function seenBy(book: UseBook, { hosts, machines, mayRun }: BalanceProblem, hostOf: readonly number[], at: number): BalanceProblem {
-  return {
+  const seen = {
     hosts: hosts.map((host) => {
       const use = book.host(host.id, at);
       return { ...host, usedCpus: use?.cpus ?? 0, usedMemoryBytes: use?.memoryBytes ?? 0 };
@@ -77,6 +84,6 @@ function seenBy(book: UseBook, { hosts, machines, mayRun }: BalanceProblem, host
       const use = book.machine(machine.id, at);
       return { ...machine, host: hostOf[index] ?? 0, usedCpus: use?.cpus ?? 0, usedMemoryBytes: use?.memoryBytes ?? 0, movable: use !== undefined };
     }),
-    mayRun,
   };
+  return { ...lookAhead(seen, book, at, 24), mayRun };
 }

@@ -49,15 +49,17 @@ type Advice = Awaited<ReturnType<Awaited<ReturnType<Cli["client"]>>["cluster"]["
 
 function showAdvice(cli: Cli, name: string, found: Advice, now: number): void {
   if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { name, ...found });
-  const { mode, goal, advice, since, notNow, score, promised, moves, dismissed, task } = found;
+  const { mode, goal, advice, since, notNow, before, promised, moves, dismissed, task } = found;
   const out = (line: string): void => cli.terminal.out(line);
   const age = since === undefined ? "" : `, called for since ${formatDuration(Math.max(0, now - since))}`;
   out(`${name}: mode ${mode}, goal ${goal}${moves.length === 0 ? "; nothing is advised" : `; ${moves.length} moves${age}`}.`);
   if (task !== undefined) out(`  Moves are under way: \`sheaf task watch ${task}\`.`);
   for (const move of moves) out(`  ${move.name}: ${move.fromName} → ${move.toName} (${move.reason})`);
-  if (score && promised && moves.length > 0) {
-    const gain = (before: number, after: number): string => `${round(before)} → ${round(after)}`;
-    out(`  Hottest host ${gain(score.hottestPercent, promised.hottestPercent)} %, spread ${gain(score.spreadPoints, promised.spreadPoints)} points.`);
+  if (before && promised && moves.length > 0) {
+    const gain = (was: number, is: number): string => `${round(was)} → ${round(is)}`;
+    out(
+      `  Hottest host ${gain(before.hottestPercent, promised.hottestPercent)} %, spread ${gain(before.spreadPoints, promised.spreadPoints)} points.`,
+    );
   }
   if (notNow !== undefined) out(`  Not now: ${notNow}.`);
   if (advice !== undefined) out(`  \`sheaf cluster advice accept ${name} --id ${advice}\` carries it out.`);

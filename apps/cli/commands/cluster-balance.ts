@@ -58,9 +58,11 @@ type Balance = Awaited<ReturnType<Awaited<ReturnType<Cli["client"]>>["cluster"][
 
 function showBalance(cli: Cli, name: string, balance: Balance): void {
   if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, { ...balance });
-  const { score, promised, hosts, unknown, moves, mode, goal, task, advice, notNow, frees, cause } = balance;
+  const { score, promised, hosts, unknown, moves, mode, goal, task, advice, notNow, frees, cause, expected } = balance;
   const out = (line: string): void => cli.terminal.out(line);
   out(`Mode ${mode}, goal ${goal}. Hottest host ${round(score.hottestPercent)} %, spread ${round(score.spreadPoints)} points.`);
+  if (expected)
+    out(`Expected in the hours to come: hottest host ${round(expected.hottestPercent)} %, spread ${round(expected.spreadPoints)} points.`);
   for (const host of hosts) out(`  ${host.name}: CPU ${round(host.cpuPercent)} %, memory ${round(host.memoryPercent)} %`);
   if (unknown.length > 0) out(`  not known yet: ${unknown.join(", ")}`);
   if (task !== undefined) out(`Moves are under way: \`sheaf task watch ${task}\`.`);

@@ -34,6 +34,7 @@ import {
   LeadingLibrary,
   OwnFigures,
   HandOver,
+  hourlyUse,
   peerPath,
   PeerService,
   RestoredSite,
@@ -249,6 +250,7 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     make: () => simulation?.createLibrary(libraryContext) ?? createImageLibrary(libraryContext),
     leaderUrl: async () => (await servers()).find(({ leads }) => leads)?.url,
   });
+  const siteFigures = figures && new SiteFigures(figures, agents);
   const controllers = startControllers({
     store,
     cache,
@@ -261,12 +263,12 @@ export async function runServer(options: RunOptions): Promise<{ stop(): Promise<
     settings: defaultControllerSettings,
     identity: serverName,
     leading: library,
+    ...(siteFigures ? { history: hourlyUse(siteFigures, clock) } : {}),
     // Alone there is nobody to take over; among several, control is back within this time and a moment.
     ...(place.address.kind === "sqlite" ? {} : { leaseMs: leaderLeaseMs }),
     heldBack: (record) => restored.heldBack(record),
   });
 
-  const siteFigures = figures && new SiteFigures(figures, agents);
   const recording =
     keeper && recordClusters({ clock, telemetry: keeper.telemetry, leads: () => controllers.leads, figures: () => controllers.clusterFigures() });
 

@@ -81,7 +81,12 @@ export const balanceRoutes = {
     body: Nothing,
     output: z.object({
       ...settings,
+      /** Now. */
       score: BalanceScore,
+      /** Each host at its busiest within the hours to come; absent: too little is known of them. */
+      expected: BalanceScore.optional(),
+      /** What the moves were thought out for. */
+      before: BalanceScore,
       hosts: z.array(z.object({ host: z.string(), name: z.string(), cpuPercent: z.number(), memoryPercent: z.number() })),
       /** Hosts whose use is not known: nothing is moved from or to them. */
       unknown: z.array(z.string()),
@@ -121,6 +126,8 @@ export const balanceRoutes = {
     output: z.object({
       ...settings,
       score: BalanceScore.optional(),
+      /** What the moves were thought out for: the hours to come counted. */
+      before: BalanceScore.optional(),
       promised: BalanceScore.optional(),
       ...advice,
       /** Of machines that are where they were then. */

@@ -47,7 +47,7 @@ export class AdviceKeeper {
     const before = cluster.status.advice;
     if (before && !calm && (since === undefined || this.#holds(cluster, seen))) return;
     if (!due) return before && (calm || since !== undefined) ? this.withdraw(cluster) : undefined;
-    const { moves, score, promised, frees, cause } = balanceAdvice(cluster, this.#site, seen);
+    const { moves, before: expected, promised, frees, cause } = balanceAdvice(cluster, this.#site, seen);
     if (moves.length === 0) {
       await this.withdraw(cluster);
       return "nothing";
@@ -58,14 +58,17 @@ export class AdviceKeeper {
       id: uuidv7(clock.now(), this.#context.random),
       since: before?.since ?? clock.now() - (now - (since ?? now)),
       at: clock.now(),
-      before: score,
+      before: expected,
       promised,
       moves: advised,
       frees: [...frees],
       ...(cause ? { cause } : {}),
     };
     await this.#write(cluster, put(partKey("cluster", cluster.id, "status/advice"), advice));
-    this.#context.logger.info({ cluster: cluster.name, moves: moves.length, hottestPercent: score.hottestPercent }, "moves are advised in a cluster");
+    this.#context.logger.info(
+      { cluster: cluster.name, moves: moves.length, hottestPercent: expected.hottestPercent },
+      "moves are advised in a cluster",
+    );
   }
 
   /** Where there is none nothing is written. */

@@ -19,7 +19,7 @@ import {
 import type { PlacementRequest, SnapshotIndex } from "@sheaf/scheduling";
 import { AdviceKeeper } from "./advice-keeper.ts";
 import { budgetOf, movesOf, notNow } from "./cluster-advice.ts";
-import { balanceAdvice, clusterBalance } from "./cluster-balance.ts";
+import { balanceAdvice, clusterBalance, plannedScore } from "./cluster-balance.ts";
 import { balancingOf, problemOf, type ClusterProblem } from "./cluster-problem.ts";
 import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
@@ -110,8 +110,13 @@ export function balancingController(context: ControllerContext, { index, snapsho
   async function look(cluster: Cluster): Promise<void> {
     const settings = balancingOf(cluster);
     const seen = problemOf(cluster, site);
-    const { score, freeable, needful } = clusterBalance(cluster, site, seen);
-    const { unease: next, due } = balanceDue({ ...score, freeable, needful }, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
+    const { score, expected, freeable, needful } = clusterBalance(cluster, site, seen);
+    const { unease: next, due } = balanceDue(
+      { ...score, freeable, needful, ...(expected ? { expected } : {}) },
+      settings,
+      unease.get(cluster.id) ?? {},
+      clock.monotonic(),
+    );
     unease.set(cluster.id, next);
     if (settings.mode === "automatic" && notNow(cluster, site) === null) {
       if (due) await begin(cluster, seen);
@@ -130,13 +135,13 @@ export function balancingController(context: ControllerContext, { index, snapsho
   /** In automatic mode: by itself. */
   async function begin(cluster: Cluster, seen: ClusterProblem): Promise<void> {
     await advice.withdraw(cluster);
-    const { moves, score, promised, frees, cause } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
-    if (moves.length === 0) return restUnlessHot(cluster, score);
+    const { moves, before, promised, frees, cause } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
+    if (moves.length === 0) return restUnlessHot(cluster, before);
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {
       verb: "balance",
       target: { kind: "cluster", id: cluster.id, name: cluster.name },
-      parameters: { moves, before: score, promised, frees, ...(cause ? { cause } : {}) },
+      parameters: { moves, before, promised, frees, ...(cause ? { cause } : {}) },
       requestedBy: "system",
     };
     const result = await commit(context, {
@@ -144,7 +149,7 @@ export function balancingController(context: ControllerContext, { index, snapsho
       then: [put(partKey("task", id, "spec"), newTask(id, spec, clock.now()))],
     });
     if (!result.succeeded) throw new Overtaken(`cluster ${cluster.name} changed meanwhile`);
-    logger.info({ cluster: cluster.name, moves: moves.length, hottestPercent: score.hottestPercent }, "a cluster is balanced");
+    logger.info({ cluster: cluster.name, moves: moves.length, hottestPercent: before.hottestPercent }, "a cluster is balanced");
   }
 
   async function carryOut(cluster: Cluster, task: Task): Promise<void> {
@@ -201,7 +206,7 @@ export function balancingController(context: ControllerContext, { index, snapsho
     const through = steps.moves.filter(({ state }) => state === "moved" || state === "left").length;
     const seen = steps.ended ? problemOf(cluster, site) : undefined;
     // A server that has just begun to lead knows the use of none yet.
-    const measured = seen && !seen.awaited ? clusterBalance(cluster, site, seen).score : undefined;
+    const measured = seen && !seen.awaited ? plannedScore(clusterBalance(cluster, site, seen)) : undefined;
     const result = { moves: steps.moves, ...(measured ? { measured } : {}) };
     if (!steps.ended && JSON.stringify(before?.result) === JSON.stringify(result)) return;
     const state = steps.ended ? endOf(task, moved) : "running";

@@ -18,7 +18,10 @@ type Cluster = RecordOf<"cluster">;
 type Host = RecordOf<"host">;
 
 export interface ClusterBalance {
+  /** Now. */
   readonly score: BalanceScore;
+  /** The same within the hours to come, each host at its busiest; what plans are made for. Absent: habits are not known, or not asked for. */
+  readonly expected?: BalanceScore;
   readonly hosts: readonly { readonly host: string; readonly name: string; readonly cpuPercent: number; readonly memoryPercent: number }[];
   /** Hosts whose use is not known: nothing is moved from or to them. */
   readonly unknown: readonly string[];
@@ -30,6 +33,8 @@ export interface ClusterBalance {
 
 export interface BalanceAdvice extends Omit<ClusterBalance, "freeable" | "needful"> {
   readonly moves: readonly PlannedMove[];
+  /** What the plan was made for: the hours to come counted, where they are known. */
+  readonly before: BalanceScore;
   readonly promised: BalanceScore;
   /** Names of hosts that come free: goal `consolidate`. */
   readonly frees: readonly string[];
@@ -46,7 +51,15 @@ export function clusterBalance(cluster: Cluster, site: BalanceSite, seen: Cluste
   const { targetUse, spareHosts } = freeingLimits(cluster);
   const freeable = balancingOf(cluster).goal === "consolidate" && mayFreeHost(problem, targetUse, spareHosts);
   const needful = callsForMoves(cluster, site, seen);
-  return { score: balanceScore(problem), freeable, needful, hosts: usesOf(problem, hosts), unknown };
+  return { ...scoresOf(problem), freeable, needful, hosts: usesOf(problem, hosts), unknown };
+}
+
+/** What counts for plans: the hours to come too, where they are known. */
+export const plannedScore = ({ score, expected }: Pick<ClusterBalance, "score" | "expected">): BalanceScore => expected ?? score;
+
+function scoresOf(problem: BalanceProblem): Pick<ClusterBalance, "score" | "expected"> {
+  if ((problem.hoursAhead ?? 0) === 0) return { score: balanceScore(problem) };
+  return { score: balanceScore({ ...problem, hoursAhead: 0 }), expected: balanceScore(problem) };
 }
 
 /** What consolidation keeps to: never above what makes a host hot. */
@@ -60,19 +73,21 @@ function freeingLimits(cluster: Cluster, most = Infinity) {
 export function balanceAdvice(cluster: Cluster, site: BalanceSite, seen = problemOf(cluster, site), most = Infinity): BalanceAdvice {
   const { problem, hosts, unknown } = seen;
   const { goal, hotPercent, maximumMoves } = balancingOf(cluster);
-  const score = balanceScore(problem);
+  const scores = scoresOf(problem);
+  const before = plannedScore(scores);
   const needful = needfulMoves(cluster, site, seen, { hotUse: hotPercent / 100, maximumMoves: Math.min(most, maximumMoves) });
   if (needful) {
     const { cause, moves, reason } = needful;
     const promised = scoreAfter(problem, moves);
-    return { score, hosts: usesOf(problem, hosts), unknown, promised, moves: planned(seen, moves, reason), frees: [], cause };
+    return { ...scores, before, hosts: usesOf(problem, hosts), unknown, promised, moves: planned(seen, moves, reason), frees: [], cause };
   }
   // What is too hot comes first: hosts come free where nothing is.
-  if (goal === "consolidate" && score.hottestPercent <= hotPercent) {
+  if (goal === "consolidate" && before.hottestPercent <= hotPercent) {
     const { moves, freed } = freeingAdvice({ ...seen, ...freeingLimits(cluster, most), cluster, snapshot: site.snapshot });
     const name = (host: number): string => hosts[host]?.name ?? "";
     return {
-      score,
+      ...scores,
+      before,
       hosts: usesOf(problem, hosts),
       unknown,
       promised: scoreAfter(problem, moves),
@@ -86,11 +101,12 @@ export function balanceAdvice(cluster: Cluster, site: BalanceSite, seen = proble
     maximumMoves: Math.min(most, maximumMoves),
   });
   return {
-    score: plan.before,
+    ...scores,
+    before: plan.before,
     hosts: usesOf(problem, hosts),
     unknown,
     promised: plan.after,
-    moves: planned(seen, plan.moves, (move) => reasonOf(move, hosts[move.from]?.name ?? "", hosts[move.to]?.name ?? "")),
+    moves: planned(seen, plan.moves, (move) => reasonOf(move, hosts[move.from]?.name ?? "", hosts[move.to]?.name ?? "") + aheadOf(seen)),
     frees: [],
   };
 }
@@ -130,3 +146,9 @@ const percent = (used: number, offered: number): number => (offered > 0 ? Math.r
 const told = ([before, after]: readonly [number, number]): string => `${Math.round(before)} → ${Math.round(after)} %`;
 const reasonOf = ({ fromPercent, toPercent }: BalanceMove, from: string, to: string): string =>
   `${from} ${told(fromPercent)}, ${to} ${told(toPercent)}`;
+
+/** Of which hours the figures are, where they are not of the present alone. */
+function aheadOf({ ahead }: ClusterProblem): string {
+  const hours = ahead.map((at) => `${String(Math.floor(at / 3_600_000) % 24).padStart(2, "0")}:00`);
+  return hours.length === 0 ? "" : `; the busiest of now and ${[...new Set(hours)].toSorted().join(", ")} UTC`;
+}

@@ -3,7 +3,7 @@
  * balance and planned for it. Changes nothing.
  */
 import { ClusterBalancing, standingDismissals, type RecordOf } from "@sheaf/model";
-import { moveRefusal, type BalanceHost, type BalanceMachine, type BalanceProblem, type Use, type UseBook } from "@sheaf/planning";
+import { lookAhead, moveRefusal, type BalanceHost, type BalanceMachine, type BalanceProblem, type Use, type UseBook } from "@sheaf/planning";
 import { refusalsOf, type SnapshotIndex } from "@sheaf/scheduling";
 import type { ControllerContext } from "./context.ts";
 import { offered } from "./host-use.ts";
@@ -32,6 +32,8 @@ export interface ClusterProblem {
   readonly unknown: readonly string[];
   /** One of them runs and will tell: this server has just begun to listen. */
   readonly awaited: boolean;
+  /** When the hours to come begin that the problem looks at, ms since the epoch; none: habits are not known, or not asked for. */
+  readonly ahead: readonly number[];
 }
 
 export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
@@ -86,7 +88,9 @@ export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
     const [vm, target] = [vms[machine], hosts[host]];
     return vm !== undefined && target !== undefined && refusalsOf(snapshot.request(vm, "move"), target.id, snapshot).length === 0;
   };
-  return { problem: { hosts: known, machines, mayRun }, hosts, vms, unknown, awaited };
+  const { forecastHours } = balancingOf(cluster);
+  const { at, ...ahead } = lookAhead({ hosts: known, machines }, book, clock.now(), forecastHours);
+  return { problem: { ...ahead, mayRun }, hosts, vms, unknown, awaited, ahead: at };
 }
 
 function hostOf(host: Host, own: Use, machines: readonly BalanceMachine[], { agents, snapshot }: BalanceSite): BalanceHost {

@@ -9,5 +9,6 @@ export type { ClusterFigures } from "./balance-figures.ts";
 export { adviceOutdated, asAdvised, asPlanned, keptAdvice, movesOf, notNow, type MadeAdvice } from "./cluster-advice.ts";
 export { balanceAdvice, clusterBalance, type ClusterBalance } from "./cluster-balance.ts";
 export { balancingOf } from "./cluster-problem.ts";
+export type { UseHistory } from "./habit-keeper.ts";
 export { evacuationOf } from "./evacuation.ts";
 export * from "./site-snapshot.ts";

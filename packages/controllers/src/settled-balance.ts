@@ -3,7 +3,7 @@
  * controller, who is the sole writer of that.
  */
 import { partKey, type RecordOf, type TaskProgress } from "@sheaf/model";
-import { clusterBalance } from "./cluster-balance.ts";
+import { clusterBalance, plannedScore } from "./cluster-balance.ts";
 import { problemOf, type BalanceSite } from "./cluster-problem.ts";
 import { commit } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
@@ -33,7 +33,7 @@ async function measure(context: ControllerContext, site: BalanceSite, cluster: R
   const seen = problemOf(cluster, site);
   const { controller } = task.status;
   if (!controller || seen.awaited) return;
-  const { score } = clusterBalance(cluster, site, seen);
+  const score = plannedScore(clusterBalance(cluster, site, seen));
   const progress: TaskProgress = { ...controller, result: { ...controller.result, settled: score } };
   // Not there any more: there is nobody to tell.
   await commit(context, {

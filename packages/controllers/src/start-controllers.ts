@@ -12,11 +12,14 @@ import { Overtaken } from "./commit.ts";
 import type { ControllerContext, RecordChange } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { createControllers } from "./create-controllers.ts";
+import { HabitKeeper, type UseHistory } from "./habit-keeper.ts";
 
 export interface StartOptions extends Omit<ControllerContext, "leadership"> {
   /** This server, for people. */
   readonly identity: string;
   readonly leaseMs?: number;
+  /** Figures kept over time; absent: none, then the present alone is planned for. */
+  readonly history?: UseHistory;
   /** Further work that only the leader does. `ended` resolves when no more of it is done. */
   readonly leading?: { began(): void; ended(): Promise<void> };
 }
@@ -67,6 +70,7 @@ export function startControllers(options: StartOptions): RunningControllers {
     },
   });
   const set = createControllers({ ...options, leadership: () => leadership.conditions() });
+  const habits = options.history && new HabitKeeper({ clock, logger, cache, book: set.book, history: options.history });
   const unsubscribe = cache.subscribe((_revision, changes) => {
     if (term) for (const change of changes) wake(term, change);
   });
@@ -109,6 +113,7 @@ export function startControllers(options: StartOptions): RunningControllers {
     },
     async stop() {
       unsubscribe();
+      habits?.close();
       await leadership.stop();
       await turns;
       set.close();

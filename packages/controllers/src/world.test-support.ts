@@ -20,6 +20,7 @@ import {
 } from "@sheaf/model";
 import { RecordCache } from "@sheaf/runtime";
 import { makeFaulty, openMemoryStore, type FaultyStore, type Store } from "@sheaf/store";
+import type { UseHistory } from "./habit-keeper.ts";
 import { newTask } from "./machine-moves.ts";
 import type { Agents } from "./ports.ts";
 import { defaultControllerSettings, type ControllerSettings } from "./settings.ts";
@@ -69,6 +70,8 @@ export class World {
   readonly clock = new SimulatedClock();
   readonly random = seededRandom(7);
   readonly ids = { project: this.id(), cluster: this.id(), local: this.id(), shared: this.id() };
+  /** For servers that are started from now on. */
+  history?: UseHistory;
   /** The site was restored, and not every host has been heard yet. */
   heldBack = false;
   readonly progress: Record<string, unknown>[] = [];
@@ -118,6 +121,7 @@ export class World {
       settings: this.#settings,
       identity: "server",
       heldBack: () => this.heldBack,
+      ...(this.history ? { history: this.history } : {}),
     });
     this.#server = Object.assign(server, { cache, controllers });
     await this.until(() => controllers.leads, "the server leads");

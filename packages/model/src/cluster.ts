@@ -29,6 +29,8 @@ export const ClusterBalancing = z.strictObject({
   pauseMinutes: z.int().min(0).max(10_080).default(30),
   /** Moves of one plan. */
   maximumMoves: z.int().min(1).max(200).default(20),
+  /** So far ahead hosts must not be hot either, by what machines used at these hours of the days and weeks before; 0: only the present counts. */
+  forecastHours: z.int().min(0).max(48).default(24),
   /** A machine that has moved, by whomever, stays for so long; absent: `pauseMinutes`. */
   machineCooldownMinutes: z.int().min(0).max(43_200).optional(),
   /** Moves that balancing begins in any hour; absent: no limit. */

@@ -27,6 +27,7 @@ export { ServerDirectory } from "./servers/server-directory.ts";
 export { SiteAgents } from "./servers/site-agents.ts";
 export type { ServerMaterial } from "./servers/server-joining.ts";
 export { recordClusters } from "./telemetry/cluster-recorder.ts";
+export { hourlyUse } from "./telemetry/hourly-use.ts";
 export { OwnFigures } from "./telemetry/own-figures.ts";
 export { SampleIntake } from "./telemetry/sample-intake.ts";
 export { SiteFigures } from "./telemetry/site-figures.ts";

@@ -14,7 +14,10 @@ export interface BalanceDue {
   readonly due: boolean;
 }
 
-/** @param score with whether a host may come free (goal `consolidate`), and whether a rule is broken or a machine waits for room */
+/**
+ * @param score now, with what is expected of the hours to come, whether a host may come free (goal `consolidate`), and whether a rule is broken or
+ * a machine waits for room
+ */
 export function balanceDue(score: SeenScore, settings: ClusterBalancing, before: Unease, now: number): BalanceDue {
   const { since: _over, ...rest } = before;
   if (!isBad(score, settings)) return { unease: rest, due: false };
@@ -23,9 +26,13 @@ export function balanceDue(score: SeenScore, settings: ClusterBalancing, before:
   return { unease: { ...before, since }, due: rested && now - since >= settings.patienceMinutes * 60_000 };
 }
 
-type SeenScore = BalanceScore & { readonly freeable?: boolean; readonly needful?: boolean };
+type SeenScore = BalanceScore & { readonly freeable?: boolean; readonly needful?: boolean; readonly expected?: BalanceScore };
 
-function isBad({ hottestPercent, spreadPoints, freeable, needful }: SeenScore, { goal, hotPercent, unevenPoints }: ClusterBalancing): boolean {
-  if (hottestPercent > hotPercent || needful === true) return true;
-  return (goal === "even" && spreadPoints > unevenPoints) || (goal === "consolidate" && freeable === true);
+/** What is only expected must be above the limit by so much: forecasts move by the hour, and a plan leaves hosts close below. */
+const expectedPoints = 3;
+
+function isBad({ hottestPercent, spreadPoints, freeable, needful, expected }: SeenScore, settings: ClusterBalancing): boolean {
+  const { goal, hotPercent, unevenPoints } = settings;
+  if (hottestPercent > hotPercent || needful === true || (expected && expected.hottestPercent > hotPercent + expectedPoints)) return true;
+  return (goal === "even" && (expected?.spreadPoints ?? spreadPoints) > unevenPoints) || (goal === "consolidate" && freeable === true);
 }

@@ -46,8 +46,19 @@ test("what it is off its habit now fades within hours; hours in which nothing wa
   const profile = weekProfile(history(4, (_hour, day) => (day === 1 ? Number.NaN : 2)));
   assert.ok(profile);
   const ahead = hoursAhead(profile, 100 * 24 * hourMs, 6, 12);
-  assert.deepEqual([ahead[2], ahead[5], ahead[11]], [4, 3, 2.25]);
-  assert.equal(hoursAhead(profile, 0, 0, 3)[2], 1);
+  assert.deepEqual(
+    [ahead[2], ahead[5], ahead[11]].map((use) => use?.toFixed(9)),
+    ["4.000000000", "3.000000000", "2.250000000"],
+  );
+  assert.equal(hoursAhead(profile, 0, 6, 1, 3)[0], 3, "no more than it has");
+  assert.equal(hoursAhead(profile, 0, 0, 3)[2]?.toFixed(9), "1.000000000");
+});
+
+test("who is a little early or late today is not off his habit", () => {
+  const profile = weekProfile(history(4, (hour) => (hour >= 9 ? 4 : 1)));
+  assert.ok(profile);
+  for (const present of [1, 2, 4]) assert.equal(hoursAhead(profile, (10 * 24 + 8) * hourMs, present, 3)[2], 4);
+  assert.ok((hoursAhead(profile, (10 * 24 + 8) * hourMs, 6, 3)[2] ?? 0) > 4);
 });
 
 test("forecasts are never less than nothing, never more than the most that was or is used", () => {

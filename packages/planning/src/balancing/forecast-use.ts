@@ -23,6 +23,7 @@ const leastSamples = 2;
 const usualPercentile = 70;
 /** What is off the profile now is, after so long, off by half. */
 const halfLifeHours = 3;
+const fading = 0.5 ** (1 / halfLifeHours);
 
 /** @returns `null` while less than two days are known: then the present is the best forecast */
 export function weekProfile({ firstHour, values }: HourlyUse, percentile = usualPercentile): WeekProfile | null {
@@ -45,14 +46,20 @@ export function weekProfile({ firstHour, values }: HourlyUse, percentile = usual
  * Use in each of the next `hours` hours, the first being the one after this.
  * @param now ms since the epoch
  * @param present what is used now: what it is off the profile fades
+ * @param most that it can use
  */
-export function hoursAhead(profile: WeekProfile, now: number, present: number, hours: number): Float64Array {
+export function hoursAhead(profile: WeekProfile, now: number, present: number, hours: number, most = Infinity): Float64Array {
   const hour = Math.floor(now / hourMs);
-  const off = present - (profile[hour % hoursAWeek] ?? 0);
-  return Float64Array.from({ length: hours }, (_, ahead) => {
-    const expected = profile[(hour + 1 + ahead) % hoursAWeek] ?? 0;
-    return Math.max(0, expected + off * 0.5 ** ((ahead + 1) / halfLifeHours));
-  });
+  // Within what this hour and those beside it know it is a little early or late, not off.
+  const [before, here, after] = [hour + hoursAWeek - 1, hour, hour + 1].map((each) => profile[each % hoursAWeek] ?? 0) as [number, number, number]; // three in, three out
+  const [least, greatest] = [Math.min(before, here, after), Math.max(before, here, after)];
+  const off = present > greatest ? present - greatest : present < least ? present - least : 0;
+  const expected = new Float64Array(hours);
+  for (let ahead = 0, left = off * fading, at = (hour + 1) % hoursAWeek; ahead < hours; ahead += 1, left *= fading, at = (at + 1) % hoursAWeek) {
+    const use = (profile[at] ?? 0) + left;
+    expected[ahead] = use > 0 ? (use < most ? use : most) : 0;
+  }
+  return expected;
 }
 
 /**

@@ -1,7 +1,10 @@
 /**
- * What hosts and machines use, smoothed over the last minutes, so that a peak of seconds is no hot spot: fed with what agents tell, read when a
- * balancing problem is made. An exponential mean with a time constant that tolerates uneven readings. O(1) a reading; takes the time as an argument. Pure.
+ * What hosts and machines use, and what machines are used to use at which hour of the week. The present is smoothed over the last minutes, so that
+ * a peak of seconds is no hot spot: fed with what agents tell, read when a balancing problem is made. An exponential mean with a time constant
+ * that tolerates uneven readings. O(1) a reading; takes the time as an argument. Pure.
  */
+import type { WeekProfile } from "./forecast-use.ts";
+
 export interface UseReading {
   /** In use of the host, by whomever. */
   readonly cpus: number;
@@ -32,6 +35,7 @@ export class UseBook {
   /** Of hosts: what is used beside the machines. */
   readonly #hosts = new Map<string, Mean>();
   readonly #machines = new Map<string, Mean>();
+  readonly #habits = new Map<string, WeekProfile>();
 
   /** @param at monotonic, ms */
   add(host: string, reading: UseReading, at: number): void {
@@ -54,6 +58,17 @@ export class UseBook {
   machine(id: string, at: number): Use | undefined {
     const mean = this.#machines.get(id);
     return mean !== undefined && at - mean.at <= forgottenMs && mean.at - mean.since >= knownMs ? mean : undefined;
+  }
+
+  /** @param profile `null`: it has none (yet) */
+  learn(machine: string, profile: WeekProfile | null): void {
+    if (profile === null) this.#habits.delete(machine);
+    else this.#habits.set(machine, profile);
+  }
+
+  /** CPUs that it used at each hour of the week; `undefined`: too little is known. */
+  habit(machine: string): WeekProfile | undefined {
+    return this.#habits.get(machine);
   }
 
   /** Drops what has not been told of for a while. O(all). */

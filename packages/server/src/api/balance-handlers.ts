@@ -33,8 +33,8 @@ export const balanceHandlers: readonly (readonly [string, AnyHandler])[] = [
     const task = balanceTask(records, found.id);
     const underWay = task ? { task: task.id } : {};
     if (mode === "off") return json({ mode, goal, moves: [], dismissed, ...underWay });
-    const { advice, since, notNow, score, promised, moves, cause } = adviceNow(records, found);
-    return json({ mode, goal, advice, since, notNow, cause, score, promised, moves: named(call, moves), dismissed, ...underWay });
+    const { advice, since, notNow, score, before, promised, moves, cause } = adviceNow(records, found);
+    return json({ mode, goal, advice, since, notNow, cause, score, before, promised, moves: named(call, moves), dismissed, ...underWay });
   }),
   on(cluster.balanceHistory, (call) => {
     const found = call.target("cluster", call.params.id, undefined);

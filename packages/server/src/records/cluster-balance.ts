@@ -23,6 +23,8 @@ export interface AdviceNow extends Omit<ClusterBalance, "freeable" | "needful"> 
   readonly advice?: string;
   /** Since when moves have been called for; absent: they are shown because somebody asked. */
   readonly since?: number;
+  /** What it was made for, and what it would come to: the hours to come counted. */
+  readonly before: BalanceScore;
   readonly promised: BalanceScore;
   readonly moves: readonly AdvisedMove[];
   /** Names of hosts that come free: goal `consolidate`. */
@@ -46,13 +48,13 @@ export function adviceNow({ context, advice: shelf }: RecordServices, cluster: R
   const closed = why === null ? {} : { notNow: why };
   const kept = keptAdvice(cluster, context);
   if (kept && adviceOutdated(cluster, kept, context) === null) {
-    const { score, hosts, unknown } = clusterBalance(cluster, context);
-    const { id, since, promised, moves, frees, cause } = kept;
-    return { score, hosts, unknown, ...closed, advice: id, since, promised, moves, frees, cause };
+    const { freeable: _free, needful: _needful, ...now } = clusterBalance(cluster, context);
+    const { id, since, before, promised, moves, frees, cause } = kept;
+    return { ...now, before, ...closed, advice: id, since, promised, moves, frees, cause };
   }
   const { moves: planned, ...made } = balanceAdvice(cluster, context);
   const moves = planned.map(asAdvised);
-  const { score: before, promised, frees, cause } = made;
+  const { before, promised, frees, cause } = made;
   const id = moves.length === 0 ? {} : { advice: shelf.put(cluster.id, { before, promised, moves, frees, cause }) };
   return { ...made, ...closed, ...id, moves };
 }
@@ -106,7 +108,7 @@ export function carryOutBalance(services: RecordServices, request: ChangeRequest
 type Accepted = MadeAdvice & { readonly id?: string | undefined };
 
 function helpful(services: RecordServices, cluster: RecordOf<"cluster">): Accepted {
-  const { advice: id, score, promised, moves, frees, cause } = adviceNow(services, cluster);
+  const { advice: id, score, before, promised, moves, frees, cause } = adviceNow(services, cluster);
   if (moves.length === 0)
     throw new SheafError(
       "state-refused",
@@ -115,7 +117,7 @@ function helpful(services: RecordServices, cluster: RecordOf<"cluster">): Accept
         next: `\`sheaf cluster balance ${cluster.name}\` shows its hosts; with \`--goal even\` those below ${balancingOf(cluster).hotPercent} % are evened out as well.`,
       },
     );
-  return { id, before: score, promised, moves, frees, cause };
+  return { id, before, promised, moves, frees, cause };
 }
 
 function accepted(services: RecordServices, cluster: RecordOf<"cluster">, id: string): Accepted {
