@@ -158,15 +158,19 @@ export class BalanceState {
 
   /** @param most what it is at least */
   #ahead(host: number, gains: number, loses: number, most: number): number {
-    const [hours, perCpu] = [this.#hours, this.#perCpu[host] ?? 0];
-    let highest = most;
+    const hours = this.#hours;
+    const own = this.#aheadCpus;
+    const theirs = this.#machineAheadCpus;
+    const first = host * hours;
+    let highest = 0;
     for (let hour = 0; hour < hours; hour += 1) {
-      const more = gains < 0 ? 0 : (this.#machineAheadCpus[gains * hours + hour] ?? 0);
-      const less = loses < 0 ? 0 : (this.#machineAheadCpus[loses * hours + hour] ?? 0);
-      const use = ((this.#aheadCpus[host * hours + hour] ?? 0) + more - less) * perCpu;
-      if (use > highest) highest = use;
+      let cpus = own[first + hour] ?? 0;
+      if (gains >= 0) cpus += theirs[gains * hours + hour] ?? 0;
+      if (loses >= 0) cpus -= theirs[loses * hours + hour] ?? 0;
+      if (cpus > highest) highest = cpus;
     }
-    return highest;
+    const use = highest * (this.#perCpu[host] ?? 0);
+    return use > most ? use : most;
   }
 
   #put(machine: number, host: number): void {
