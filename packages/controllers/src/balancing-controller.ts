@@ -135,8 +135,8 @@ export function balancingController(context: ControllerContext, { index, snapsho
   /** In automatic mode: by itself. */
   async function begin(cluster: Cluster, seen: ClusterProblem): Promise<void> {
     await advice.withdraw(cluster);
-    const { moves, before, promised, frees, cause } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
-    if (moves.length === 0) return restUnlessHot(cluster, before);
+    const { moves, score, before, promised, frees, cause } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
+    if (moves.length === 0) return restUnlessHot(cluster, score);
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {
       verb: "balance",
