@@ -4,9 +4,9 @@
  * makes the tasks with verb recover. Woken by fences, by machines there, and by room that may have come up.
  */
 import { uuidv7 } from "@sheaf/base";
-import { partKey, type Placement, type RecordOf, type VmFailover } from "@sheaf/model";
+import { partKey, placedDevices, type Placement, type RecordOf, type VmFailover } from "@sheaf/model";
 import { failOverRefusal, inRestartOrder, startOrder, wantsFailOver, type Ranked, type StartOrder } from "@sheaf/planning";
-import { planBatch, type SnapshotIndex } from "@sheaf/scheduling";
+import { type Chosen, planBatch, type SnapshotIndex } from "@sheaf/scheduling";
 import type { Compare, Operation } from "@sheaf/store";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";
@@ -95,7 +95,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         const order = turnOf(vm, host);
         if (decision.none) refused.push({ vm, reason: decision.reason });
         else if (!order.go) refused.push({ vm, ...order });
-        else moves.push(...(await moveOf(vm, host, decision.host, [decision.reasons[0], lateWords(order.without)], fence)));
+        else moves.push(...(await moveOf(vm, host, decision, [decision.reasons[0], lateWords(order.without)], fence)));
       }
       const overtaken = await commitAll(context, moves);
       const failed = new Set(overtaken.map(({ about }) => about.id));
@@ -116,7 +116,13 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
   }
 
   /** @returns nothing where its placement has moved since the cache saw it */
-  async function moveOf(vm: Vm, from: Host, to: string, why: readonly (string | undefined)[], fence: Compare): Promise<Decision<Vm>[]> {
+  async function moveOf(
+    vm: Vm,
+    from: Host,
+    { host: to, devices }: Chosen,
+    why: readonly (string | undefined)[],
+    fence: Compare,
+  ): Promise<Decision<Vm>[]> {
     const placementKey = partKey("vm", vm.id, "placement");
     const compare: Compare[] = [
       fence,
@@ -133,6 +139,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         host: to,
         epoch: (before?.epoch ?? 0) + 1,
         incarnation: store.incarnation,
+        ...(key === placementKey ? placedDevices(devices) : {}),
         reason: [`${hostName(from.id, cache)} was lost`, ...why].filter((text) => text !== undefined).join("; "),
         at: clock.now(),
       };

@@ -3,7 +3,17 @@
  * (migration-drive). Sole writer of `status/migration` and of these tasks' `status/controller`; moves `placement` on by compare-and-set.
  * A stopped machine whose disks are all shared is given to the target by one transaction.
  */
-import { partKey, SheafError, vmRefusal, vmState, type Placement, type ProblemCode, type RecordOf, type TaskProgress } from "@sheaf/model";
+import {
+  partKey,
+  placedDevices,
+  SheafError,
+  vmRefusal,
+  vmState,
+  type Placement,
+  type ProblemCode,
+  type RecordOf,
+  type TaskProgress,
+} from "@sheaf/model";
 import { chooseMigrationTarget, hasEnded, stoppedMoveRefusal } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Compare, Operation } from "@sheaf/store";
@@ -219,16 +229,19 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     if (state !== "absent" && state !== "stopped") return refuse(task, "state-refused", `it is ${state} on ${source.name}: try again`);
     const compare: Compare[] = [unchanged(vm), unchanged(task), { key: partKey("vm", vm.id, "status/migration"), modRevision: 0 }];
     const then: Operation[] = [];
-    for (const key of [partKey("vm", vm.id, "placement"), ...volumes.map((volume) => partKey("volume", volume.id, "placement"))]) {
+    const placementKey = partKey("vm", vm.id, "placement");
+    for (const key of [placementKey, ...volumes.map((volume) => partKey("volume", volume.id, "placement"))]) {
       const entry = await store.get(key);
       if (!entry) continue;
       const before = JSON.parse(entry.value) as Placement; // written by this package alone
       if (before.host !== source.id) continue;
       compare.push({ key, modRevision: entry.modRevision });
-      const { adoption: _adoption, ...kept } = before;
+      // The devices it had stay there.
+      const { adoption: _adoption, gpus: _gpus, pciDevices: _pciDevices, ...kept } = before;
       then.push(
         put(key, {
           ...kept,
+          ...(key === placementKey ? placedDevices(snapshot.reservedDevices(vm.id)) : {}),
           host: target.id,
           epoch: before.epoch + 1,
           incarnation: store.incarnation,

@@ -60,6 +60,14 @@ interface StoredHead {
   labels: Record<string, string>;
 }
 
+interface HostOptions {
+  readonly memoryBytes?: number;
+  readonly cpus?: number;
+  readonly spec?: Record<string, unknown>;
+  /** What its agent reports besides. */
+  readonly seen?: Partial<HostObservation>;
+}
+
 interface Server {
   readonly cache: RecordCache;
   readonly controllers: RunningControllers;
@@ -209,15 +217,12 @@ export class World {
     await this.write([{ put: entry.key, value: JSON.stringify(head) }]);
   }
 
-  async addHost(
-    name: string,
-    { memoryBytes = 16 * gib, cpus = 8, spec = {} }: { memoryBytes?: number; cpus?: number; spec?: Record<string, unknown> } = {},
-  ): Promise<string> {
+  async addHost(name: string, { memoryBytes = 16 * gib, cpus = 8, spec = {}, seen = {} }: HostOptions = {}): Promise<string> {
     const id = this.id();
     await this.put("host", id, name, HostSpec.parse({ cluster: this.ids.cluster, reservedMemoryBytes: 0, ...spec }));
     const pool = JSON.stringify({ state: "ready", capacityBytes: 4096 * gib, availableBytes: 4096 * gib });
     await this.write([
-      { put: partKey("host", id, "status/agent"), value: JSON.stringify(observation(name, memoryBytes, cpus)) },
+      { put: partKey("host", id, "status/agent"), value: JSON.stringify({ ...observation(name, memoryBytes, cpus), ...seen }) },
       { put: partKey("pool", this.ids.local, `status/hosts/${id}`), value: pool },
       { put: partKey("pool", this.ids.shared, `status/hosts/${id}`), value: pool },
     ]);

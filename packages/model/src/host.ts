@@ -7,6 +7,7 @@ import { z } from "zod";
 import { AgentInstallation } from "./agent-upgrade.ts";
 import { FencingMethod, type HostFencing, type HostLease, type HostReturn } from "./fencing.ts";
 import { Bytes, FailureDomain, InterfaceName, IpAddress, Reference, Timestamp } from "./fields.ts";
+import { HostGpu, HostPassthrough, HostPciDevice } from "./passthrough.ts";
 import { type HostPower, HostPowerSpec, wakeMethods } from "./power.ts";
 
 export const HostSpec = z.strictObject({
@@ -33,6 +34,12 @@ export const HostSpec = z.strictObject({
   storageInterface: InterfaceName.optional(),
   /** Migrations that may run from or to this host at once. */
   maximumParallelMigrations: z.int().min(1).max(32).default(2),
+  /** Which of its devices machines may get for themselves, where that differs from what is usual. */
+  passthrough: z
+    .array(HostPassthrough)
+    .max(64)
+    .refine((devices) => new Set(devices.map(({ address }) => address)).size === devices.length, "must name each address once")
+    .default([]),
   /** How its power is cut when it is lost, in this order. Empty: only a person can say that it is off. */
   fencing: z
     .array(FencingMethod)
@@ -100,17 +107,9 @@ export const HostObservation = z.looseObject({
       speedMbit: z.int().optional(),
     }),
   ),
-  pciDevices: z.array(
-    z.looseObject({
-      address: z.string(),
-      vendor: z.string(),
-      product: z.string(),
-      class: z.string(),
-      driver: z.string().optional(),
-      iommuGroup: z.int().optional(),
-    }),
-  ),
-  gpus: z.array(z.looseObject({ address: z.string(), vendor: z.string(), product: z.string(), memoryBytes: Bytes.optional() })),
+  /** All of them, GPUs too. */
+  pciDevices: z.array(HostPciDevice),
+  gpus: z.array(HostGpu),
   hypervisor: z.looseObject({
     type: z.enum(["qemu", "xen", "lxc"]),
     libvirtVersion: z.string(),

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { DisplayName, Labels, Name, RecordId, Timestamp } from "./fields.ts";
+import { PlacedGpu, PlacedPciDevice } from "./passthrough.ts";
 
 export const kinds = ["host", "cluster", "pool", "volume", "image", "network", "vm", "task", "project", "user", "role", "token"] as const;
 export type Kind = (typeof kinds)[number];
@@ -67,6 +68,9 @@ export const Placement = z.looseObject({
    * does not carry Sheaf's mark yet. A later placement does not have it.
    */
   adoption: RecordId.optional(),
+  /** What of the host it has for itself: nobody else gets these while it is placed here. */
+  gpus: z.array(PlacedGpu).optional(),
+  pciDevices: z.array(PlacedPciDevice).optional(),
   /** Reasons for the choice, for people. */
   reason: z.string().optional(),
   at: Timestamp,

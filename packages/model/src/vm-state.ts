@@ -2,6 +2,7 @@
  * The state of a machine as people see it, and the one table of what is allowed in which state. API, CLI, console and
  * controllers ask here; a refusal is a sentence that says what would make it allowed.
  */
+import { wishesForDevices } from "./passthrough.ts";
 import type { SheafRecord } from "./record.ts";
 import type { VmObservation, VmSpec, VmStatus } from "./vm.ts";
 
@@ -215,8 +216,10 @@ const allowed: Record<VmAction, Record<VmState, true | string>> = {
 };
 
 /** @returns `null` where `action` is allowed, else the reason in words. A protected machine refuses `delete` in every state. */
-export function vmRefusal(action: VmAction, state: VmState, spec: Pick<VmSpec, "protected">): string | null {
+export function vmRefusal(action: VmAction, state: VmState, spec: Pick<VmSpec, "protected" | "gpus" | "pciDevices">): string | null {
   if (action === "delete" && spec.protected) return "it is protected: clear `protected` first";
+  if (action === "migrate" && state === "running" && wishesForDevices(spec))
+    return `it has ${spec.gpus === undefined ? "PCI devices" : "GPUs"} of its host for itself, whose state cannot be carried: stop it first, then it moves`;
   const answer = allowed[action][state];
   return answer === true ? null : answer;
 }

@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
 import { Bytes, IpAddress, LabelKey, LabelValue, MacAddress, Name, Reference, Timestamp } from "./fields.ts";
+import { VmGpus, VmPciDevice } from "./passthrough.ts";
 import { PlacementPolicy } from "./placement-policy.ts";
 import { GroupRule, Neighbours } from "./placement-rules.ts";
 
@@ -159,6 +160,14 @@ export const VmSpec = z.strictObject({
   disks: z.array(VmDisk).max(24).default([]),
   cdroms: z.array(VmCdrom).max(4).default([]),
   nics: z.array(VmNic).max(16).default([]),
+  /** GPUs for itself, whole ones or a slice of one. Chosen when it is placed, released when it is deleted or moves. */
+  gpus: VmGpus.optional(),
+  /** Other PCI devices for itself. */
+  pciDevices: z
+    .array(VmPciDevice)
+    .max(8)
+    .refine((wishes) => wishes.reduce((sum, { count }) => sum + count, 0) <= 16, "must be 16 devices at most")
+    .optional(),
   /** Told to the guest by a NoCloud seed. */
   cloudInit: z
     .strictObject({

@@ -19,14 +19,15 @@ import { standingKey } from "./request-filters.ts";
  */
 export function alikeKey(request: PlacementRequest, snapshot: SnapshotIndex): string | null {
   const { vm, host, leave, together, apart, rules, neighbours, licences, terms, unknownVolumes, volumes, admitted } = request;
-  const { policy, priority, cpus, memoryBytes, hugepages } = request;
+  const { policy, priority, cpus, memoryBytes, hugepages, gpus, pciDevices } = request;
   // Where one is put changes what is said of other hosts too.
   if (licences.length > 0 || [...rules, ...snapshot.groups.binding(rules)].some(isWide)) return null;
   if (host !== undefined || leave !== undefined || together !== undefined || unknownVolumes.length > 0) return null;
   if (snapshot.charge(vm) !== undefined || volumes.some((need) => need.pinnedTo !== undefined || snapshot.pools.chargedSlots(need.volume).length > 0))
     return null;
   const sizes = volumes.map(({ pool, sizeBytes }) => [pool, sizeBytes]);
-  return JSON.stringify([standingKey(request), apart, rules, neighbours, terms, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages]);
+  const capacity = [terms, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages, gpus, pciDevices];
+  return JSON.stringify([standingKey(request), apart, rules, neighbours, ...capacity]);
 }
 
 const isWide = ({ keep, within }: RequestRule): boolean => keep === "together" || within !== "host";

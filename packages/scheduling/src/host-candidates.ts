@@ -3,6 +3,7 @@
  * must share a host. O(hosts), a few passes over columns.
  */
 import { capacityFilters } from "./capacity-filters.ts";
+import { deviceFilters } from "./gpu/device-filters.ts";
 import { classText, type HostFilter, type HostMask, hostText, noHost } from "./host-filter.ts";
 import type { NoHost, RefusalClass } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
@@ -55,6 +56,8 @@ export class HostCandidates {
   /** At least one. */
   readonly requests: readonly PlacementRequest[];
   readonly world: ScoringWorld;
+  /** What the machines take already, before anything is decided for them. */
+  readonly charges: readonly VmCharge[];
   /** The mark of a filter in `mask` is its place here, from 1. */
   readonly #filters: HostFilter[] = [];
   /** Open hosts are 0. Not to be changed. */
@@ -65,6 +68,7 @@ export class HostCandidates {
   constructor(requests: readonly PlacementRequest[], snapshot: SnapshotIndex) {
     this.requests = requests;
     this.snapshot = snapshot;
+    this.charges = chargesOf(requests, snapshot);
     const standing = requests.map((request) => snapshot.standing.of(request));
     this.world = worldOf(requests, snapshot);
     this.preferences = preferencesOf(requests, snapshot);
@@ -75,6 +79,7 @@ export class HostCandidates {
     }
     for (const filter of requests.flatMap((request) => bindingFilters(request, snapshot))) this.#bind(filter);
     for (const filter of requests.flatMap((request) => companyFilters(request, snapshot))) this.#refuse(filter);
+    for (const filter of deviceFilters(requests, snapshot)) this.#refuse(filter);
     for (const filter of capacityFilters(requests, snapshot)) this.#refuse(filter);
   }
 

@@ -15,6 +15,8 @@ export interface FilterWords {
   /** After "1 host …" and after "2 hosts …": `is cordoned`, `are cordoned`. */
   readonly one: string;
   readonly many: string;
+  /** More to be said of one host that fails. */
+  readonly detail?: (slot: number) => string;
   /** How near the host is to fitting (bytes or vCPUs free), with its words. */
   readonly figure?: { readonly of: (slot: number) => number; readonly text: (value: number) => string; readonly needed: string };
 }
@@ -95,6 +97,7 @@ export function classText({ one, many, figure }: FilterWords, count: number, lar
 
 /** The words for one host: `lacks memory (1.2 GiB free, 4 GiB needed)`. */
 export function hostText(filter: FilterWords, slot: number): string {
+  if (filter.detail !== undefined) return `${filter.one} (${filter.detail(slot)})`;
   if (filter.figure === undefined) return filter.one;
   const { of, text, needed } = filter.figure;
   return `${filter.one} (${text(Math.max(0, of(slot)))} free, ${needed} needed)`;

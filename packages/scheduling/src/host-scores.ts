@@ -1,7 +1,11 @@
 /** The open hosts of a decision, scored: by one policy as it says, by several after each one's scores are brought to 0 … 1 over these hosts. */
+import { gpuTerm } from "./gpu/gpu-term.ts";
 import type { HostCandidates } from "./host-candidates.ts";
 import type { WeightedPolicies } from "./policy-choice.ts";
 import type { HostScorer } from "./scoring-policy.ts";
+
+/** More than what a sum of two terms is rounded by: hosts that are equal must be scored to the end. */
+const rounding = 1e-9;
 
 interface Scale {
   readonly lowest: number;
@@ -13,12 +17,14 @@ export class HostScores {
   readonly #by: WeightedPolicies;
   readonly #scorers: readonly HostScorer[];
   readonly #single: HostScorer | undefined;
+  readonly #gpus: ((slot: number) => number) | undefined;
   /** Of each policy; empty for a single one. */
   readonly #scales: readonly Scale[];
 
   constructor(candidates: HostCandidates, by: WeightedPolicies) {
     this.#candidates = candidates;
     this.#by = by;
+    this.#gpus = gpuTerm(candidates.requests, by, candidates.snapshot);
     this.#scorers = by.map(({ policy }) => policy.scorer(candidates.world));
     this.#single = by.length === 1 ? this.#scorers[0] : undefined;
     this.#scales = by.length === 1 ? [] : this.#scorers.map((scorer) => this.#scaleOf(scorer));
@@ -49,6 +55,12 @@ export class HostScores {
 
   /** @param floor below it, anything below it may be answered */
   of(slot: number, floor = Number.NEGATIVE_INFINITY): number {
+    if (this.#gpus === undefined) return this.#byPolicies(slot, floor);
+    const gpus = this.#gpus(slot);
+    return gpus + this.#byPolicies(slot, floor - gpus - rounding);
+  }
+
+  #byPolicies(slot: number, floor: number): number {
     if (this.#single !== undefined) return this.#single.score(slot, floor);
     let sum = 0;
     for (const [place, scorer] of this.#scorers.entries()) sum += this.#scaled(place, scorer.score(slot, Number.NEGATIVE_INFINITY));
@@ -57,7 +69,11 @@ export class HostScores {
 
   parts(slot: number): Readonly<Record<string, number>> {
     const broken = this.#candidates.preferences?.broken(slot);
-    return broken === undefined ? this.#policyParts(slot) : { preferred: 0 - broken, ...this.#policyParts(slot) };
+    return {
+      ...(broken === undefined ? {} : { preferred: 0 - broken }),
+      ...this.#policyParts(slot),
+      ...(this.#gpus === undefined ? {} : { gpus: this.#gpus(slot) }),
+    };
   }
 
   #policyParts(slot: number): Readonly<Record<string, number>> {

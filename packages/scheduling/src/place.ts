@@ -1,5 +1,6 @@
 /** Chooses a host for one machine, or explains why none fits; ranks all hosts. Pure: a function of request, snapshot and policy. */
-import type { PlacementPolicy } from "@sheaf/model";
+import { devicesWords, type PlacedDevices, type PlacementPolicy, wishesForDevices } from "@sheaf/model";
+import { wishesOf } from "./gpu/device-filters.ts";
 import { failingAt, HostCandidates } from "./host-candidates.ts";
 import { hostText } from "./host-filter.ts";
 import { HostScores } from "./host-scores.ts";
@@ -43,13 +44,22 @@ export function placeAll(requests: readonly PlacementRequest[], snapshot: Snapsh
 
 /** @param fitting hosts that were open */
 export function chosen(slot: number, candidates: HostCandidates, scores: HostScores, by: WeightedPolicies, fitting: number): Chosen {
+  const devices = devicesOn(slot, candidates);
   const count = fitting === 1 ? "the only host that fits" : `best of ${fitting} hosts that fit`;
   return {
     host: candidates.snapshot.table.ids[slot] ?? "",
     score: scores.of(slot),
     parts: scores.parts(slot),
-    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}`],
+    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}${devices === undefined ? "" : `, with ${devicesWords(devices)}`}`],
+    ...(devices === undefined ? {} : { devices }),
   };
+}
+
+/** Of one machine; several that share a host are given theirs one by one. */
+function devicesOn(slot: number, { requests, charges, snapshot }: HostCandidates): PlacedDevices | undefined {
+  const [request] = requests;
+  if (request === undefined || requests.length > 1 || !wishesForDevices(request)) return undefined;
+  return snapshot.devices.choose(slot, [wishesOf(request)], new Set(charges))?.[0];
 }
 
 export const policyFor = (requests: readonly PlacementRequest[], snapshot: SnapshotIndex, given: PlacementPolicy | undefined) =>
@@ -68,7 +78,8 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy?
     const head = { host: facts.record.id, name: facts.record.name };
     if (!candidates.isOpen(slot)) hosts.push({ ...head, fits: false, reasons: candidates.reasonsAgainst(slot) });
     else {
-      const reasons = [afterwards(candidates, slot)];
+      const devices = devicesOn(slot, candidates);
+      const reasons = [afterwards(candidates, slot), ...(devices === undefined ? [] : [`it would get ${devicesWords(devices)}`])];
       broken.set(head.host, candidates.preferences?.broken(slot) ?? 0);
       hosts.push({ ...head, fits: true, reasons, score: scores.of(slot), parts: scores.parts(slot) });
     }

@@ -1,4 +1,5 @@
 /** What the scheduler answers: a host and why, or nobody and why not. */
+import type { PlacedDevices } from "@sheaf/model";
 
 export interface Chosen {
   readonly none?: never;
@@ -9,6 +10,8 @@ export interface Chosen {
   readonly parts: Readonly<Record<string, number>>;
   /** Sentences for people; the first goes into `placement.reason`. */
   readonly reasons: readonly string[];
+  /** What of the host the machine gets for itself; absent: it wishes for nothing such. */
+  readonly devices?: PlacedDevices;
 }
 
 /** Hosts that one reason rules out. */

@@ -1,5 +1,5 @@
 /** What one machine needs of a host, with every reference looked up: the scheduler's only input besides the snapshot. */
-import type { Neighbours, PlacementPolicy, RecordOf, VmRecord } from "@sheaf/model";
+import type { Neighbours, PlacementPolicy, RecordOf, VmGpus, VmPciDevice, VmRecord } from "@sheaf/model";
 import type { RequestRule } from "./group-book.ts";
 import { type PromiseTerms, promiseTerms } from "./promise-weights.ts";
 
@@ -42,6 +42,9 @@ export interface PlacementRequest {
   readonly terms?: PromiseTerms;
   /** Absent: its cluster's. */
   readonly policy?: PlacementPolicy;
+  /** Of its host for itself; absent: none. */
+  readonly gpus?: VmGpus;
+  readonly pciDevices?: readonly VmPciDevice[];
   /** Ids of networks. */
   readonly networks: readonly string[];
   readonly volumes: readonly VolumeNeed[];
@@ -71,7 +74,7 @@ export interface RequestRecords {
 }
 
 export function placementRequest(vm: VmRecord, records: RequestRecords, purpose: Purpose): PlacementRequest {
-  const { cpu, memory, firmware, machineType, placement, nics, disks, priority } = vm.spec;
+  const { cpu, memory, firmware, machineType, placement, nics, disks, priority, gpus, pciDevices } = vm.spec;
   const volumes: VolumeNeed[] = [];
   const unknownVolumes: string[] = [];
   for (const disk of disks) {
@@ -114,6 +117,8 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     licences: placement.licences ?? none,
     ...(terms === undefined ? {} : { terms }),
     ...(placement.policy === undefined ? {} : { policy: placement.policy }),
+    ...(gpus === undefined ? {} : { gpus }),
+    ...(pciDevices === undefined || pciDevices.length === 0 ? {} : { pciDevices }),
     networks: [...new Set(nics.map((nic) => nic.network))],
     volumes,
     unknownVolumes,

@@ -2,10 +2,10 @@
  * Decides many machines on one snapshot, changed as each decision is made. Important and large ones first; machines that must
  * be together are first given a host with room for all of them, so that none is left behind; those that ask for the same are one run.
  */
-import type { PlacementPolicy } from "@sheaf/model";
+import { type PlacementPolicy, wishesForDevices } from "@sheaf/model";
 import { alikeKey, AlikeRun } from "./alike-run.ts";
 import { place, placeAll, refusalsOf } from "./place.ts";
-import type { PlacementDecision } from "./placement-decision.ts";
+import type { Chosen, PlacementDecision } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
@@ -87,13 +87,18 @@ class Batch {
       }
       // Members may exclude each other (together and apart at once): each is looked at again.
       const refusals = refusalsOf(request, common.host, this.#snapshot);
-      this.#keep(request, refusals.length === 0 ? common : place(request, this.#snapshot, this.#policy));
+      this.#keep(request, refusals.length === 0 ? this.#withDevices(common, request) : place(request, this.#snapshot, this.#policy));
     }
+  }
+
+  /** Each its own of the host that all share. */
+  #withDevices(common: Chosen, request: PlacementRequest): PlacementDecision {
+    return wishesForDevices(request) ? place({ ...request, host: common.host }, this.#snapshot, this.#policy) : common;
   }
 
   #keep(request: PlacementRequest, decision: PlacementDecision): void {
     this.#decisions.set(request, decision);
-    if (!decision.none) this.#snapshot.reserve(request, decision.host);
+    if (!decision.none) this.#snapshot.reserve(request, decision.host, decision.devices);
   }
 }
 

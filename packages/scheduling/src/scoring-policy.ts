@@ -34,6 +34,8 @@ export interface HostScorer {
 
 export interface ScoringPolicy {
   readonly name: PlacementPolicyName;
+  /** It keeps room for what may come: with it idle GPUs keep the CPU and memory that they are owed. */
+  readonly keepsGpuHosts?: boolean;
   /** One sentence for people. */
   readonly summary: string;
   /** Made once a decision. */

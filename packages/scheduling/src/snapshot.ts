@@ -8,7 +8,11 @@
  * migration (source and target), its claim or a reservation names, until its record is gone. One that gave way, and has stopped, is charged
  * nowhere until it may run again; its disks stay.
  */
-import { hasGivenWay, type Kind, type Neighbours, type RecordOf, type VmRecord } from "@sheaf/model";
+import { hasGivenWay, type Kind, type Neighbours, type PlacedDevices, type RecordOf, type VmRecord, wishesForDevices } from "@sheaf/model";
+import { wishesOf } from "./gpu/device-filters.ts";
+import { DeviceLedger } from "./gpu/device-ledger.ts";
+import { GpuColumns } from "./gpu/gpu-columns.ts";
+import { heldDevices } from "./gpu/held-devices.ts";
 import { GroupBook, type RequestRule } from "./group-book.ts";
 import { GroupLedger } from "./group-ledger.ts";
 import { HostTable } from "./host-table.ts";
@@ -34,6 +38,8 @@ export interface VmCharge {
   readonly licences: readonly string[];
   readonly terms: PromiseTerms | undefined;
   readonly volumes: readonly string[];
+  /** What it has for itself, by slot. */
+  readonly devices: ReadonlyMap<number, PlacedDevices>;
 }
 
 interface Reservation {
@@ -41,6 +47,8 @@ interface Reservation {
   /** Epoch of the placement when it was made: a newer one settles it. */
   readonly epoch: number;
   readonly request: PlacementRequest;
+  /** Chosen on that host; none where none are wished for, or the host has not got them. */
+  readonly devices: PlacedDevices;
 }
 
 export interface HostUsage {
@@ -73,6 +81,9 @@ export class SnapshotIndex {
   readonly networks = new Map<string, { readonly record: RecordOf<"network">; readonly hosts: ReadonlySet<string> | null }>();
   /** Which sizes of machines there are, and how many of each: what is likely to be asked for next. */
   readonly mix = new RequestMix();
+  readonly devices = new DeviceLedger();
+  /** The same GPUs as the GPU policy sees them. */
+  readonly gpus = new GpuColumns(this.table, this.devices);
   /** Kept from decision to decision. */
   readonly standing = new StandingHosts(this);
   readonly #vms = new Map<string, VmRecord>();
@@ -85,7 +96,8 @@ export class SnapshotIndex {
     const record = change.record;
     switch (record.kind) {
       case "host":
-        return this.table.upsert(record);
+        this.table.upsert(record);
+        return this.devices.put(this.table.slotOf(record.id), record.spec, record.status.agent);
       case "cluster":
         return this.table.upsertCluster(record);
       case "pool":
@@ -118,10 +130,18 @@ export class SnapshotIndex {
   /**
    * Charges the machine to `hostId` from now on: the decision was made, its record is not here yet. It ends by itself when a
    * newer placement (or a migration to that host) arrives, or by `release` when the transaction failed. One a machine.
+   * @param devices as decided; absent: what the host has for its wishes now
    */
-  reserve(request: PlacementRequest, hostId: string): void {
-    this.#reservations.set(request.vm, { host: hostId, epoch: this.#vms.get(request.vm)?.placement?.epoch ?? 0, request });
+  reserve(request: PlacementRequest, hostId: string, devices?: PlacedDevices): void {
+    const epoch = this.#vms.get(request.vm)?.placement?.epoch ?? 0;
+    this.#reservations.set(request.vm, { host: hostId, epoch, request, devices: devices ?? this.#devicesFor(request, hostId) });
     this.#recharge(request.vm);
+  }
+
+  #devicesFor(request: PlacementRequest, hostId: string): PlacedDevices {
+    if (!wishesForDevices(request)) return {};
+    const own = new Set(chargesOf([request], this));
+    return this.devices.choose(this.table.slotOf(hostId), [wishesOf(request)], own)?.[0] ?? {};
   }
 
   /** Takes this request's own reservation back: one that another decision has made for the machine since stays, and what the records say too. */
@@ -133,6 +153,11 @@ export class SnapshotIndex {
 
   reservedHost(vmId: string): string | undefined {
     return this.#reservations.get(vmId)?.host;
+  }
+
+  /** For the placement record that follows from a reservation. */
+  reservedDevices(vmId: string): PlacedDevices {
+    return this.#reservations.get(vmId)?.devices ?? {};
   }
 
   /** @returns `undefined` for a host without a record. */
@@ -184,8 +209,10 @@ export class SnapshotIndex {
   }
 
   #remove(kind: Kind, id: string): void {
-    if (kind === "host") this.table.remove(id);
-    else if (kind === "cluster") this.table.removeCluster(id);
+    if (kind === "host") {
+      this.table.remove(id);
+      this.devices.remove(this.table.slotOf(id));
+    } else if (kind === "cluster") this.table.removeCluster(id);
     else if (kind === "pool") this.pools.removePool(id);
     else if (kind === "volume") this.pools.removeVolume(id);
     else if (kind === "network") this.networks.delete(id);
@@ -198,6 +225,8 @@ export class SnapshotIndex {
   }
 
   #upsertVm(vm: VmRecord): void {
+    const { gpus, cpu, memory } = vm.spec;
+    if (gpus !== undefined && !this.#vms.has(vm.id)) this.gpus.learn({ cpus: cpu.count, memoryBytes: memory.bytes, gpus });
     this.#vms.set(vm.id, vm);
     if (vm.spec.placement.preemptible === true) this.#preemptible.add(vm.id);
     else this.#preemptible.delete(vm.id);
@@ -236,7 +265,8 @@ export class SnapshotIndex {
     const slots = new Set<number>();
     const claim = vm?.placement === undefined ? vm?.status.claim : undefined;
     if (claim !== undefined) slots.add(this.table.slotOf(claim.host));
-    if (vm?.placement !== undefined && !hasGivenWay(vm)) slots.add(this.table.slotOf(vm.placement.host));
+    // Its devices are its own also while it gives way: it comes back to them, and with them stays what it needs beside them.
+    if (vm?.placement !== undefined && (!hasGivenWay(vm) || wishesForDevices(vm.spec))) slots.add(this.table.slotOf(vm.placement.host));
     const migration = vm?.status.migration;
     if (migration !== undefined) {
       slots.add(this.table.slotOf(migration.source));
@@ -244,7 +274,8 @@ export class SnapshotIndex {
     }
     if (reservation !== undefined) slots.add(this.table.slotOf(reservation.host));
     if (slots.size === 0) return undefined;
-    if (vm === undefined) return reservation === undefined ? undefined : chargeOfRequest(reservation.request, [...slots]);
+    const devices = heldDevices(vm?.placement, reservation, (host) => this.table.slotOf(host));
+    if (vm === undefined) return reservation === undefined ? undefined : chargeOfRequest(reservation.request, [...slots], devices);
     const { cpu, memory, placement, disks } = vm.spec;
     return {
       slots: [...slots],
@@ -259,6 +290,7 @@ export class SnapshotIndex {
       licences: placement.licences ?? none,
       terms: promiseTerms(vm.spec),
       volumes: disks.flatMap((disk) => (disk.volume === undefined ? [] : [disk.volume])),
+      devices,
     };
   }
 
@@ -282,6 +314,10 @@ export class SnapshotIndex {
       for (const licence of charge.licences) this.licences.add(licence, slot, sign);
       if (charge.terms !== undefined) this.table.addExtra(slot, this.table.weights.change(slot, charge.terms, sign));
     }
+    for (const [slot, devices] of charge.devices) {
+      if (sign === 1) this.devices.book(slot, charge, devices);
+      else this.devices.release(slot, charge);
+    }
   }
 
   #wantVolumes(before: VmCharge | undefined, now: VmCharge | undefined): void {
@@ -292,7 +328,7 @@ export class SnapshotIndex {
   }
 }
 
-function chargeOfRequest(request: PlacementRequest, slots: readonly number[]): VmCharge {
+function chargeOfRequest(request: PlacementRequest, slots: readonly number[], devices: VmCharge["devices"]): VmCharge {
   return {
     slots,
     cpus: request.cpus,
@@ -307,6 +343,7 @@ function chargeOfRequest(request: PlacementRequest, slots: readonly number[]): V
     licences: request.licences,
     terms: request.terms,
     volumes: request.volumes.map((need) => need.volume),
+    devices,
   };
 }
 

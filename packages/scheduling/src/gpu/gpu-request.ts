@@ -1,7 +1,6 @@
 /** What one request wants of a host with GPUs. Requests that are alike belong to one class: they have the same key. */
 
-/** A whole GPU; shares are counted in thousandths. */
-export const wholeGpuMilli = 1000;
+export { wholeGpuMilli } from "@sheaf/model";
 
 export interface GpuRequest {
   readonly cpuMilli: number;

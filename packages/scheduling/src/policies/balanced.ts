@@ -15,6 +15,7 @@ const rounding = 1e-9;
 
 export const balanced: ScoringPolicy = {
   name: "balanced",
+  keepsGpuHosts: true,
   summary: "Spreads while there is plenty; as room gets scarce, keeps it in the sizes that are asked for.",
   scorer: (world) => {
     const loss = headroomLoss(world);

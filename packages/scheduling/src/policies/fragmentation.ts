@@ -4,6 +4,7 @@ import { headroomLoss } from "./headroom-loss.ts";
 
 export const fragmentation: ScoringPolicy = {
   name: "fragmentation",
+  keepsGpuHosts: true,
   summary: "The host where the machine takes least room from those likely to come next, and from whole hosts.",
   scorer: (world) => {
     const loss = headroomLoss(world);

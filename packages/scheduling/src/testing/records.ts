@@ -1,5 +1,5 @@
 /** Records for this package's tests: small, valid, each field to be overridden. */
-import type { AnyRecord, HostObservation, PoolOnHost, RecordOf, VmRecord } from "@sheaf/model";
+import type { AnyRecord, HostObservation, PlacedDevices, Placement, PoolOnHost, RecordOf, VmRecord } from "@sheaf/model";
 import { ClusterSpec, HostSpec, NetworkSpec, PoolSpec, VmSpec, VolumeSpec } from "@sheaf/model";
 import type { z } from "zod";
 
@@ -31,6 +31,8 @@ export interface HostOptions {
   readonly cpuModels?: readonly string[];
   readonly hypervisor?: Partial<HostObservation["hypervisor"]>;
   readonly numa?: HostObservation["numa"];
+  readonly gpus?: HostObservation["gpus"];
+  readonly pciDevices?: HostObservation["pciDevices"];
 }
 
 /** Offers exactly `memoryBytes` and `cpus` × overcommit 1, so that tests can count. */
@@ -48,8 +50,8 @@ export function host(n: number, options: HostOptions = {}): RecordOf<"host"> & {
     memoryBytes,
     disks: [],
     interfaces: (options.bridges ?? ["br0"]).map((name) => ({ name, mac: "", mtu: 1500, up: true, bridge: true, addresses: [] })),
-    pciDevices: [],
-    gpus: [],
+    pciDevices: options.pciDevices ?? [],
+    gpus: options.gpus ?? [],
     hypervisor: {
       type: "qemu",
       libvirtVersion: "9.0.0",
@@ -78,8 +80,18 @@ export interface VmOptions {
   readonly spec?: z.input<typeof VmSpec>;
   readonly on?: number;
   readonly epoch?: number;
+  readonly devices?: PlacedDevices;
   readonly migration?: { readonly source: number; readonly target: number };
 }
+
+const placementOf = (on: number, { epoch = 1, devices }: VmOptions): Placement => ({
+  host: id(on),
+  epoch,
+  incarnation: "i",
+  at: 0,
+  ...(devices?.gpus === undefined ? {} : { gpus: [...devices.gpus] }),
+  ...(devices?.pciDevices === undefined ? {} : { pciDevices: [...devices.pciDevices] }),
+});
 
 export function vm(n: number, options: VmOptions = {}): VmRecord & { kind: "vm" } {
   return {
@@ -87,7 +99,7 @@ export function vm(n: number, options: VmOptions = {}): VmRecord & { kind: "vm" 
     kind: "vm",
     project: "p",
     spec: VmSpec.parse(options.spec ?? {}),
-    ...(options.on === undefined ? {} : { placement: { host: id(options.on), epoch: options.epoch ?? 1, incarnation: "i", at: 0 } }),
+    ...(options.on === undefined ? {} : { placement: placementOf(options.on, options) }),
     status:
       options.migration === undefined
         ? {}

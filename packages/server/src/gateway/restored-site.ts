@@ -5,7 +5,7 @@
  * later starts wait for nobody. Called by the gateway with each hello, and by the placement controller.
  */
 import type { Clock, Logger } from "@sheaf/base";
-import { partKey, restoredSiteKey, type Placement, type RecordOf } from "@sheaf/model";
+import { partKey, placedDevices, restoredSiteKey, type Placement, type RecordOf } from "@sheaf/model";
 import type { Operation, Store } from "@sheaf/store";
 import type { RecordCache } from "../context.ts";
 
@@ -165,7 +165,9 @@ export class RestoredSite {
     const spec = await store.get(partKey("vm", vm.id, "spec"));
     if (spec === null) return;
     const reason = "its host holds it since before the store was restored";
-    const placement: Placement = { host, epoch, incarnation, reason, at: clock.now() };
+    // What it had there by the last word that was kept; its host has the last word when it starts.
+    const devices = vm.placement?.host === host ? placedDevices(vm.placement) : {};
+    const placement: Placement = { host, epoch, incarnation, ...devices, reason, at: clock.now() };
     const then: Operation[] = [{ put: key, value: JSON.stringify(placement) }];
     for (const { volume: id } of vm.spec.disks) {
       const volume = id === undefined ? undefined : cache.get("volume", id);

@@ -36,6 +36,7 @@ export const vmRules: KindRules<"vm"> = {
   change(work, before, given) {
     if (work.services.presenter.vmState(before) === "migrating")
       throw new SheafError("state-refused", `Machine ${before.name} is moving to another host.`, { next: "Wait for the migration, or cancel it." });
+    checkDevices(before, given);
     const { disks, uses } = changedDisks(work, before, given.disks);
     const starts = before.spec.power === "stopped" && given.power !== "stopped";
     const once = before.spec.stopGraceOnceMs;
@@ -102,6 +103,20 @@ function sealed(work: Work, spec: Spec, before: RecordOf<"vm"> | undefined): Spe
 function firmware(work: Work, spec: Spec, disks: Spec["disks"]): Spec["firmware"] {
   const image = work.services.context.cache.get("image", disks[0]?.image ?? "");
   return image?.spec.firmware === "uefi" ? { ...spec.firmware, type: "uefi" } : spec.firmware;
+}
+
+/** Which devices a machine has is decided with its host; a placement is of what was asked for then. */
+function checkDevices(before: RecordOf<"vm">, given: Spec): void {
+  for (const field of ["gpus", "pciDevices"] as const) {
+    if (before.placement === undefined || JSON.stringify(given[field] ?? []) === JSON.stringify(before.spec[field] ?? [])) continue;
+    throw new SheafError(
+      "state-refused",
+      `The ${field} of machine ${before.name} were chosen when it got its host, and cannot be changed any more.`,
+      {
+        next: "Make a new machine with what is wanted, and attach the disks of this one to it.",
+      },
+    );
+  }
 }
 
 function checkMemory(work: Work, spec: Spec): void {
