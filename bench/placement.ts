@@ -7,6 +7,7 @@ import { runInNewContext } from "node:vm";
 import type { AnyRecord, VmRecord } from "@sheaf/model";
 import { place, planBatch, SnapshotIndex } from "@sheaf/scheduling";
 import { atMost, publish, type Target } from "./outcome.ts";
+import { measureGpus } from "./placement-gpus.ts";
 import { type Ask, asks, PlacementSite } from "./placement-site.ts";
 import { quantile, spread } from "./statistics.ts";
 
@@ -178,5 +179,14 @@ for (const [hosts, machines, boundMs] of [
     byAsk: Object.fromEntries(Object.entries(seen.byAsk).map(([ask, samples]) => [ask, spread(samples)])),
     memoryBytes: Math.round(seen.memoryBytes),
   };
+}
+{
+  const seen = measureGpus(10_000, decisions, nowMs);
+  targets.push(
+    atMost("10,000 hosts with 80,000 GPUs: one decision about GPUs, p99", p99(seen.placedMs), 2, "ms"),
+    atMost("10,000 hosts with 80,000 GPUs: one decision about a machine without, p99", p99(seen.plainMs), 1, "ms"),
+    atMost("10,000 hosts with 80,000 GPUs: a change of a machine", seen.updateMicroseconds, 20, "µs"),
+  );
+  details["GPUs"] = { ...seen, placedMs: spread(seen.placedMs), plainMs: spread(seen.plainMs) };
 }
 publish(targets, details);

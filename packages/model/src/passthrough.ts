@@ -148,8 +148,8 @@ export type PlacedPciDevice = z.infer<typeof PlacedPciDevice>;
 
 /** What of its host a machine has for itself. */
 export interface PlacedDevices {
-  readonly gpus?: readonly PlacedGpu[];
-  readonly pciDevices?: readonly PlacedPciDevice[];
+  readonly gpus?: readonly PlacedGpu[] | undefined;
+  readonly pciDevices?: readonly PlacedPciDevice[] | undefined;
 }
 
 /** As they stand in a placement record. */

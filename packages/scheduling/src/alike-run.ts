@@ -89,6 +89,7 @@ export class AlikeRun {
   /** The last one was reserved there. */
   placed(hostId: string): void {
     const slot = this.#candidates.snapshot.table.slotOf(hostId);
+    this.#candidates.snapshot.gpus.update();
     this.#candidates.again(slot);
     const isOpen = this.#candidates.isOpen(slot);
     if (!isOpen) this.#fitting -= 1;

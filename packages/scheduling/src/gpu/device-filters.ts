@@ -1,11 +1,12 @@
 /** Which hosts cannot give a machine the devices that it wishes for, and why: they have none such, cannot hand them out, or have none free. */
 import { formatBytes } from "@sheaf/base";
-import { gpuWishWords, pciWishWords, type VmGpus, type VmPciDevice } from "@sheaf/model";
-import { type HostFilter, hostFilter } from "../host-filter.ts";
+import { gpuWishWords, pciWishWords, type VmGpus, type VmPciDevice, wholeGpuMilli } from "@sheaf/model";
+import { type HostFilter, hostFilter, type HostMask } from "../host-filter.ts";
 import type { PlacementRequest } from "../placement-request.ts";
 import { chargesOf, type SnapshotIndex } from "../snapshot.ts";
 import type { Wishes } from "./choose-devices.ts";
-import { type GpuUnit, isWishedGpu, isWishedPci, servesSlice, servesWhole } from "./host-device-list.ts";
+import type { DeviceLedger } from "./device-ledger.ts";
+import { type GpuUnit, isWishedGpu, isWishedPci, servesInSomeWay, servesWhole } from "./host-device-list.ts";
 
 export function deviceFilters(requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] {
   const wishing = requests.filter((request) => request.gpus !== undefined || request.pciDevices !== undefined);
@@ -16,15 +17,26 @@ export function deviceFilters(requests: readonly PlacementRequest[], snapshot: S
   const cannot = (wishes: readonly Wishes[], slot: number): boolean => devices.choose(slot, wishes, own) === undefined;
   const filters: HostFilter[] = [];
   const wishedGpus = wishing.flatMap(({ gpus }) => gpus ?? []);
-  const abilities = wishedGpus.map((gpus) => gpuAbility(gpus, snapshot));
-  for (const [n, gpus] of wishedGpus.entries()) filters.push(...unableFilters(gpus, abilities[n] ?? (() => "none"), snapshot));
+  const abilities = wishedGpus.map((gpus) => new GpuAbility(gpus, devices));
+  for (const ability of abilities) filters.push(...unableFilters(ability, devices));
   const [only] = wishedGpus;
   if (only !== undefined) {
     const fits = snapshot.gpus.fits(only);
     const wishes = wishedGpus.map((gpus) => ({ gpus }));
     // One machine's wish is answered by columns; where it has some already, or several share a host, devices are counted out.
-    const lacks = (slot: number): boolean => (wishes.length === 1 && !ownSlots.has(slot) ? !fits(slot) : cannot(wishes, slot));
-    filters.push(hostFilter(freeWords(wishedGpus, snapshot), (slot) => abilities.every((of) => of(slot) === "able") && lacks(slot)));
+    const counted = (slot: number): boolean => wishes.length > 1 || (ownSlots.size > 0 && ownSlots.has(slot));
+    const isAble = (slot: number): boolean => abilities.every((ability) => ability.of(slot) === able);
+    const fails = (slot: number): boolean => isAble(slot) && (counted(slot) ? cannot(wishes, slot) : !fits(slot));
+    const { idleGpus } = devices;
+    const least = only.count * ((only.shareMilli ?? wholeGpuMilli) / wholeGpuMilli) - 0.001;
+    // Those that are not able are marked by now. Most of a full site is told by one column.
+    const refuse = (mask: HostMask, mark: number): void => {
+      for (let slot = 0; slot < mask.length; slot += 1) {
+        if (mask[slot] !== 0) continue;
+        if (counted(slot) ? cannot(wishes, slot) : (idleGpus[slot] ?? 0) < least || !fits(slot)) mask[slot] = mark;
+      }
+    };
+    filters.push({ ...freeWords(wishedGpus, snapshot), fails, refuse });
   }
   for (const { pciDevices = [] } of wishing) for (const wish of pciDevices) filters.push(...pciFilters(wish, snapshot));
   if (wishing.some(({ pciDevices }) => pciDevices !== undefined)) {
@@ -40,39 +52,49 @@ export const wishesOf = ({ gpus, pciDevices }: PlacementRequest): Wishes => ({
   ...(pciDevices === undefined ? {} : { pciDevices }),
 });
 
-type Ability = "none" | "kept" | "able";
+/** What no release of devices would change. */
+const [unknown, none, kept, able] = [0, 1, 2, 3];
 
-/** What no release of devices would change. Answered once for each kind of hosts. */
-function gpuAbility(gpus: VmGpus, { devices }: SnapshotIndex): (slot: number) => Ability {
-  const known = new Map<number, Ability>();
-  return (slot) => {
-    const shape = devices.gpuShape[slot] ?? 0;
-    if (shape === 0) return "none";
-    let answer = known.get(shape);
-    if (answer === undefined) known.set(shape, (answer = abilityOf(devices.list(slot)?.gpus ?? [], gpus)));
-    return answer;
-  };
+/** Answered once for each kind of hosts. */
+class GpuAbility {
+  readonly gpus: VmGpus;
+  readonly #devices: DeviceLedger;
+  readonly #byShape: Uint8Array;
+
+  constructor(gpus: VmGpus, devices: DeviceLedger) {
+    this.gpus = gpus;
+    this.#devices = devices;
+    this.#byShape = new Uint8Array(devices.shapes + 1);
+    this.#byShape[0] = none;
+  }
+
+  of(slot: number): number {
+    const shape = this.#devices.gpuShape[slot] ?? 0;
+    const known = this.#byShape[shape] ?? unknown;
+    return known === unknown ? (this.#byShape[shape] = abilityOf(this.#devices.list(slot)?.gpus ?? [], this.gpus)) : known;
+  }
 }
 
-function unableFilters(gpus: VmGpus, ability: (slot: number) => Ability, { devices }: SnapshotIndex): HostFilter[] {
+function unableFilters(ability: GpuAbility, devices: DeviceLedger): HostFilter[] {
+  const { gpus } = ability;
   const what = gpuWishWords({ ...gpus, count: 1 }, formatBytes);
   const detail = (slot: number): string => {
     const units = devices.list(slot)?.gpus.filter((unit) => isWishedGpu(unit, gpus)) ?? [];
     return [...new Set(units.map((unit) => `${unit.address}: ${whyNot(unit, gpus)}`))].join("; ");
   };
   return [
-    hostFilter({ code: "gpu-none", own: false, one: `has no ${what}`, many: `have no ${what}` }, (slot) => ability(slot) === "none"),
+    hostFilter({ code: "gpu-none", own: false, one: `has no ${what}`, many: `have no ${what}` }, (slot) => ability.of(slot) === none),
     hostFilter(
       { code: "gpu-kept", own: false, one: `cannot hand out a ${what}`, many: `cannot hand out a ${what}`, detail },
-      (slot) => ability(slot) === "kept",
+      (slot) => ability.of(slot) === kept,
     ),
   ];
 }
 
-function abilityOf(units: readonly GpuUnit[], gpus: VmGpus): Ability {
+function abilityOf(units: readonly GpuUnit[], gpus: VmGpus): number {
   const wished = units.filter((unit) => isWishedGpu(unit, gpus));
-  if (wished.length === 0) return "none";
-  return wished.some((unit) => servesWhole(unit, gpus) || unit.slices.some((slices) => servesSlice(unit, slices, gpus))) ? "able" : "kept";
+  if (wished.length === 0) return none;
+  return wished.some((unit) => servesInSomeWay(unit, gpus)) ? able : kept;
 }
 
 function whyNot(unit: GpuUnit, { shareMilli }: VmGpus): string {

@@ -30,8 +30,6 @@ export class DeviceLedger {
   idleGpus = new Float64Array(16);
   /** By slot: see `Slot`. */
   gpuShape = new Int32Array(16);
-  #shapesVersion = 0;
-
   /** Slots whose hosts have GPUs, whether handed out or not. */
   get gpuSlots(): ReadonlySet<number> {
     return this.#gpuSlots;
@@ -41,9 +39,9 @@ export class DeviceLedger {
     return this.#pciSlots;
   }
 
-  /** Grows when a host comes with GPUs of kinds that no other has. */
-  get shapesVersion(): number {
-    return this.#shapesVersion;
+  /** How many kinds of hosts with GPUs there have been. */
+  get shapes(): number {
+    return this.#shapes.size;
   }
 
   list(slot: number): HostDeviceList | undefined {
@@ -116,7 +114,6 @@ export class DeviceLedger {
     let shape = this.#shapes.get(key);
     if (shape === undefined) {
       this.#shapes.set(key, (shape = this.#shapes.size + 1));
-      this.#shapesVersion += 1;
     }
     return shape;
   }

@@ -7,10 +7,10 @@ import type { HostGpuSlices, VmGpus } from "@sheaf/model";
 import type { HostTable } from "../host-table.ts";
 import { type DeviceHolder, type DeviceLedger, idleMilliOf } from "./device-ledger.ts";
 import { Fragmentation } from "./fragmentation.ts";
-import { type GpuDemand, GpuHosts } from "./gpu-hosts.ts";
+import { GpuHosts } from "./gpu-hosts.ts";
 import type { GpuChoice } from "./gpu-policy.ts";
 import { type GpuRequest, wholeGpuMilli } from "./gpu-request.ts";
-import { type GpuUnit, servesSlice, servesWhole } from "./host-device-list.ts";
+import { type GpuUnit, servesInSomeWay, servesSlice } from "./host-device-list.ts";
 import type { TakenDevices } from "./choose-devices.ts";
 import { RequestMix } from "./request-mix.ts";
 
@@ -49,7 +49,7 @@ export class GpuColumns {
   /** Slots in `#hosts` by slots of the table; -1: none. */
   #slots = new Int32Array(16).fill(-1);
   #position = -1;
-  #shapesVersion = -1;
+  #shapes = -1;
 
   constructor(table: HostTable, ledger: DeviceLedger) {
     this.#table = table;
@@ -69,25 +69,21 @@ export class GpuColumns {
 
   /** What the policy says of the request, by slot of the table; `slot` is always a host that has what is asked for. */
   choice(ask: GpuAsk): (slot: number, own?: OwnUse) => number {
-    this.#update();
+    this.update();
     this.#policy ??= this.#newPolicy();
     const choice = this.#policy.choice(this.#request(ask));
-    return (slot, own) => {
-      this.#update();
-      return own === undefined ? this.#cost(choice, slot) : this.#costWithout(choice, slot, own);
-    };
+    return (slot, own) => (own === undefined ? this.#cost(choice, slot) : this.#costWithout(choice, slot, own));
   }
 
   /** Whether the GPUs of a host suffice as far as they are free. Of `slot`s of the table. */
   fits(gpus: VmGpus): (slot: number) => boolean {
-    this.#update();
+    this.update();
     const { models, gpus: count, gpuMilli } = this.#request({ cpus: 0, memoryBytes: 0, gpus });
     // No GPU that there is would do; to the columns none named means any.
     if (models.length === 0) return () => false;
     // CPU and memory have filters of their own.
     const demand = this.#hosts.demand({ cpuMilli: -Infinity, memoryBytes: -Infinity, gpus: count, gpuMilli, models });
     return (slot) => {
-      this.#update();
       const at = this.#slots[slot] ?? -1;
       return at !== -1 && this.#hosts.fits(demand, at);
     };
@@ -115,11 +111,11 @@ export class GpuColumns {
     return cost;
   }
 
-  /** Costs are of hosts as they are, so the hosts that changed come first. O(changed hosts). */
-  #update(): void {
+  /** Costs are of hosts as they are, so the hosts that changed come first: by itself when something is asked for, and for what was asked for before. O(changed hosts). */
+  update(): void {
     const { figuresLog } = this.#table;
-    if (this.#shapesVersion !== this.#ledger.shapesVersion) {
-      this.#shapesVersion = this.#ledger.shapesVersion;
+    if (this.#shapes !== this.#ledger.shapes) {
+      this.#shapes = this.#ledger.shapes;
       this.#learnKinds();
     }
     if (this.#position === figuresLog.position) return;
@@ -198,5 +194,3 @@ export class GpuColumns {
 }
 
 const dividedKind = (unit: GpuUnit, type: string): string => `${unit.kind}@${type}`;
-
-const servesInSomeWay = (unit: GpuUnit, gpus: VmGpus): boolean => servesWhole(unit, gpus) || unit.slices.some((one) => servesSlice(unit, one, gpus));

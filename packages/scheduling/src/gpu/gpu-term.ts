@@ -25,7 +25,7 @@ export function gpuTerm(
   const gpus = requests.find((request) => request.gpus !== undefined)?.gpus;
   if (gpus !== undefined) {
     const cost = snapshot.gpus.choice({ cpus, memoryBytes, gpus });
-    return (slot) => (-perGpu * cost(slot, own.get(slot))) / 1000;
+    return own.size === 0 ? (slot) => (-perGpu * cost(slot)) / 1000 : (slot) => (-perGpu * cost(slot, own.get(slot))) / 1000;
   }
   const weight = by.reduce((total, { policy, weight: its }) => total + (policy.keepsGpuHosts === true ? its : 0), 0);
   if (weight === 0) return undefined;
@@ -33,7 +33,7 @@ export function gpuTerm(
   return (slot) => {
     const idle = devices.idleGpus[slot] ?? 0;
     if (idle === 0) return 0;
-    const there = own.get(slot);
+    const there = own.size === 0 ? undefined : own.get(slot);
     const each = devices.gpus[slot] ?? 1;
     const cpuCapacity = table.cpuCapacity[slot] ?? 0;
     const memoryCapacity = (table.memoryCapacity[slot] ?? 0) + (table.hugeCapacity[slot] ?? 0);

@@ -9,7 +9,7 @@ export function heldDevices(
   slotOf: (host: string) => number,
 ): ReadonlyMap<number, PlacedDevices> {
   const parts: { readonly host: string; readonly devices: PlacedDevices }[] = [];
-  if (placement !== undefined) parts.push({ host: placement.host, devices: placement as PlacedDevices }); // its fields are among these
+  if (placement !== undefined) parts.push({ host: placement.host, devices: placement });
   if (reservation !== undefined) parts.push(reservation);
   let held: Map<number, PlacedDevices> | undefined;
   for (const { host, devices } of parts) {

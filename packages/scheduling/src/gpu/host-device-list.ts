@@ -96,6 +96,10 @@ export function servesSlice(unit: GpuUnit, { milli, memoryBytes }: HostGpuSlices
   return hasMemory(memory, wish.minimumMemoryBytes);
 }
 
+/** The whole of it, or some slice. */
+export const servesInSomeWay = (unit: GpuUnit, wish: VmGpus): boolean =>
+  servesWhole(unit, wish) || unit.slices.some((slices) => servesSlice(unit, slices, wish));
+
 /** What is not known is not enough. */
 const hasMemory = (bytes: number | undefined, wanted: number | undefined): boolean => wanted === undefined || (bytes ?? 0) >= wanted;
 
