@@ -45,9 +45,10 @@ export function hostDeviceList(spec: HostSpec, seen: HostObservation | undefined
   if (seen === undefined) return undefined;
   // Older records do not have it.
   const said = (spec.passthrough as HostSpec["passthrough"] | undefined) ?? [];
-  if (seen.gpus.length === 0 && said.length === 0) return undefined;
+  const seenGpus = (seen.gpus as HostObservation["gpus"] | undefined) ?? [];
+  if (seenGpus.length === 0 && said.length === 0) return undefined;
   const word = new Map(said.map((one) => [one.address, one]));
-  const gpus = seen.gpus.map((gpu): GpuUnit => {
+  const gpus = seenGpus.map((gpu): GpuUnit => {
     const { address, vendor, product, memoryBytes, numaCell, bootDisplay, functions = [], slices = [] } = gpu;
     const said = word.get(address);
     const kept =
@@ -63,7 +64,7 @@ export function hostDeviceList(spec: HostSpec, seen: HostObservation | undefined
     return { address, kind, vendor, product, model, memoryBytes, numaCell, functions, whole, slices: usable, refusal };
   });
   const isGpus = new Set(
-    seen.gpus.flatMap(({ address, functions = [], slices = [] }) => [
+    seenGpus.flatMap(({ address, functions = [], slices = [] }) => [
       address,
       ...functions,
       ...slices.flatMap(({ places }) => places.map((place) => place.address)),
