@@ -4,6 +4,7 @@ import { ioTune, sameLimits } from "./disk-limits.ts";
 import type { DomainChange } from "./domain-change.ts";
 import type { CdromDescription, DiskDescription, DomainDescription, NicDescription } from "./domain-description.ts";
 import { cdromAlias, ownAlias } from "./device-names.ts";
+import { compareHostDevices } from "./host-device-elements.ts";
 import { atNextStart } from "./pending-sentence.ts";
 import { renderCdrom, renderDisk, renderNic } from "./render-devices.ts";
 
@@ -17,6 +18,7 @@ export function compareDevices(now: DomainDescription, then: DomainDescription):
   compareDisks(now, then, difference);
   compareCdroms(now, then, difference);
   compareNics(now, then, difference);
+  difference.restart.push(...compareHostDevices(now, then));
   return difference;
 }
 

@@ -62,6 +62,7 @@ export function describeDomain(input: DomainInput, previous?: DomainDescription)
     tpm: spec.firmware.tpm ? (spec.firmware.type === "uefi" ? "tpm-crb" : "tpm-tis") : null,
     boot,
     ...booted,
+    hostDevices: input.hostDevices ?? [],
     ...(input.paths.serialLog === undefined ? {} : { serialLog: input.paths.serialLog }),
     graphics: spec.graphics,
     guestAgent: spec.guestAgent,

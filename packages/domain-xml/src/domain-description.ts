@@ -31,6 +31,8 @@ export interface DomainDescription {
   readonly disks: readonly DiskDescription[];
   readonly cdroms: readonly CdromDescription[];
   readonly nics: readonly NicDescription[];
+  /** The host's, for this domain alone. */
+  readonly hostDevices: readonly HostDevice[];
   readonly serialLog?: string;
   readonly graphics: "vnc" | "none";
   readonly guestAgent: boolean;
@@ -115,6 +117,9 @@ export interface CdromDescription extends AnyDevice {
   readonly bus: VmCdrom["bus"];
   readonly path: string | null;
 }
+
+/** A PCI device of the host (`0000:41:00.0`), or a mediated device that was made for it. */
+export type HostDevice = { readonly kind: "pci"; readonly address: string } | { readonly kind: "mdev"; readonly uuid: string };
 
 export interface NicDescription extends AnyDevice {
   readonly mac: string;

@@ -1,4 +1,5 @@
 /** What rendering needs besides the machine's spec: everything its references and its host stand for. Made by the agent. */
+import type { HostDevice } from "./domain-description.ts";
 import type { VmCdrom, VmDisk, VmNic, VmSpec } from "@sheaf/model";
 
 export interface DomainInput {
@@ -16,6 +17,8 @@ export interface DomainInput {
   /** The NoCloud seed; `null`: none. */
   readonly seedPath: string | null;
   readonly nics: readonly NicInput[];
+  /** Absent: none. */
+  readonly hostDevices?: readonly HostDevice[];
   readonly host: DomainHost;
   readonly paths: {
     /** File for the UEFI variables; libvirt makes it from the template at the first start. */

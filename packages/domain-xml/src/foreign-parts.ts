@@ -1,5 +1,6 @@
 /** What a domain has that Sheaf would lose by rewriting it: said to the person who adopts it. Empty for domains that Sheaf wrote. */
 import { isEmulatedMemory } from "./emulated-memory.ts";
+import { isOwnHostDevice } from "./host-device-elements.ts";
 import type { XmlNode } from "./xml-reader.ts";
 
 /** Devices that Sheaf renders, or that libvirt adds to every PC. */
@@ -50,6 +51,7 @@ export function foreignParts(domain: XmlNode): string[] {
   const parts: string[] = [];
   for (const device of domain.find("devices")?.children ?? []) {
     const { name, attributes } = device;
+    if (isOwnHostDevice(device)) continue;
     if (!knownDevices.has(name)) parts.push(names[name] ?? name);
     else if (name === "disk") {
       const kind = attributes["device"] ?? "disk";

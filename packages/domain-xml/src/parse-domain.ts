@@ -12,6 +12,7 @@ import type {
 } from "./domain-description.ts";
 import { limitsOfIoTune } from "./disk-limits.ts";
 import { foreignParts } from "./foreign-parts.ts";
+import { parseHostDevices } from "./host-device-elements.ts";
 import { metadataNamespace } from "./render-domain.ts";
 import { type XmlNode, readXml, wholeNumber } from "./xml-reader.ts";
 
@@ -51,6 +52,7 @@ export function parseDomain(xml: string): DomainDescription {
     disks: storage.filter(isDisk).map(parseDisk),
     cdroms: storage.filter((disk) => disk.attributes["device"] === "cdrom").map(parseCdrom),
     nics: domain.all("devices/interface").filter(isBridged).map(parseNic),
+    hostDevices: parseHostDevices(domain),
     ...(log === undefined ? {} : { serialLog: log }),
     graphics: domain.all("devices/graphics").some((graphics) => graphics.attributes["type"] === "vnc") ? "vnc" : "none",
     guestAgent: agentChannels(domain).length > 0,

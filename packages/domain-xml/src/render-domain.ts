@@ -6,6 +6,7 @@ import { describeDomain } from "./describe-domain.ts";
 import type { DomainDescription, FirmwareDescription, MachineMetadata } from "./domain-description.ts";
 import type { DomainInput } from "./domain-input.ts";
 import { emulatedMemoryElement, qemuNamespace } from "./emulated-memory.ts";
+import { hostDeviceElement } from "./host-device-elements.ts";
 import { cdromElement, diskElement, nicElement } from "./render-devices.ts";
 import { type XmlElement, element, writeXml } from "./xml-writer.ts";
 
@@ -143,6 +144,7 @@ function devicesElement(domain: DomainDescription): XmlElement {
     element("controller", { type: "virtio-serial", index: 0 }),
     graphics ? element("controller", { type: "usb", index: 0, model: "qemu-xhci" }) : element("controller", { type: "usb", index: 0, model: "none" }),
     ...domain.nics.map(nicElement),
+    ...domain.hostDevices.map(hostDeviceElement),
     element(
       "serial",
       { type: "pty" },
@@ -168,7 +170,7 @@ function rootPorts(domain: DomainDescription): XmlElement[] {
   // SCSI controller, serial controller, balloon, random numbers, USB; a controller for each further six SATA devices.
   const fixed = 4 + (domain.graphics === "vnc" ? 1 : 0);
   const sata = [...domain.disks, ...domain.cdroms].filter((device) => device.bus === "sata").length;
-  const cold = fixed + domain.nics.length + domain.disks.filter((disk) => disk.bus === "virtio").length + Math.max(0, Math.ceil(sata / 6) - 1);
+  const cold = fixed + domain.nics.length + domain.hostDevices.length + domain.disks.filter((disk) => disk.bus === "virtio").length + Math.max(0, Math.ceil(sata / 6) - 1);
   const highest = Math.max(0, ...[...domain.disks, ...domain.nics].map(({ address }) => (address?.type === "pci" ? address.bus : 0)));
   const count = Math.max(leastRootPorts, cold + spareRootPorts, highest);
   const ports = Array.from({ length: count }, (_, index) => element("controller", { type: "pci", index: index + 1, model: "pcie-root-port" }));

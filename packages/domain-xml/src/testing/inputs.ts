@@ -65,6 +65,15 @@ export const features: Readonly<Record<string, DomainInput>> = {
       },
     },
   ),
+  "host-devices": {
+    ...inputOf({ disks: [root], nics: [nic] }, accelerated),
+    hostDevices: [
+      { kind: "pci", address: "0000:41:00.0" },
+      { kind: "pci", address: "0000:41:00.1" },
+      { kind: "mdev", uuid: vmId },
+    ],
+  },
+  "host-devices-pc": { ...inputOf({ machineType: "pc", disks: [root] }), hostDevices: [{ kind: "pci", address: "0001:c3:1f.7" }] },
   "bios-tpm": inputOf({ firmware: { tpm: true } }),
   "boot-order": inputOf({
     bootOrder: ["network", "cdrom", "disk"],
