@@ -5,7 +5,7 @@
  */
 import type { AgentMessage } from "@sheaf/contract";
 import { deadline } from "@sheaf/base";
-import { type Kind, SheafError } from "@sheaf/model";
+import { type Kind, SheafError, wishesForDevices } from "@sheaf/model";
 import { exposition } from "@sheaf/telemetry";
 import { AgentUpgrade } from "./agent-upgrade.ts";
 import { adoptionAnswer } from "./adoption.ts";
@@ -22,6 +22,7 @@ import { HostRest } from "./host-rest.ts";
 import { ImageCache } from "./image-cache.ts";
 import { ImageShelf } from "./image-shelf.ts";
 import { KeptState } from "./kept-state.ts";
+import { MediatedDevices } from "./mediated-devices.ts";
 import { LiveChanges } from "./live-changes.ts";
 import { logRing } from "./log-ring.ts";
 import { MachineEquipment } from "./machine-equipment.ts";
@@ -191,12 +192,16 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     learned: () => {
       for (const { id } of kept.documents("vm")) touch("vm", id);
     },
+    devicesChanged: () => {
+      for (const { id, spec } of kept.documents("vm")) if (wishesForDevices(spec)) touch("vm", id);
+    },
     report: (value) => reports.put("host", hostId, "status/agent", value),
   });
   const equipment = new MachineEquipment({
     ...{ hostId, clock, kept, files, processes, images, volumes, networks },
     signal: ending.signal,
     host: () => host.rendering,
+    devices: () => host.devices,
     changed: (machineId) => touch("vm", machineId),
   });
   const snapshots = new MachineSnapshots({ kept, files, hypervisor, logger });
@@ -225,6 +230,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
   const machines = new MachineReconciler({
     ...{ hostId, bootId, clock, logger, kept, files, hypervisor },
     liveChanges: new LiveChanges(),
+    mediatedDevices: new MediatedDevices(files),
     input: (vm) => equipment.input(vm),
     synced: () => intake.synced,
     isCurrent: (id) => intake.isCurrent(id),

@@ -4,6 +4,7 @@
  */
 import { type HostCapabilities, parseCapabilities, parseDomainCapabilities } from "@sheaf/domain-xml";
 import type { HostObservation } from "@sheaf/model";
+import { readPciDevices } from "./pci-devices.ts";
 import type { Domain, Files, HypervisorFacts } from "./ports.ts";
 
 export interface InventoryInput {
@@ -13,6 +14,8 @@ export interface InventoryInput {
   /** `null` while the hypervisor does not answer. */
   readonly facts: HypervisorFacts | null;
   readonly domains: readonly Domain[];
+  /** Ids of the machines that documents of this host speak for. */
+  readonly machines: readonly string[];
   /** Domains with Sheaf's mark that no document of this host speaks for. */
   readonly orphans: ReadonlySet<string>;
   readonly problems: readonly string[];
@@ -24,7 +27,8 @@ export async function readInventory(files: Files, input: InventoryInput): Promis
   const { facts } = input;
   const capabilities = facts ? parseCapabilities(facts.capabilitiesXml) : null;
   const processors = await readProcessors(files);
-  const pciDevices = await readPciDevices(files);
+  const ours = new Set(input.domains.flatMap(({ uuid, mark }) => (mark ? [uuid] : [])));
+  const { pciDevices, gpus } = await readPciDevices(files, new Set([...ours, ...input.machines]));
   const accelerated = isAccelerated(facts, processors.flags);
   const text = async (path: string): Promise<string> => (await files.readText(path))?.trim() ?? "";
   return {
@@ -49,8 +53,7 @@ export async function readInventory(files: Files, input: InventoryInput): Promis
     disks: await readDisks(files),
     interfaces: await readInterfaces(files, input.addresses),
     pciDevices,
-    // Display controllers: class 03.
-    gpus: pciDevices.filter((device) => device.class.startsWith("03")).map(({ address, vendor, product }) => ({ address, vendor, product })),
+    gpus,
     hypervisor: hypervisorOf(facts, accelerated),
     unmanaged: input.domains
       .filter((domain) => !domain.mark || input.orphans.has(domain.uuid))
@@ -155,27 +158,6 @@ async function readInterfaces(files: Files, addresses: InventoryInput["addresses
         bridge: (await files.facts(`/sys/class/net/${name}/bridge`)) !== null,
         addresses: [...(addresses.get(name) ?? [])],
         ...(speed > 0 ? { speedMbit: speed } : {}),
-      };
-    }),
-  );
-}
-
-async function readPciDevices(files: Files): Promise<HostObservation["pciDevices"]> {
-  const root = "/sys/bus/pci/devices";
-  return Promise.all(
-    (await files.list(root)).map(async (address) => {
-      const text = async (file: string): Promise<string> =>
-        ((await files.readText(`${root}/${address}/${file}`).catch(() => null)) ?? "").trim().replace(/^0x/, "");
-      const last = async (link: string): Promise<string | undefined> => (await files.readLink(`${root}/${address}/${link}`))?.split("/").at(-1);
-      const driver = await last("driver");
-      const group = Number((await last("iommu_group")) ?? Number.NaN);
-      return {
-        address,
-        vendor: await text("vendor"),
-        product: await text("device"),
-        class: await text("class"),
-        ...(driver === undefined ? {} : { driver }),
-        ...(Number.isInteger(group) ? { iommuGroup: group } : {}),
       };
     }),
   );

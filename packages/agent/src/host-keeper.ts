@@ -4,6 +4,7 @@ import type { DomainHost } from "@sheaf/domain-xml";
 import type { AgentInstallation, HostObservation, VmObservation, WatchdogObservation } from "@sheaf/model";
 import { z } from "zod";
 import type { DocumentIntake } from "./document-intake.ts";
+import type { SeenDevices } from "./host-device-needs.ts";
 import { isAccelerated, readInventory, readProcessorFlags } from "./host-inventory.ts";
 import type { KeptState } from "./kept-state.ts";
 import type { PoolReconciler } from "./pool-reconciler.ts";
@@ -26,6 +27,8 @@ export interface HostKeeperOptions {
   readonly watchdog: () => WatchdogObservation | undefined;
   /** Machines that wait for the hypervisor's answer can be looked at. */
   readonly learned: () => void;
+  /** Machines that have devices of this host can be looked at. */
+  readonly devicesChanged: () => void;
   readonly report: (value: HostObservation) => void;
 }
 
@@ -51,6 +54,8 @@ export class HostKeeper {
   #facts: HypervisorFacts | null = null;
   #rendering: Pick<DomainHost, "accelerated" | "cgroupVersion"> | null = null;
 
+  #devices: SeenDevices | null = null;
+
   constructor(options: HostKeeperOptions) {
     this.#options = options;
   }
@@ -58,6 +63,11 @@ export class HostKeeper {
   /** What rendering a domain needs of this host; `null` until the hypervisor has answered once. */
   get rendering(): Pick<DomainHost, "accelerated" | "cgroupVersion"> | null {
     return this.#rendering;
+  }
+
+  /** As they were read last; `null` before that. */
+  get devices(): SeenDevices | null {
+    return this.#devices;
   }
 
   /** The hypervisor was restarted, perhaps as another version. What is rendered meanwhile goes by what was known. */
@@ -89,10 +99,15 @@ export class HostKeeper {
       address,
       facts: this.#facts,
       domains,
+      machines: kept.documents("vm").map(({ id }) => id),
       orphans,
       problems: [...problems, ...pools.problems(), ...(await this.#missingNetworks(addresses))],
       addresses,
     });
+    const before = this.#devices;
+    this.#devices = observation;
+    if (JSON.stringify([before?.gpus, before?.pciDevices]) !== JSON.stringify([observation.gpus, observation.pciDevices]))
+      this.#options.devicesChanged();
     // A hypervisor that has not been heard yet would look like a host without one.
     const watchdog = this.#options.watchdog();
     if (this.#facts || problems.length > 0)

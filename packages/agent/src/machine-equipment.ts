@@ -10,6 +10,7 @@ import { z } from "zod";
 import { imagePath, seedPath, volumePath } from "./host-paths.ts";
 import type { ImageCache } from "./image-cache.ts";
 import type { KeptState } from "./kept-state.ts";
+import type { SeenDevices } from "./host-device-needs.ts";
 import { cdromPool, machineInput, type MachineInput } from "./machine-input.ts";
 import { newMachineMemory } from "./machine-memory.ts";
 import type { NetworkReconciler } from "./network-reconciler.ts";
@@ -33,6 +34,7 @@ export interface MachineEquipmentOptions {
   readonly networks: NetworkReconciler;
   readonly signal: AbortSignal;
   readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion"> | null;
+  readonly devices: () => SeenDevices | null;
   readonly changed: (machineId: string) => void;
 }
 
@@ -62,9 +64,9 @@ export class MachineEquipment {
   }
 
   input(vm: Vm): MachineInput {
-    const { kept, hostId, host, volumes, networks } = this.#options;
+    const { kept, hostId, host, devices, volumes, networks } = this.#options;
     return machineInput(vm, {
-      ...{ kept, hostId, host },
+      ...{ kept, hostId, host, devices },
       volumeState: (id) => volumes.observation(id),
       networkState: (id) => networks.observation(id),
       cdromImage: (image, poolPath, machineId) => this.#cdromImage(image, poolPath, machineId),

@@ -2,9 +2,10 @@
  * From a machine's document to what its domain is made of: every reference looked up among this host's documents, or the reason why
  * that is not possible yet. Called at every look at a machine. Starts what is missing (the fetch of a CD's image), never waits for it.
  */
-import type { DomainHost, DomainInput } from "@sheaf/domain-xml";
+import type { DomainHost, DomainInput, HostDevice } from "@sheaf/domain-xml";
 import { tapDeviceName } from "@sheaf/domain-xml";
 import { clusterCpuModel, type RecordOf } from "@sheaf/model";
+import { hostDeviceNeeds, type SeenDevices } from "./host-device-needs.ts";
 import { imagePath, nvramPath, seedPath, volumePath } from "./host-paths.ts";
 import type { KeptState } from "./kept-state.ts";
 import type { Needs } from "./plan-machine.ts";
@@ -16,6 +17,8 @@ export interface MachineInputOptions {
   readonly hostId: string;
   /** What this host is, for rendering; `null` while the hypervisor has not told. */
   readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion"> | null;
+  /** What this host's devices are; `null` while they have not been read. */
+  readonly devices: () => SeenDevices | null;
   readonly volumeState: (
     volumeId: string,
   ) => { readonly state: "creating" | "ready" | "failed" | "gone"; readonly problem?: string | undefined } | undefined;
@@ -59,6 +62,7 @@ function build(vm: Vm, options: MachineInputOptions, waitsFor: string[]): Domain
   if (!host) throw new NotYet("waiting", "it waits for the hypervisor to answer");
   const { placement, spec } = vm;
   if (!placement) throw new NotYet("waiting", "it waits for its placement");
+  const hostDevices = hostDevicesOf(vm, options);
   return {
     vm: { id: vm.id, name: vm.name, number: vm.number, generation: vm.generation, spec },
     epoch: placement.epoch,
@@ -73,9 +77,16 @@ function build(vm: Vm, options: MachineInputOptions, waitsFor: string[]): Domain
       const { bridge, mtu } = bridgeOf(nic.network, options);
       return { nic, bridge, mtu, tapName: tapDeviceName(nic.mac ?? "") };
     }),
+    hostDevices,
     host: { ...host, cpuBaseline: cpuBaseline(kept, options.hostId) },
     paths: { nvram: nvramPath(vm.id) },
   };
+}
+
+function hostDevicesOf(vm: Vm, options: MachineInputOptions): readonly HostDevice[] {
+  const needs = hostDeviceNeeds(vm, options.devices());
+  if ("devices" in needs) return needs.devices;
+  throw "waiting" in needs ? new NotYet("waiting", needs.waiting) : new NotYet("failed", needs.failed);
 }
 
 function diskFile(disk: Vm["spec"]["disks"][number], options: MachineInputOptions, waitsFor: string[]): { path: string; format: "qcow2" | "raw" } {

@@ -12,6 +12,7 @@ import type { LiveChanges, LiveDifference } from "./live-changes.ts";
 import { type MachineMemory, newMachineMemory } from "./machine-memory.ts";
 import type { MachineInput } from "./machine-input.ts";
 import { afterRefusal, planMachine, type Situation, type Step } from "./plan-machine.ts";
+import type { MediatedDevices } from "./mediated-devices.ts";
 import { type Domain, type Files, type Hypervisor, HypervisorError } from "./ports.ts";
 import type { SelfFence } from "./self-fence.ts";
 import { seedContent, type SeedContent, seedDigest, writeSeed } from "./seed.ts";
@@ -27,6 +28,7 @@ export interface MachineReconcilerOptions {
   readonly files: Files;
   readonly hypervisor: Hypervisor;
   readonly liveChanges: LiveChanges;
+  readonly mediatedDevices: MediatedDevices;
   readonly input: (vm: Vm) => MachineInput;
   readonly synced: () => boolean;
   readonly isCurrent: (machineId: string) => boolean;
@@ -104,7 +106,7 @@ export class MachineReconciler {
   }
 
   async #look(id: string): Promise<Look> {
-    const { kept, hypervisor, clock, hostId, bootId, liveChanges, files } = this.#options;
+    const { kept, hypervisor, clock, hostId, bootId, liveChanges, files, mediatedDevices } = this.#options;
     const vm = kept.document("vm", id);
     const memory = kept.machine(id);
     const domain = await hypervisor.domain(id);
@@ -117,6 +119,8 @@ export class MachineReconciler {
     const [definition, running] = domain && input ? await this.#descriptions(domain) : [null, null];
     const wanted = input ? describeDomain(input, definition ?? undefined) : null;
     if (!active) liveChanges.forget(id);
+    // What a machine that does not run had of a GPU is another's to have.
+    if (isDown(domain) && !this.#options.migrating(id)) await mediatedDevices.release(id);
     const difference = running && wanted && input && vm ? liveChanges.compare(id, running, wanted, input.host, vm.generation, now) : noDifference;
     const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seedDigest(vm) : null;
     const seedThere = seed === null || (memory?.seedDigest === seed && (active || (await files.facts(seedPath(id))) !== null));
@@ -203,7 +207,7 @@ export class MachineReconciler {
   }
 
   async #do(id: string, look: Look, step: Step): Promise<void> {
-    const { hypervisor, kept, files, liveChanges, clock, forgotten } = this.#options;
+    const { hypervisor, kept, files, liveChanges, clock, forgotten, mediatedDevices } = this.#options;
     const { vm, wanted, input } = look;
     switch (step.do) {
       case "define":
@@ -222,6 +226,7 @@ export class MachineReconciler {
       }
       case "start":
         if (!vm) return;
+        await mediatedDevices.ensure(vm);
         await this.#options.lease.start(vm, step.paused);
         return this.#started(id, look, step.paused);
       case "press-power":
@@ -329,6 +334,8 @@ export class MachineReconciler {
     this.#options.report(vm.id, observation);
   }
 }
+
+const isDown = (domain: Domain | null): boolean => domain === null || domain.state === "stopped" || domain.state === "crashed";
 
 /** What libvirt would start it with, compared as if that ran: every difference counts, be it changeable live or not. */
 function isOutdated(definition: DomainDescription, wanted: DomainDescription, input: DomainInput | null): boolean {

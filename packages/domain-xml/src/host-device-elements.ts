@@ -25,11 +25,18 @@ export function hostDeviceElement(device: HostDevice): XmlElement {
   }
   const [domain, bus, slot, fn] = pciParts(device.address);
   const address = element("address", { domain: `0x${domain}`, bus: `0x${bus}`, slot: `0x${slot}`, function: `0x${fn}` });
-  return element("hostdev", { mode: "subsystem", type: "pci", managed: "yes" }, element("driver", { name: "vfio" }), element("source", {}, address), alias);
+  return element(
+    "hostdev",
+    { mode: "subsystem", type: "pci", managed: "yes" },
+    element("driver", { name: "vfio" }),
+    element("source", {}, address),
+    alias,
+  );
 }
 
 /** Sheaf's own ones: others' are foreign parts. */
-export const isOwnHostDevice = (node: XmlNode): boolean => node.name === "hostdev" && node.attribute("alias", "name")?.startsWith(aliasPrefix) === true;
+export const isOwnHostDevice = (node: XmlNode): boolean =>
+  node.name === "hostdev" && node.attribute("alias", "name")?.startsWith(aliasPrefix) === true;
 
 export function parseHostDevices(domain: XmlNode): HostDevice[] {
   return domain

@@ -170,7 +170,12 @@ function rootPorts(domain: DomainDescription): XmlElement[] {
   // SCSI controller, serial controller, balloon, random numbers, USB; a controller for each further six SATA devices.
   const fixed = 4 + (domain.graphics === "vnc" ? 1 : 0);
   const sata = [...domain.disks, ...domain.cdroms].filter((device) => device.bus === "sata").length;
-  const cold = fixed + domain.nics.length + domain.hostDevices.length + domain.disks.filter((disk) => disk.bus === "virtio").length + Math.max(0, Math.ceil(sata / 6) - 1);
+  const cold =
+    fixed +
+    domain.nics.length +
+    domain.hostDevices.length +
+    domain.disks.filter((disk) => disk.bus === "virtio").length +
+    Math.max(0, Math.ceil(sata / 6) - 1);
   const highest = Math.max(0, ...[...domain.disks, ...domain.nics].map(({ address }) => (address?.type === "pci" ? address.bus : 0)));
   const count = Math.max(leastRootPorts, cold + spareRootPorts, highest);
   const ports = Array.from({ length: count }, (_, index) => element("controller", { type: "pci", index: index + 1, model: "pcie-root-port" }));

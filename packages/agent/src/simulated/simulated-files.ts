@@ -22,6 +22,10 @@ export class SimulatedFiles implements Files {
   freesSpace = false;
   /** Paths under which nothing answers, as storage that hangs. */
   readonly hung = new Set<string>();
+  /** What symbolic links name. */
+  readonly links = new Map<string, string>();
+  /** What happens when something was written to these files, as in sysfs. */
+  readonly written = new Map<string, (text: string) => void>();
 
   constructor(files: Readonly<Record<string, string>> = {}) {
     for (const [path, text] of Object.entries(files)) this.put(path, text);
@@ -110,6 +114,7 @@ export class SimulatedFiles implements Files {
         space.set(bytes, length);
         length += bytes.byteLength;
         this.put(path, space.subarray(0, length));
+        this.written.get(path)?.(new TextDecoder().decode(bytes));
       },
       sync: () => this.#answer(path),
       close: async () => {},
@@ -126,8 +131,9 @@ export class SimulatedFiles implements Files {
     return { capacityBytes: this.capacityBytes, availableBytes: this.availableBytes };
   }
 
-  async readLink(): Promise<string | null> {
-    return null;
+  async readLink(path: string): Promise<string | null> {
+    await this.#answer(path);
+    return this.links.get(path) ?? null;
   }
 
   #add(path: string, entry: Entry): void {

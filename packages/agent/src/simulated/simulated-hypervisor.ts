@@ -2,7 +2,7 @@
  * A hypervisor in memory with the manners of libvirt: definitions, running domains, events, managed migration that is undone when its
  * session goes. For tests and the simulator; guests are moved by the methods at the end (they crash, shut down, hang).
  */
-import { type DomainDescription, parseDomain, renderDescription } from "@sheaf/domain-xml";
+import { type DomainDescription, type HostDevice, parseDomain, renderDescription } from "@sheaf/domain-xml";
 import {
   type Domain,
   type DomainReason,
@@ -104,8 +104,19 @@ export class SimulatedHypervisor implements Hypervisor {
     const found = await this.#find(uuid);
     if (found.live) throw new HypervisorError("refused", "Requested operation is not valid: domain is already running");
     const live = found.definition;
+    this.#refuseTakenDevices(found.uuid, live);
     this.#set(found, paused ? { live, state: "paused", reason: "user" } : { live, state: "running", reason: "booted" });
     this.#emit(uuid, "started");
+  }
+
+  /** As libvirt does: a device of the host is one domain's at a time. */
+  #refuseTakenDevices(uuid: string, starting: DomainDescription | null): void {
+    const name = (device: HostDevice): string => (device.kind === "pci" ? device.address : device.uuid);
+    for (const device of starting?.hostDevices ?? []) {
+      for (const { uuid: other, live } of this.#domains.values())
+        if (other !== uuid && live?.hostDevices.some((one) => name(one) === name(device)) === true)
+          throw new HypervisorError("refused", `PCI device ${name(device)} is in use by driver QEMU, domain ${live.name}`);
+    }
   }
 
   async shutdown(uuid: string): Promise<void> {

@@ -45,7 +45,11 @@ export class TakenDevices {
 
   /** Slices of this type that are left on the GPU; none where it is taken otherwise. */
   left(address: string, slices: HostGpuSlices): number {
-    return slices.places.reduce((sum, place) => sum + this.#leftAt(address, slices.type, place), 0);
+    const free = slices.places.reduce((sum, place) => sum + this.#leftAt(address, slices.type, place), 0);
+    let used = 0;
+    for (const count of this.#slices.get(address)?.byPlace.values() ?? []) used += count;
+    // There may be more places for them than the GPU has room for.
+    return Math.max(0, Math.min(free, Math.floor(1000 / slices.milli) - used));
   }
 
   /** Where the next slice is made. */
