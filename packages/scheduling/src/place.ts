@@ -50,7 +50,9 @@ export function chosen(slot: number, candidates: HostCandidates, scores: HostSco
     host: candidates.snapshot.table.ids[slot] ?? "",
     score: scores.of(slot),
     parts: scores.parts(slot),
-    reasons: [`${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}${devices === undefined ? "" : `, with ${devicesWords(devices)}`}`],
+    reasons: [
+      `${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}${devices === undefined ? "" : `, with ${devicesWords(devices)}`}`,
+    ],
     ...(devices === undefined ? {} : { devices }),
   };
 }
