@@ -76,6 +76,35 @@ test("vm create sends one creation a machine, each with a key of its own", async
   assert.deepEqual(body.labels, { tier: "web" });
 });
 
+test("vm create sends wishes for GPUs and PCI devices", async () => {
+  const wishes = [
+    "--gpus",
+    "2",
+    "--gpu-model",
+    "A10",
+    "--gpu-model",
+    "L4",
+    "--gpu-memory",
+    "24GiB",
+    "--pci",
+    "fast-nic*2",
+    "--pci",
+    "8086:1572",
+    "--pci",
+    "class=0200",
+  ];
+  const { requests } = await run(["vm", "create", "web", ...wishes], (request) =>
+    request.method === "POST" ? { record: record("web") } : { items: [] },
+  );
+  const { spec } = JSON.parse(requests.find((request) => request.method === "POST")?.body ?? "");
+  assert.deepEqual(spec.gpus, { count: 2, models: ["A10", "L4"], minimumMemoryBytes: 24 * 2 ** 30 });
+  assert.deepEqual(spec.pciDevices, [
+    { label: "fast-nic", count: 2 },
+    { vendor: "8086", product: "1572", count: 1 },
+    { class: "0200", count: 1 },
+  ]);
+});
+
 test("vm create sends what is said of neighbours as rules", async () => {
   const asked = [
     "--apart",
@@ -314,6 +343,7 @@ test("a document may refer to one that the same file creates, and to no other th
 test("words that cannot be meant are refused before anything is sent, with exit code 2", async () => {
   const lines = [
     "vm create web --count 0",
+    "vm create web --pci Fast_Nic",
     "vm create web --apart web/room",
     "vm create web --together web:2",
     "vm create web --count 1001",

@@ -6,6 +6,7 @@ import { age, bytes, get, showOne, text, type Row } from "../output.ts";
 import { follow, waitForTasks } from "../wait.ts";
 import { addAdvice } from "./cluster-advice.ts";
 import { addBalance } from "./cluster-balance.ts";
+import { devicesBelow, hostDevicesCommand } from "./host-devices.ts";
 import { addPower } from "./host-power.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
@@ -15,28 +16,35 @@ import { addMetrics } from "./metrics.ts";
 
 export function hostCommands(program: Command, cli: Cli, now: () => number): void {
   const host = program.command("host").description("servers that run machines");
-  addListing(host, cli, "host", [
-    nameColumn,
-    idColumn,
-    { title: "STATE", value: (row) => text(row, "status.power.state") ?? text(row, "status.liveness.state") ?? "joining" },
-    { title: "SINCE", value: (row) => age(get(row, "status.power.since") ?? get(row, "status.liveness.since"), now()) },
-    { title: "TAKES", value: (row) => text(row, "spec.schedulable") },
-    { title: "CPUS", value: (row) => text(row, "status.agent.cpu.count") },
-    { title: "MEMORY", value: (row) => bytes(get(row, "status.agent.memoryBytes")) },
-    { title: "ADDRESS", value: (row) => text(row, "status.agent.address") },
-    { title: "POWER", value: powerWords, wide: true },
-    {
-      title: "ACCELERATED",
-      value: (row) =>
-        get(row, "status.agent.hypervisor.accelerated") === undefined
-          ? undefined
-          : get(row, "status.agent.hypervisor.accelerated")
-            ? "yes"
-            : "no: emulated",
-    },
-    { title: "AGENT", value: agentColumn, wide: true },
-    { title: "PROBLEMS", value: (row) => (get(row, "status.agent.problems") as string[] | undefined)?.join("; ") || undefined, wide: true },
-  ]);
+  addListing(
+    host,
+    cli,
+    "host",
+    [
+      nameColumn,
+      idColumn,
+      { title: "STATE", value: (row) => text(row, "status.power.state") ?? text(row, "status.liveness.state") ?? "joining" },
+      { title: "SINCE", value: (row) => age(get(row, "status.power.since") ?? get(row, "status.liveness.since"), now()) },
+      { title: "TAKES", value: (row) => text(row, "spec.schedulable") },
+      { title: "CPUS", value: (row) => text(row, "status.agent.cpu.count") },
+      { title: "MEMORY", value: (row) => bytes(get(row, "status.agent.memoryBytes")) },
+      { title: "ADDRESS", value: (row) => text(row, "status.agent.address") },
+      { title: "POWER", value: powerWords, wide: true },
+      {
+        title: "ACCELERATED",
+        value: (row) =>
+          get(row, "status.agent.hypervisor.accelerated") === undefined
+            ? undefined
+            : get(row, "status.agent.hypervisor.accelerated")
+              ? "yes"
+              : "no: emulated",
+      },
+      { title: "AGENT", value: agentColumn, wide: true },
+      { title: "PROBLEMS", value: (row) => (get(row, "status.agent.problems") as string[] | undefined)?.join("; ") || undefined, wide: true },
+    ],
+    (record) => devicesBelow(cli, record),
+  );
+  hostDevicesCommand(host, cli);
 
   addMetrics(host, cli, "host", now);
   host

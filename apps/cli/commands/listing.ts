@@ -36,6 +36,8 @@ export function addListing(
   cli: Cli,
   group: ListedGroup,
   columns: readonly Column<Row>[] | (() => Promise<readonly Column<Row>[]>),
+  /** What people see below one that is shown. */
+  below?: (record: Row) => Promise<void>,
 ): void {
   noun
     .command("list")
@@ -57,7 +59,9 @@ export function addListing(
     .description(`show one ${group}, by name or id`)
     .action(async (id: string) => {
       const client = await cli.client();
-      showOne(cli, (await client[group].get({ params: { id }, query: scoped(cli) })) as Row); // records are rows
+      const record = (await client[group].get({ params: { id }, query: scoped(cli) })) as Row; // records are rows
+      showOne(cli, record);
+      if (["table", "wide"].includes(cli.options().output)) await below?.(record);
     });
 }
 

@@ -15,6 +15,15 @@ import { show, showOne, text } from "../output.ts";
 import { follow } from "../wait.ts";
 import { countArgument, durationArgument } from "./arguments.ts";
 
+/** Nothing measures how busy they are: `used` stays empty. Sites without GPUs are spared the line. */
+function gpuRow({ gpus, gpuMilli }: { gpus: number; gpuMilli: { offered: number; allocated: number; free: number } }) {
+  const of = (milli: number): string => String(milli / 1000);
+  if (gpus === 0) return [];
+  return [
+    { name: "gpus", installed: String(gpus), promisable: of(gpuMilli.offered), allocated: of(gpuMilli.allocated), used: "", free: of(gpuMilli.free) },
+  ];
+}
+
 export function systemCommands(program: Command, cli: Cli): void {
   program
     .command("capacity")
@@ -37,6 +46,7 @@ export function systemCommands(program: Command, cli: Cli): void {
           row("cpu", pool.cpu, (value) => String(Math.round(value))),
           row("memory", pool.memory, formatBytes),
           row("storage", pool.storage, formatBytes),
+          ...gpuRow(pool),
         ],
         (["name", "installed", "promisable", "allocated", "used", "free"] as const).map((field) => ({
           title: field.toUpperCase(),
@@ -48,7 +58,7 @@ export function systemCommands(program: Command, cli: Cli): void {
           Object.entries(pool.vms)
             .map(([state, count]) => `${count} ${state}`)
             .join(", ") || "none"
-        }; GPUs: ${pool.gpus}`,
+        }`,
       );
       for (const { cluster, toleratedHostFailures: failures, spareMemoryBytes: spare } of pool.failOver)
         cli.terminal.note(

@@ -17,12 +17,13 @@ import {
 } from "./arguments.ts";
 import { openConsole } from "./console.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
+import { addDeviceOptions, type DeviceOptions, deviceWishes } from "./host-devices.ts";
 import { policyOption, showRanking } from "./placement.ts";
 import { addPlacementRules, placementRules, type PlacementRuleOptions } from "./placement-rules.ts";
 import { addMetrics } from "./metrics.ts";
 import { addSizeAdvice } from "./size-advice.ts";
 
-interface CreateOptions extends PlacementRuleOptions {
+interface CreateOptions extends PlacementRuleOptions, DeviceOptions {
   image?: string;
   cpus: number;
   memory?: number;
@@ -61,7 +62,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     { title: "REASON", value: reason, wide: true },
   ]);
 
-  addPlacementRules(vm.command("create <name>"))
+  addDeviceOptions(addPlacementRules(vm.command("create <name>")))
     .description("create machines; with --count 20 they are named NAME-01 … NAME-20")
     .option("--image <image>", "image the first disk is cloned from")
     .option("--cpus <count>", "virtual CPUs", countArgument, 1)
@@ -228,7 +229,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
       const client = await cli.client();
       const found = await client.vm.explain({ params: { id }, query: scoped(cli) });
       if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, found);
-      cli.terminal.note(`policy ${found.policy}; ${found.reason}`);
+      cli.terminal.note(`policy ${found.policy}; ${found.reason}${found.devices === undefined ? "" : `; it has ${found.devices} for itself`}`);
       const wanted = ({ host, name }: { host: string; name: string }): boolean => options.host === undefined || [host, name].includes(options.host);
       showRanking(cli, found.hosts.filter(wanted), found.host);
     });
@@ -283,6 +284,7 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
               },
             ],
       nics: [{ name: "net0", network: options.network ?? "default" }],
+      ...deviceWishes(options),
       cloudInit: {
         sshAuthorizedKeys: keys,
         ...(options.password === undefined ? {} : { password: options.password }),

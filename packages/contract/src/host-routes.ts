@@ -3,6 +3,7 @@ import { HostSpec, Name, Reference } from "@sheaf/model";
 import { z } from "zod";
 import { UpgradeOptions, upgradeCheck } from "./agent-upgrades.ts";
 import { Accepted, IdParams, Nothing, OneQuery, recordSchema } from "./documents.ts";
+import { hostDevices } from "./host-device-routes.ts";
 import { rankHosts } from "./placement-routes.ts";
 import { recordRoutes } from "./record-routes.ts";
 import { route } from "./route.ts";
@@ -84,6 +85,7 @@ export const hostRoutes = {
     }),
   ),
   rank: rankHosts,
+  devices: hostDevices,
   /** Answers the cluster's task. */
   done: route({
     name: "host.done",

@@ -1,4 +1,5 @@
 export * from "./documents.ts";
+export type { HandedOut } from "./host-device-routes.ts";
 export * from "./host-routes.ts";
 export * from "./other-routes.ts";
 export * from "./record-routes.ts";

@@ -317,6 +317,8 @@ export const systemRoutes = {
       memory: Amount,
       storage: Amount,
       gpus: z.int(),
+      /** In thousandths of a GPU: what hosts hand out, and what machines have of it. */
+      gpuMilli: z.object({ offered: z.int(), allocated: z.int(), free: z.int() }),
       /** Of each cluster that is to survive the loss of hosts: memory that may still be promised; negative: so much is missing. */
       failOver: z.array(z.object({ cluster: z.string(), hosts: z.int(), toleratedHostFailures: z.int(), spareMemoryBytes: z.int() })),
     }),

@@ -43,6 +43,8 @@ export const explainVm = route({
     host: z.string().optional(),
     /** What was said when it was given that host; or why it waits. */
     reason: z.string(),
+    /** What of that host it has for itself: `GPU 0000:41:00.0 (A10)`. */
+    devices: z.string().optional(),
     hosts: RankedHosts,
   }),
   errors: ["not-found"],

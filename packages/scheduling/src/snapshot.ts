@@ -10,9 +10,10 @@
  */
 import { hasGivenWay, type Kind, type Neighbours, type PlacedDevices, type RecordOf, type VmRecord, wishesForDevices } from "@sheaf/model";
 import { wishesOf } from "./gpu/device-filters.ts";
-import { DeviceLedger } from "./gpu/device-ledger.ts";
+import { DeviceLedger, idleMilliOf } from "./gpu/device-ledger.ts";
 import { GpuColumns } from "./gpu/gpu-columns.ts";
 import { heldDevices } from "./gpu/held-devices.ts";
+import type { HostDeviceList } from "./gpu/host-device-list.ts";
 import { GroupBook, type RequestRule } from "./group-book.ts";
 import { GroupLedger } from "./group-ledger.ts";
 import { HostTable } from "./host-table.ts";
@@ -59,6 +60,9 @@ export interface HostUsage {
   readonly hugepageCapacityBytes: number;
   readonly hugepageUsedBytes: number;
   readonly machines: number;
+  /** GPUs that are handed out, and how much of them is idle: slices count as parts. */
+  readonly gpus: number;
+  readonly gpusIdle: number;
 }
 
 /** Percentages, measured outside; for policies that look at use instead of promises. */
@@ -173,7 +177,17 @@ export class SnapshotIndex {
       hugepageCapacityBytes: at(this.table.hugeCapacity),
       hugepageUsedBytes: at(this.table.hugeUsed),
       machines: at(this.table.machines),
+      gpus: at(this.devices.gpus),
+      gpusIdle: at(this.devices.idleGpus),
     };
+  }
+
+  /** What of its devices the host hands out, and thousandths of each GPU that are idle. */
+  devicesOf(hostId: string): HostDeviceList & { readonly idleMilli: ReadonlyMap<string, number> } {
+    const slot = this.table.find(hostId);
+    const list = (slot === undefined ? undefined : this.devices.list(slot)) ?? { gpus: [], pci: [] };
+    const taken = this.devices.taken(slot ?? -1);
+    return { ...list, idleMilli: new Map(list.gpus.map((unit) => [unit.address, unit.refusal === undefined ? idleMilliOf(unit, taken) : 0])) };
   }
 
   /** Remembers measured figures of a host, in percent of what it has; absent ones are forgotten. */

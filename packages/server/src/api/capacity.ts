@@ -3,7 +3,7 @@
  * the figures that placement works with. Called by the routes.
  */
 import { evacuationOf } from "@sheaf/controllers";
-import { hostOffer, isAtRest, type PlacementPolicyName, SheafError, VmSpec, vmStates, type RecordOf } from "@sheaf/model";
+import { devicesWords, hostOffer, isAtRest, type PlacementPolicyName, SheafError, VmSpec, vmStates, type RecordOf } from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
 import {
   explain,
@@ -39,7 +39,10 @@ export interface CapacityFigures {
   readonly cpu: Amount;
   readonly memory: Amount;
   readonly storage: Amount;
+  /** Installed. */
   readonly gpus: number;
+  /** Thousandths: of those that hosts hand out, and what machines have of them. */
+  readonly gpuMilli: { offered: number; allocated: number; free: number };
   /** Of each cluster that is to survive the loss of hosts. */
   readonly failOver: readonly (FailOverRoom & { readonly cluster: string })[];
 }
@@ -82,10 +85,14 @@ export class Capacity {
   }
 
   /** Why it is where it is, as of when it was put there, and how all hosts look for it now. */
-  explanation(vm: RecordOf<"vm">): Explanation & { readonly host?: string; readonly reason: string } {
+  explanation(vm: RecordOf<"vm">): Explanation & { readonly host?: string; readonly reason: string; readonly devices?: string } {
     const moves = vm.placement !== undefined;
     const found = explain(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot);
-    if (vm.placement !== undefined) return { ...found, host: vm.placement.host, reason: vm.status.yield?.reason ?? vm.placement.reason ?? "" };
+    if (vm.placement !== undefined) {
+      const devices = devicesWords(vm.placement);
+      const reason = vm.status.yield?.reason ?? vm.placement.reason ?? "";
+      return { ...found, host: vm.placement.host, reason, ...(devices === "" ? {} : { devices }) };
+    }
     const why = vm.status.placement?.pending?.reason ?? "it was not looked at yet";
     const way = vm.status.claim === undefined ? giveWay(this.#snapshot.request(vm), this.#snapshot) : undefined;
     return { ...found, reason: way === undefined || found.hosts.some(({ fits }) => fits) ? why : `${why}; ${wayWords(way, vm.project)}` };
@@ -133,6 +140,7 @@ export class Capacity {
     let ready = 0;
     let asleep = 0;
     let gpus = 0;
+    const gpuMilli = { offered: 0, allocated: 0, free: 0 };
     for (const host of cache.all("host")) {
       if (cluster !== undefined && host.spec.cluster !== cluster) continue;
       if (zone !== undefined && host.spec.failureDomain !== zone && !host.spec.failureDomain.startsWith(`${zone}/`)) continue;
@@ -141,6 +149,9 @@ export class Capacity {
       if (isAtRest(host.status.power)) asleep += 1;
       this.#addHost(host, cpu, memory);
       gpus += host.status.agent?.gpus.length ?? 0;
+      const usage = this.#snapshot.usage(host.id);
+      gpuMilli.offered += 1000 * (usage?.gpus ?? 0);
+      gpuMilli.free += Math.round(1000 * (usage?.gpusIdle ?? 0));
     }
     const all = cluster === undefined && zone === undefined;
     const vms: Record<string, number> = Object.fromEntries(vmStates.map((state) => [state, 0]));
@@ -162,6 +173,7 @@ export class Capacity {
       memory: whole(memory),
       storage: whole(this.#storage(hosts, all)),
       gpus,
+      gpuMilli: { ...gpuMilli, allocated: gpuMilli.offered - gpuMilli.free },
       failOver: this.#failOver(cluster),
     };
   }

@@ -5,6 +5,7 @@ import type { EvacuationCheck } from "@sheaf/planning";
 import { carriedRelease, membersOf, upgradeAgents, upgradePreview } from "../records/agent-upgrades.ts";
 import { askForPower, askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { maintainCluster, tellRolling } from "../records/rolling-maintenance.ts";
+import { devicesOfHost } from "./host-devices.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
 
 const { host, cluster, plan } = routes;
@@ -25,6 +26,10 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
   on(host.maintenanceCheck, (call) => {
     const check = call.services.capacity.evacuation(call.target("host", call.params.id, undefined));
     return json({ ...check, cannotMove: named(call, check) });
+  }),
+  on(host.devices, (call) => {
+    const { cache, snapshot } = call.services.context;
+    return json(devicesOfHost(call.target("host", call.params.id, undefined), cache.all("vm"), snapshot));
   }),
   on(host.rank, (call) => json(call.services.capacity.ranking(call.query))),
   on(plan.create, (call) => json(call.services.capacity.creation(call.query, call.query.count))),
