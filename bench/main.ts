@@ -13,6 +13,7 @@ const benchmarks = [
   "store",
   "placement",
   "packing",
+  "what-if",
   "telemetry",
   "right-sizing",
   "balancing",

@@ -10,6 +10,7 @@ import { atMost, publish, type Target } from "./outcome.ts";
 import { measureGpus } from "./placement-gpus.ts";
 import { type Ask, asks, PlacementSite } from "./placement-site.ts";
 import { quantile, spread } from "./statistics.ts";
+import { nowMs } from "./thread-time.ts";
 
 const warmUp = 400;
 const decisions = 2000;
@@ -19,16 +20,6 @@ const mib = 2 ** 20;
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void; // what the flag gives
-
-/**
- * CPU time of this thread: other programs do not count, pauses of the collector do. Asking for that of the process first is what brings the
- * thread's account up to now (Linux counts a running thread anew only at ticks).
- */
-function nowMs(): number {
-  process.cpuUsage();
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
-}
 
 /** The heap, and typed arrays beside it, after everything dead was collected. */
 function bytesInUse(): number {

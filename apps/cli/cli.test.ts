@@ -154,6 +154,44 @@ test("availability shows site, projects and what was down; a share that is nearl
   assert.doesNotMatch(out, /machine web/);
 });
 
+const outlook = { hosts: 3, cpuPercent: 40, memoryPercent: 91, fullestPercent: 96, spreadPoints: 4 };
+
+test("plan add-hosts shows before and after, who gets a place, and who waits on", async () => {
+  const { out, requests } = await run(["plan", "add-hosts", "2", "--like", "h1", "--memory", "64GiB", "--machine-cpus", "4"], () => ({
+    ...{
+      cluster: "default",
+      host: { like: "h1", cpus: 8, memoryBytes: 64 * 2 ** 30 },
+      before: outlook,
+      after: { ...outlook, hosts: 5, memoryPercent: 60 },
+    },
+    ...{
+      placedCount: 1,
+      placed: [{ vm: "1", name: "web", host: "new-1" }],
+      waitingCount: 1,
+      waiting: [{ vm: "2", name: "db", why: "no host fits" }],
+    },
+    room: { before: 0, after: 12, more: false },
+  }));
+  assert.equal(requests[0]?.path, "/api/v1/plans/host-addition?count=2&like=h1&memoryBytes=68719476736&machineCpus=4");
+  assert.match(out, /^ {2}memory promised: 91 % → 60 %$/m);
+  assert.match(out, /^More machines of that size: 0 now, 12 then\.$/m);
+  assert.match(out, /^web +new-1$/m);
+  assert.match(out, /^db +no host fits$/m);
+});
+
+test("plan remove-host shows where machines go, and what stays", async () => {
+  const failOver = (spareMemoryBytes: number) => ({ failOver: { hosts: 3, toleratedHostFailures: 1, spareMemoryBytes } });
+  const { out, requests } = await run(["plan", "remove-host", "h3", "h4"], () => ({
+    clusters: [{ cluster: "default", before: { ...outlook, ...failOver(2 ** 30) }, after: { ...outlook, hosts: 1, ...failOver(-(2 ** 31)) } }],
+    ...{ moveCount: 1, moves: [{ vm: "1", name: "web", from: "h3", to: "h1" }], stuckCount: 1, moving: 0 },
+    stuck: [{ vm: "2", name: "db", from: "h4", why: "no host can take it" }],
+  }));
+  assert.equal(requests[0]?.path, "/api/v1/plans/host-removal?hosts=h3%2Ch4");
+  assert.match(out, /lost what it is to survive: 1 GiB → 2 GiB too little$/m);
+  assert.match(out, /^web +h3 +h1$/m);
+  assert.match(out, /^db +h4 +no host can take it$/m);
+});
+
 const sizeAdvice = {
   ...{ id: "1", name: "web", verdict: "too-large", dismissed: false, confidence: "high", days: 14, at: 1 },
   ...{ given: { cpus: 8, memoryBytes: 8 * 2 ** 30 }, suggested: { cpus: 2, memoryBytes: 2.25 * 2 ** 30 } },

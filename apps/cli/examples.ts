@@ -81,6 +81,11 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   "vm targets": ["sheaf vm targets web-01"],
   "vm explain": ["sheaf vm explain web-01", "sheaf vm explain web-01 --host h2"],
   "host rank": ["sheaf host rank --cpus 4 --memory 16GiB", "sheaf host rank --cpus 4 --memory 16GiB --policy energy"],
+  "plan add-hosts": [
+    "sheaf plan add-hosts 2 --like h1",
+    "sheaf plan add-hosts 4 --cluster default --cpus 64 --memory 512GiB --machine-cpus 4 --machine-memory 16GiB",
+  ],
+  "plan remove-host": ["sheaf plan remove-host h3", "sheaf plan remove-host h3 h4 -o json"],
   "plan create": ["sheaf plan create --count 200 --cpus 2 --memory 4GiB --cluster default"],
   "vm console": ["sheaf vm console web-01"],
   "vm adopt": ["sheaf vm adopt h1 5f0c1c9e-8a57-4f0e-9d0e-3a1b2c3d4e5f old-web --wait"],

@@ -4,6 +4,7 @@ import { Option, type Command } from "commander";
 import type { Cli } from "../cli.ts";
 import { show, showOne } from "../output.ts";
 import { bytesArgument, countArgument, machinesArgument } from "./arguments.ts";
+import { addHostPlans } from "./host-plans.ts";
 
 /** A type, so that it is a row. */
 type Ranked = {
@@ -77,4 +78,5 @@ export function placementCommands(program: Command, cli: Cli): void {
       ]);
       cli.terminal.note(`${found.placed} of ${options.count} fit${found.refusal === undefined ? "" : `; ${found.refusal}`}`);
     });
+  addHostPlans(plan, cli);
 }

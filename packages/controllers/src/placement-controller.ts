@@ -15,7 +15,7 @@ import type { SiteIndex } from "./site-index.ts";
 import { WaitingRoom } from "./waiting-room.ts";
 
 /** Decided on one snapshot before anything is written: bounds how long others wait for their turn. */
-const batchSize = 512;
+export const batchSize = 512;
 /** Texts of waiting machines written in one look. */
 const textsPerLook = 512;
 /** Pause between looks at what is held back after a restore. */

@@ -1,3 +1,4 @@
+export { type ClusterOutlook, clusterOutlook } from "./cluster-outlook.ts";
 export { type FailOverRoom, failOverRoom } from "./fail-over-room.ts";
 export { CostColumns } from "./gpu/cost-columns.ts";
 export { Fragmentation } from "./gpu/fragmentation.ts";

@@ -222,6 +222,24 @@ export class SnapshotIndex {
     return this.#charges.get(vmId);
   }
 
+  /** What no record says: decisions that are under way, and measured figures. For a copy of another one, made of the same records. */
+  takeOver(other: SnapshotIndex): void {
+    for (const { request, host } of other.#reservations.values()) this.reserve(request, host);
+    const { ids, cpuPercent, memoryPercent, powerPercent } = other.table;
+    const figure = (figures: Float64Array, slot: number): number | undefined => {
+      const value = figures[slot] ?? Number.NaN;
+      return Number.isNaN(value) ? undefined : value;
+    };
+    for (const [slot, id] of ids.entries()) {
+      const [cpu, memory, power] = [figure(cpuPercent, slot), figure(memoryPercent, slot), figure(powerPercent, slot)];
+      this.measure(id, {
+        ...(cpu === undefined ? {} : { cpuPercent: cpu }),
+        ...(memory === undefined ? {} : { memoryPercent: memory }),
+        ...(power === undefined ? {} : { powerPercent: power }),
+      });
+    }
+  }
+
   #remove(kind: Kind, id: string): void {
     if (kind === "host") {
       this.table.remove(id);

@@ -99,14 +99,15 @@ export class Capacity {
   }
 
   ranking(asked: AskedMachine): Explanation {
-    return explain(this.#asked(asked), this.#snapshot);
+    return explain(this.request(asked), this.#snapshot);
   }
 
   creation(asked: AskedMachine, count: number): Creation {
-    return ifCreated(this.#asked(asked), count, this.#snapshot);
+    return ifCreated(this.request(asked), count, this.#snapshot);
   }
 
-  #asked({ cpus, memoryBytes, cluster, policy }: AskedMachine): PlacementRequest {
+  /** What a machine of that size would ask for. @throws SheafError `not-found` */
+  request({ cpus, memoryBytes, cluster, policy }: AskedMachine): PlacementRequest {
     const id = this.cluster(cluster);
     const placement = { ...(id === undefined ? {} : { cluster: id }), ...(policy === undefined ? {} : { policy }) };
     const spec = VmSpec.parse({ cpu: { count: cpus }, memory: { bytes: memoryBytes }, placement, nics: [] });

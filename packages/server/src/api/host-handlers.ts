@@ -6,6 +6,7 @@ import { carriedRelease, membersOf, upgradeAgents, upgradePreview } from "../rec
 import { askForPower, askToFence, changeMaintenance } from "../records/host-verbs.ts";
 import { maintainCluster, tellRolling } from "../records/rolling-maintenance.ts";
 import { devicesOfHost } from "./host-devices.ts";
+import { hostAddition, hostRemoval } from "./what-if.ts";
 import { json, on, written, type AnyHandler, type Call } from "./call.ts";
 
 const { host, cluster, plan } = routes;
@@ -32,6 +33,21 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
     return json(devicesOfHost(call.target("host", call.params.id, undefined), cache.all("vm"), snapshot));
   }),
   on(host.rank, (call) => json(call.services.capacity.ranking(call.query))),
+  on(plan.addHosts, async (call) => {
+    call.everywhere("vm.view");
+    const { like, cluster, machineCpus, machineMemoryBytes, ...query } = call.query;
+    const { capacity, context } = call.services;
+    const host = like === undefined ? undefined : call.target("host", like, undefined);
+    const clusterId = host?.spec.cluster ?? capacity.cluster(cluster);
+    const asked = machineCpus !== undefined || machineMemoryBytes !== undefined;
+    const size = asked ? capacity.request({ cpus: machineCpus ?? 1, memoryBytes: machineMemoryBytes ?? 2 ** 30, cluster: clusterId }) : undefined;
+    return json(await hostAddition({ ...query, like: host, cluster: clusterId, size }, context));
+  }),
+  on(plan.removeHosts, async (call) => {
+    call.everywhere("vm.view");
+    const hosts = call.query.hosts.map((host) => call.target("host", host, undefined));
+    return json(await hostRemoval(hosts, call.services.context));
+  }),
   on(plan.create, (call) => json(call.services.capacity.creation(call.query, call.query.count))),
   on(host.activate, async (call) =>
     written(await changeMaintenance(call.services.records, call.change(), call.target("host", call.params.id, undefined).id, "activate", call.body)),
