@@ -135,6 +135,17 @@ test("vm create sends what is said of neighbours as rules", async () => {
   });
 });
 
+test("vm create --gang tells all machines how many belong together", async () => {
+  const { requests } = await run(["vm", "create", "job", "--count", "2", "--gang"], (request) =>
+    request.method === "POST" ? { record: record(JSON.parse(request.body ?? "").name) } : { items: [] },
+  );
+  const gangs = requests.filter(({ method }) => method === "POST").map(({ body }) => JSON.parse(body ?? "").spec.placement.gang);
+  assert.deepEqual(gangs, [
+    { name: "job-key", size: 2 },
+    { name: "job-key", size: 2 },
+  ]);
+});
+
 test("availability shows site, projects and what was down; a share that is nearly whole is never rounded up to it", async () => {
   const figures = { upMs: 0, downMs: 0, offMs: 0, unknownMs: 0, causes: {}, percent: 99.999_999, lowestPercent: 0 };
   const machine = { ...figures, id: "1", name: "web", project: "p", state: "up", since: 1, outages: [] };

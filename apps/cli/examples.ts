@@ -59,6 +59,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     "sheaf vm create app --image debian-12 --pool shared --highly-available --restart-after db",
     "sheaf vm create train --image debian-12 --gpus 2 --gpu-model A100 --gpu-memory 40GiB",
     "sheaf vm create serve --image debian-12 --gpu-share 250 --pci fast-nic",
+    "sheaf vm create job --image debian-12 --count 20 --gang --preemptible",
     "sheaf vm create etcd --image debian-12 --count 3 --apart etcd/rack",
     "sheaf vm create web --image debian-12 --count 20 --prefer-apart web --apart web/zone:10",
   ],

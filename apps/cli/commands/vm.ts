@@ -31,6 +31,7 @@ interface CreateOptions extends PlacementRuleOptions, DeviceOptions {
   network?: string;
   pool?: string;
   count: number;
+  gang?: boolean;
   label?: Record<string, string>;
   userData?: string;
   sshKey?: string[];
@@ -71,6 +72,7 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--network <network>", "network of the first card")
     .option("--pool <pool>", "storage pool of the first disk")
     .option("--count <count>", "how many, up to 1000", machinesArgument, 1)
+    .option("--gang", "with --count: all of them get hosts at once, or none does")
     .option("--number <number>", "number people say aloud; default: chosen", countArgument)
     .option("--label <key=value>", "repeatable", labelArgument)
     .option("--ssh-key <file>", "public key that may sign in; repeatable", listArgument)
@@ -87,6 +89,9 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
       const client = await cli.client();
       const body = await newMachine(cli, options);
       const names = numberedNames(name, options.count);
+      // Another batch of that name is another gang.
+      if (options.gang && options.count > 1)
+        body.spec.placement = { ...body.spec.placement, gang: { name: `${name.slice(0, 50)}-${cli.newKey().slice(-8)}`, size: options.count } };
       const made: string[] = [];
       const results = await inParallel(names, 16, async (each) => {
         const result = await client.vm.create({

@@ -123,7 +123,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
   function freshOnes(): Candidate[] {
     const found: Candidate[] = [];
     somethingIsHeldBack = false;
-    const heldBack = (record: { readonly createdAt: number }): boolean => {
+    const heldBack = (record: Candidate["record"]): boolean => {
       const held = context.heldBack?.(record) ?? false;
       somethingIsHeldBack ||= held;
       return held;
@@ -136,10 +136,24 @@ export function placementController(context: ControllerContext, index: SiteIndex
       if (request && room.get(id)?.specRevision !== volume.specRevision) found.push({ record: volume, request });
     }
     for (const id of index.unplacedVms) {
-      if (found.length >= batchSize) return found;
+      if (found.length >= batchSize) return withGangs(found, heldBack);
       const vm = cache.get("vm", id);
       if (vm && heldBack(vm)) continue;
       if (vm && room.get(id)?.specRevision !== vm.specRevision) found.push({ record: vm, request: snapshot.request(vm) });
+    }
+    return withGangs(found, heldBack);
+  }
+
+  /** With a machine of a gang come those of it that wait already: they are decided together. */
+  function withGangs(found: Candidate[], heldBack: (record: Candidate["record"]) => boolean): Candidate[] {
+    const gangs = new Set(found.flatMap(({ request }) => request.gang?.name ?? []));
+    if (gangs.size === 0) return found;
+    const known = new Set(found.map(({ record }) => record.id));
+    for (const id of index.unplacedVms) {
+      const vm = known.has(id) ? undefined : cache.get("vm", id);
+      if (vm?.spec.placement.gang === undefined || heldBack(vm)) continue;
+      const request = snapshot.request(vm);
+      if (gangs.has(request.gang?.name ?? "")) found.push({ record: vm, request });
     }
     return found;
   }
@@ -305,8 +319,23 @@ export function placementController(context: ControllerContext, index: SiteIndex
   /** Capacity changed: one of each shape is tried; those of a shape that fits now are placed, the most important first, until it fits no more. */
   async function retry(signal: AbortSignal): Promise<number | undefined> {
     const refused = new Map<string, string>();
-    let fitting: { candidate: Candidate; shape: string }[] = [];
+    let fitting: { candidate: Candidate; shape: string; priority: number }[] = [];
     for (const [shape, ids] of [...room.shapes()]) {
+      if (shape.startsWith(gangShape)) {
+        const members = [...ids].flatMap((id) => candidateOf(id) ?? []);
+        const decided = planBatch(
+          members.map(({ request }) => request),
+          snapshot,
+        );
+        for (const { request } of decided) snapshot.release(request);
+        const [first] = decided;
+        if (first?.decision.none) refused.set(shape, first.decision.reason);
+        else {
+          const priority = Math.max(...members.map(({ request }) => request.priority));
+          fitting.push(...members.map((candidate) => ({ candidate, shape, priority })));
+        }
+        continue;
+      }
       let asked = false;
       for (const id of [...ids]) {
         const candidate = candidateOf(id);
@@ -318,14 +347,17 @@ export function placementController(context: ControllerContext, index: SiteIndex
           if (decided?.decision.none) refused.set(shape, reasonFor(candidate, decided.decision.reason));
         }
         if (refused.has(shape)) break;
-        fitting.push({ candidate, shape });
+        fitting.push({ candidate, shape, priority: candidate.request.priority });
       }
     }
-    fitting.sort((a, b) => b.candidate.request.priority - a.candidate.request.priority || (a.candidate.request.vm < b.candidate.request.vm ? -1 : 1));
+    fitting.sort((a, b) => b.priority - a.priority || compareText(a.shape, b.shape) || compareText(a.candidate.request.vm, b.candidate.request.vm));
     while (fitting.length > 0 && !signal.aborted) {
-      const now = fitting.slice(0, batchSize);
+      let size = Math.min(batchSize, fitting.length);
+      // A gang is not cut in two.
+      while (fitting[size - 1]?.shape.startsWith(gangShape) && fitting[size]?.shape === fitting[size - 1]?.shape) size += 1;
+      const now = fitting.slice(0, size);
       for (const [shape, reason] of await place(now.map(({ candidate }) => candidate))) refused.set(shape, reason);
-      fitting = fitting.slice(batchSize).filter(({ shape }) => !refused.has(shape));
+      fitting = fitting.slice(size).filter(({ shape }) => !refused.has(shape));
     }
     const left = await tell([...stillWaiting(refused)]);
     if (left) capacityChanged = true;
@@ -353,7 +385,12 @@ export function placementController(context: ControllerContext, index: SiteIndex
 
 const claimOf = (record: Candidate["record"]) => (record.kind === "vm" ? (record as RecordOf<"vm">).status.claim : undefined); // the kind says so
 
+/** Machines of a gang are tried together, whatever each asks for. */
+const gangShape = "gang ";
+const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
 /** Whoever others give way for waits for them alone. */
-const shapeFor = ({ record, request }: Candidate): string => (claimOf(record) === undefined ? shapeOf(request) : null) ?? record.id;
+const shapeFor = ({ record, request }: Candidate): string =>
+  request.gang !== undefined ? `${gangShape}${request.gang.name}` : ((claimOf(record) === undefined ? shapeOf(request) : null) ?? record.id);
 
 const withoutFigures = (text: string): string => text.replaceAll(/\([^)]*\)/g, "");

@@ -135,7 +135,8 @@ export function preemptionController(context: ControllerContext, { index, snapsh
     for (const id of index.unplacedVms) {
       const vm = cache.get("vm", id);
       if (vm?.status.placement?.pending === undefined || vm.status.claim !== undefined || vm.spec.power === "stopped") continue;
-      if (context.heldBack?.(vm) !== true) found.push(vm);
+      // For one of a gang nobody is stopped: the others may still find no room.
+      if (vm.spec.placement.gang === undefined && context.heldBack?.(vm) !== true) found.push(vm);
     }
     return found.sort((a, b) => b.spec.priority - a.spec.priority || (a.id < b.id ? -1 : 1));
   }

@@ -20,6 +20,10 @@ export const GroupRule = z
   .refine((rule) => rule.limit === undefined || rule.keep === "apart", { path: ["limit"], message: "is for groups that stay apart" });
 export type GroupRule = z.infer<typeof GroupRule>;
 
+/** Machines of one project that name the same gang get their hosts all at once, or none does. They wait until `size` of them are there. */
+export const Gang = z.strictObject({ name: Name, size: z.int().min(2).max(500) });
+export type Gang = z.infer<typeof Gang>;
+
 /** `noisy`: takes more of caches, memory and disks than is its share · `sensitive`: suffers from such neighbours. */
 export const Neighbours = z.enum(["noisy", "sensitive"]);
 export type Neighbours = z.infer<typeof Neighbours>;

@@ -9,7 +9,7 @@ import { CpuModel } from "./cluster.ts";
 import { Bytes, IpAddress, LabelKey, LabelValue, MacAddress, Name, Reference, Timestamp } from "./fields.ts";
 import { VmGpus, VmPciDevice } from "./passthrough.ts";
 import { PlacementPolicy } from "./placement-policy.ts";
-import { GroupRule, Neighbours } from "./placement-rules.ts";
+import { Gang, GroupRule, Neighbours } from "./placement-rules.ts";
 
 const Rate = z
   .int()
@@ -213,6 +213,7 @@ export const VmSpec = z.strictObject({
       apart: Name.optional(),
       /** Groups by host, rack or zone, with limits, as a rule or a preference. */
       rules: z.array(GroupRule).max(8).optional(),
+      gang: Gang.optional(),
       neighbours: Neighbours.optional(),
       /** One of the cluster's `machineClasses`: its own overcommit ratios. */
       class: Name.optional(),

@@ -1,5 +1,5 @@
 /** What one machine needs of a host, with every reference looked up: the scheduler's only input besides the snapshot. */
-import type { Neighbours, PlacementPolicy, RecordOf, VmGpus, VmPciDevice, VmRecord } from "@sheaf/model";
+import type { Gang, Neighbours, PlacementPolicy, RecordOf, VmGpus, VmPciDevice, VmRecord } from "@sheaf/model";
 import type { RequestRule } from "./group-book.ts";
 import { type PromiseTerms, promiseTerms } from "./promise-weights.ts";
 
@@ -35,6 +35,8 @@ export interface PlacementRequest {
   readonly together?: string;
   readonly apart?: string;
   readonly rules: readonly RequestRule[];
+  /** All of them or none; the name has the project in front. */
+  readonly gang?: Gang;
   readonly neighbours?: Neighbours;
   /** Names of licences that its cluster must have. */
   readonly licences: readonly string[];
@@ -113,6 +115,8 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     ...(placement.together === undefined ? {} : { together: groupKey(vm, placement.together) }),
     ...(placement.apart === undefined ? {} : { apart: groupKey(vm, placement.apart) }),
     rules: rulesOf(vm),
+    // Once they have hosts, each is moved and started anew by itself.
+    ...(placement.gang === undefined || vm.placement !== undefined ? {} : { gang: { ...placement.gang, name: groupKey(vm, placement.gang.name) } }),
     ...(placement.neighbours === undefined ? {} : { neighbours: placement.neighbours }),
     licences: placement.licences ?? none,
     ...(terms === undefined ? {} : { terms }),

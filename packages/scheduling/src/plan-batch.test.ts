@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { VmRecord } from "@sheaf/model";
 import { planBatch } from "./plan-batch.ts";
-import { buildSnapshot } from "./snapshot.ts";
+import { buildSnapshot, type SnapshotIndex } from "./snapshot.ts";
 import { gib, host, id, vm } from "./testing/records.ts";
 
 test("decisions see each other, and are reserved", () => {
@@ -106,4 +107,38 @@ test("together and apart at once is refused, not broken", () => {
     snapshot,
   );
   assert.equal(decisions.filter(({ decision }) => !decision.none).length, 1);
+});
+
+test("a gang: all of it or none, and what it would have taken is there for the others", () => {
+  const gang = (n: number, size: number, memoryGib = 2) =>
+    vm(n, { spec: { memory: { bytes: memoryGib * gib }, priority: 500, placement: { gang: { name: "g", size } } } });
+  const site = () => buildSnapshot([host(1, { memoryBytes: 4 * gib }), host(2, { memoryBytes: 4 * gib })]);
+  const decide = (snapshot: SnapshotIndex, records: VmRecord[]) =>
+    planBatch(
+      records.map((record) => snapshot.request(record)),
+      snapshot,
+    ).map(({ decision }) => (decision.none ? decision.reason : "placed"));
+  assert.deepEqual(
+    decide(
+      site(),
+      [1, 2, 3, 4].map((n) => gang(n, 4)),
+    ),
+    ["placed", "placed", "placed", "placed"],
+  );
+  const waits = "it waits for the other machines of gang g: 3 of 4 are there";
+  assert.deepEqual(
+    decide(
+      site(),
+      [1, 2, 3].map((n) => gang(n, 4)),
+    ),
+    [waits, waits, waits],
+  );
+  const snapshot = site();
+  const small = vm(20, { spec: { memory: { bytes: 4 * gib } } });
+  const reason = "no host fits: 2 lack memory (largest free 0 B); 4 of the 5 machines of gang g would fit, and they start all or none";
+  assert.deepEqual(decide(snapshot, [...[1, 2, 3, 4, 5].map((n) => gang(n, 5)), small]), [...Array.from({ length: 5 }, () => reason), "placed"]);
+  assert.equal(snapshot.usage(id(1))?.memoryUsedBytes === 4 * gib || snapshot.usage(id(2))?.memoryUsedBytes === 4 * gib, true);
+  // Those that have hosts count: the rest of a gang of which some were written before the server died.
+  const rest = buildSnapshot([host(1, { memoryBytes: 8 * gib }), { ...gang(1, 3), placement: { host: id(1), epoch: 1, incarnation: "i", at: 0 } }]);
+  assert.deepEqual(decide(rest, [gang(2, 3), gang(3, 3)]), ["placed", "placed"]);
 });

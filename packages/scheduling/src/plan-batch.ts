@@ -19,8 +19,61 @@ export interface BatchDecision {
  * that charge besides. @returns decisions in the order of `requests`
  */
 export function planBatch(requests: readonly PlacementRequest[], snapshot: SnapshotIndex, policy?: PlacementPolicy): BatchDecision[] {
-  return new Batch(requests, snapshot, policy).decide();
+  const refused = new Map<PlacementRequest, PlacementDecision>();
+  for (const { members, size, name } of gangsOf(requests)) {
+    const there = members.length + (snapshot.gangs.get(name) ?? 0);
+    const reason = `it waits for the other machines of gang ${shortName(name)}: ${there} of ${size} are there`;
+    if (there < size) for (const member of members) refused.set(member, { none: true, reason, classes: [] });
+  }
+  for (;;) {
+    const asked = requests.filter((request) => !refused.has(request));
+    const decided = new Batch(asked, snapshot, policy).decide();
+    const broken = brokenGang(decided);
+    if (broken === undefined) {
+      const decisions = new Map(decided.map(({ request, decision }) => [request, decision]));
+      return requests.flatMap((request) => {
+        const decision = decisions.get(request) ?? refused.get(request);
+        return decision === undefined ? [] : [{ request, decision }]; // each is in one of them
+      });
+    }
+    // What it would have taken is there for the others.
+    for (const { request, decision } of decided) if (!decision.none) snapshot.release(request);
+    for (const [request, decision] of broken) refused.set(request, decision);
+  }
 }
+
+interface MembersOfGang {
+  readonly name: string;
+  readonly size: number;
+  readonly members: readonly PlacementRequest[];
+}
+
+function gangsOf(requests: readonly PlacementRequest[]): MembersOfGang[] {
+  const gangs = new Map<string, { name: string; size: number; members: PlacementRequest[] }>();
+  for (const request of requests) {
+    if (request.gang === undefined) continue;
+    const { name, size } = request.gang;
+    const gang = gangs.get(name) ?? { name, size, members: [] };
+    gangs.set(name, gang);
+    gang.size = Math.max(gang.size, size);
+    gang.members.push(request);
+  }
+  return [...gangs.values()];
+}
+
+/** The decisions of a gang of which not all got a host: none does. */
+function brokenGang(decided: readonly BatchDecision[]): (readonly [PlacementRequest, PlacementDecision])[] | undefined {
+  const bad = decided.find(({ request, decision }) => request.gang !== undefined && decision.none);
+  const gang = bad?.request.gang;
+  if (bad === undefined || gang === undefined || !bad.decision.none) return undefined;
+  const members = decided.filter(({ request }) => request.gang?.name === gang.name);
+  const fitting = members.filter(({ decision }) => !decision.none).length;
+  const reason = `${bad.decision.reason}; ${fitting} of the ${members.length} machines of gang ${shortName(gang.name)} would fit, and they start all or none`;
+  const decision: PlacementDecision = { ...bad.decision, reason };
+  return members.map(({ request }) => [request, decision] as const);
+}
+
+const shortName = (gang: string): string => gang.slice(gang.indexOf("/") + 1);
 
 class Batch {
   readonly #requests: readonly PlacementRequest[];

@@ -188,6 +188,33 @@ test("in batches: each as it was decided breaks no rule", () => {
   );
 });
 
+test("of a gang all are placed or none, whatever else is decided with it", () => {
+  fc.assert(
+    fc.property(site, fc.array(fc.constantFrom(undefined, "g", "h"), { minLength: 16, maxLength: 16 }), (of, names) => {
+      const snapshot = snapshotOf(of);
+      const sizes = { g: names.slice(0, of.machines.length).filter((name) => name === "g").length, h: 2 };
+      const requests = of.machines.map((given, index) => {
+        const name = names[index];
+        const request = snapshot.request(recordOf({ ...given, rules: given.rules.filter(({ keep }) => keep === "apart") }, index));
+        return name === undefined ? request : { ...request, gang: { name: `p/${name}`, size: sizes[name] } };
+      });
+      const decided = planBatch(requests, snapshot);
+      assert.deepEqual(
+        decided.map(({ request }) => request),
+        requests,
+      );
+      for (const name of ["p/g", "p/h"]) {
+        const members = decided.filter(({ request }) => request.gang?.name === name);
+        const placed = members.filter(({ decision }) => !decision.none).length;
+        assert.ok(placed === 0 || placed === members.length, `${placed} of ${members.length}`);
+        for (const { request } of members)
+          assert.equal(snapshot.reservedHost(request.vm) !== undefined, placed > 0, "nothing is held for those that got none");
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
+
 test("many alike in one batch: as one by one, where a policy looks at one host alone", () => {
   fc.assert(
     fc.property(site, fc.integer({ min: 2, max: 12 }), (of, count) => {

@@ -35,6 +35,7 @@ export interface VmCharge {
   readonly together: string | undefined;
   readonly apart: string | undefined;
   readonly rules: readonly RequestRule[];
+  readonly gang: string | undefined;
   readonly neighbours: Neighbours | undefined;
   readonly licences: readonly string[];
   readonly terms: PromiseTerms | undefined;
@@ -79,6 +80,8 @@ export class SnapshotIndex {
   readonly together = new GroupLedger();
   readonly apart = new GroupLedger();
   readonly groups = new GroupBook();
+  /** By gang: its machines that have hosts. */
+  readonly gangs = new Map<string, number>();
   /** By `noisy` and `sensitive`, and by the licence's name. */
   readonly neighbours = new GroupLedger();
   readonly licences = new GroupLedger();
@@ -276,7 +279,10 @@ export class SnapshotIndex {
       this.#apply(before, -1);
       this.mix.remove(before.cpus, before.memoryBytes + before.hugeBytes);
     }
+    if (before?.gang !== undefined) this.gangs.set(before.gang, (this.gangs.get(before.gang) ?? 0) - 1);
     const charge = this.#chargeOf(id);
+    if (charge?.gang !== undefined) this.gangs.set(charge.gang, (this.gangs.get(charge.gang) ?? 0) + 1);
+    if (before?.gang !== undefined && this.gangs.get(before.gang) === 0) this.gangs.delete(before.gang);
     if (charge === undefined) this.#charges.delete(id);
     else {
       this.#charges.set(id, charge);
@@ -318,6 +324,7 @@ export class SnapshotIndex {
       together: placement.together === undefined ? undefined : groupKey(vm, placement.together),
       apart: placement.apart === undefined ? undefined : groupKey(vm, placement.apart),
       rules: rulesOf(vm),
+      gang: placement.gang === undefined ? undefined : groupKey(vm, placement.gang.name),
       neighbours: placement.neighbours,
       licences: placement.licences ?? none,
       terms: promiseTerms(vm.spec),
@@ -371,6 +378,7 @@ function chargeOfRequest(request: PlacementRequest, slots: readonly number[], de
     together: request.together,
     apart: request.apart,
     rules: request.rules,
+    gang: request.gang?.name,
     neighbours: request.neighbours,
     licences: request.licences,
     terms: request.terms,
