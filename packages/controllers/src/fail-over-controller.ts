@@ -93,7 +93,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         const vm = machines[position]?.vm;
         if (!vm) continue;
         const order = turnOf(vm, host);
-        if (decision.none) refused.push({ vm, reason: decision.reason });
+        if (decision.none) refused.push({ vm, reason: vm.status.claim?.reason ?? decision.reason });
         else if (!order.go) refused.push({ vm, ...order });
         else moves.push(...(await moveOf(vm, host, decision, [decision.reasons[0], lateWords(order.without)], fence)));
       }

@@ -321,7 +321,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
     const refused = new Map<string, string>();
     let fitting: { candidate: Candidate; shape: string; priority: number }[] = [];
     for (const [shape, ids] of [...room.shapes()]) {
-      if (shape.startsWith(gangShape)) {
+      if (isGang(shape)) {
         const members = [...ids].flatMap((id) => candidateOf(id) ?? []);
         const decided = planBatch(
           members.map(({ request }) => request),
@@ -354,7 +354,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
     while (fitting.length > 0 && !signal.aborted) {
       let size = Math.min(batchSize, fitting.length);
       // A gang is not cut in two.
-      while (fitting[size - 1]?.shape.startsWith(gangShape) && fitting[size]?.shape === fitting[size - 1]?.shape) size += 1;
+      while (isGang(fitting[size]?.shape) && fitting[size]?.shape === fitting[size - 1]?.shape) size += 1;
       const now = fitting.slice(0, size);
       for (const [shape, reason] of await place(now.map(({ candidate }) => candidate))) refused.set(shape, reason);
       fitting = fitting.slice(size).filter(({ shape }) => !refused.has(shape));
@@ -387,6 +387,7 @@ const claimOf = (record: Candidate["record"]) => (record.kind === "vm" ? (record
 
 /** Machines of a gang are tried together, whatever each asks for. */
 const gangShape = "gang ";
+const isGang = (shape: string | undefined): boolean => shape?.startsWith(gangShape) === true;
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Whoever others give way for waits for them alone. */

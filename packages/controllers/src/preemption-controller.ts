@@ -6,7 +6,8 @@
  * All is decided by one look (key `look`); asks scheduling who is to give way.
  */
 import { uuidv7 } from "@sheaf/base";
-import { hasGivenWay, partKey, type RecordOf, type TaskProgress, type TaskSpec, type VmClaim, type VmYield } from "@sheaf/model";
+import { hasGivenWay, partKey, type Placement, type RecordOf, type TaskProgress, type TaskSpec, type VmClaim, type VmYield } from "@sheaf/model";
+import { failOverRefusal } from "@sheaf/planning";
 import { giveWay, place, refusalsOf, wayWords, type PlacementRequest, type SnapshotIndex, type WayMade } from "@sheaf/scheduling";
 import type { Compare } from "@sheaf/store";
 import { commit, Overtaken } from "./commit.ts";
@@ -14,6 +15,7 @@ import type { ControllerContext, RecordChange } from "./context.ts";
 import type { Controller } from "./controller.ts";
 import { newTask, type MachineMoves } from "./machine-moves.ts";
 import { put } from "./packed-commit.ts";
+import { volumesOf } from "./records.ts";
 import type { SiteIndex } from "./site-index.ts";
 
 type Vm = RecordOf<"vm">;
@@ -31,6 +33,8 @@ export function preemptionController(context: ControllerContext, { index, snapsh
   const { cache, clock, random, logger, settings } = context;
   const claiming = new Set<string>();
   const yielding = new Set<string>();
+  /** Highly available machines whose host was lost and that have not found another. */
+  const lost = new Set<string>();
   let lookedAt = Number.NEGATIVE_INFINITY;
   return {
     name: "preemption",
@@ -39,6 +43,7 @@ export function preemptionController(context: ControllerContext, { index, snapsh
     initialKeys() {
       claiming.clear();
       yielding.clear();
+      lost.clear();
       for (const vm of cache.all("vm")) note(vm.id, vm);
       return ["look"];
     },
@@ -59,6 +64,8 @@ export function preemptionController(context: ControllerContext, { index, snapsh
     else claiming.add(id);
     if (vm?.status.yield === undefined) yielding.delete(id);
     else yielding.add(id);
+    if (vm?.status.failover?.state === "waiting") lost.add(id);
+    else lost.delete(id);
   }
 
   /** Whether somebody waits whom it may help. */
@@ -68,6 +75,7 @@ export function preemptionController(context: ControllerContext, { index, snapsh
       note(id, vm);
       if (vm?.status.claim !== undefined || vm?.status.yield !== undefined) return true;
       if (vm?.status.placement?.pending !== undefined && vm.status.placement !== before?.status.placement) return true;
+      if (vm?.status.failover?.state === "waiting" && vm.status.failover !== before?.status.failover) return true;
       const makesRoom = before && (vm?.placement !== before.placement || vm?.spec !== before.spec || vm.status.migration !== before.status.migration);
       return makesRoom === true && somebodyWaits();
     }
@@ -76,7 +84,7 @@ export function preemptionController(context: ControllerContext, { index, snapsh
   }
 
   function somebodyWaits(): boolean {
-    return claiming.size > 0 || yielding.size > 0 || index.unplacedVms.size > 0;
+    return claiming.size > 0 || yielding.size > 0 || lost.size > 0 || index.unplacedVms.size > 0;
   }
 
   /** A claim ends when its machine is placed, or when the host would not take it even without those that are still to leave. */
@@ -84,7 +92,8 @@ export function preemptionController(context: ControllerContext, { index, snapsh
     const vm = cache.get("vm", id);
     const claim = vm?.status.claim;
     if (!vm || !claim) return;
-    if (vm.placement !== undefined || vm.deletedAt !== undefined) return drop(vm, "claim", claim);
+    const isPlaced = vm.placement !== undefined && !isLost(vm);
+    if (isPlaced || vm.deletedAt !== undefined) return drop(vm, "claim", claim);
     const leaving = claim.victims.filter((victim) => cache.get("vm", victim)?.status.yield?.to === id);
     const refusals = snapshot.without(leaving, () => refusalsOf(snapshot.request(vm), claim.host, snapshot));
     if (refusals.length === 0) return;
@@ -138,20 +147,42 @@ export function preemptionController(context: ControllerContext, { index, snapsh
       // For one of a gang nobody is stopped: the others may still find no room.
       if (vm.spec.placement.gang === undefined && context.heldBack?.(vm) !== true) found.push(vm);
     }
+    for (const id of lost) {
+      const vm = cache.get("vm", id);
+      if (!vm || !isLost(vm) || vm.status.claim !== undefined) continue;
+      const refusal = failOverRefusal({
+        vm,
+        heldBack: context.heldBack?.(vm) === true,
+        volumes: volumesOf(vm, cache),
+        pool: (pool) => cache.get("pool", pool),
+      });
+      if (refusal === null) found.push(vm);
+    }
     return found.sort((a, b) => b.spec.priority - a.spec.priority || (a.id < b.id ? -1 : 1));
   }
 
+  /** It waits for another host since its own was cut off. */
+  function isLost({ placement, status: { failover } }: Vm): boolean {
+    if (placement === undefined || failover?.state !== "waiting" || failover.from !== placement.host) return false;
+    return cache.get("host", placement.host)?.status.fencing?.state === "fenced";
+  }
+
   async function makeRoom(vm: Vm): Promise<void> {
-    const request = snapshot.request(vm);
+    const own = cache.get("host", vm.placement?.host ?? "");
+    const request = { ...snapshot.request(vm), ...(own === undefined ? {} : { cluster: own.spec.cluster }) };
     const way = giveWay(request, snapshot);
     // Where there is room by now, placement is about to give it.
     if (way === undefined || !place(request, snapshot).none) return;
+    const placementKey = partKey("vm", vm.id, "placement");
+    const placement = await context.store.get(placementKey);
+    const there = placement === null ? undefined : (JSON.parse(placement.value) as Placement).host; // written by this package alone
+    if (there !== vm.placement?.host) return;
     const victims = way.victims.flatMap(({ vm: id }) => cache.get("vm", id) ?? []);
     const now = clock.now();
     const then = [put(partKey("vm", vm.id, "status/claim"), claimOf(way, vm, now))];
     const compare: Compare[] = [
       { key: partKey("vm", vm.id, "spec"), modRevision: vm.specRevision },
-      { key: partKey("vm", vm.id, "placement"), modRevision: 0 },
+      { key: placementKey, modRevision: placement?.modRevision ?? 0 },
       { key: partKey("vm", vm.id, "status/claim"), modRevision: 0 },
     ];
     for (const victim of victims) {

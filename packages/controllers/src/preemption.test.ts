@@ -85,7 +85,7 @@ test("nobody gives way to one that is not more important, nor where the cluster 
   assert.equal(vmOf(world, web).placement, undefined);
   assert.match(vmOf(world, web).status.placement?.pending?.reason ?? "", /lacks memory/);
   assert.ok(isUp(world, low) && isUp(world, lower));
-  await world.change("vm", lower, (head) => (head.spec["placement"] = {}));
+  await world.change("vm", lower, (head) => (head.spec["placement"] = { hostSelector: {} }));
   await world.change("cluster", world.ids.cluster, (head) => delete head.spec["preemption"]);
   await runs(world, web);
   assert.ok(isUp(world, lower) && !isUp(world, low), "the only one that is marked");
@@ -132,6 +132,35 @@ test("one with shared disks comes back elsewhere", async () => {
   assert.equal(vmOf(world, low).placement?.host, other);
   await world.until(() => vmOf(world, low).status.yield === undefined, "nothing is left of it");
   assert.deepEqual(world.agents.violations, []);
+  await world.close();
+});
+
+test("a highly available machine whose host is lost: others give way to it", async () => {
+  const world = await World.make();
+  const bmc = { type: "ipmi", user: "admin", password: "secret", port: 623, cipherSuite: 17, privilege: "administrator", timeoutMs: 5000 };
+  const [lost, other] = [await world.addHost("h1", { memoryBytes: 4 * gib }), await world.addHost("h2", { memoryBytes: 4 * gib })];
+  for (const id of [lost, other]) await world.change("host", id, (head) => (head.spec["fencing"] = [{ ...bmc, address: id }]));
+  const on = (host: string, preemptible: boolean) => ({ memory: { bytes: 4 * gib }, placement: { preemptible, hostSelector: { is: host } } });
+  for (const [id, name] of [
+    [lost, "h1"],
+    [other, "h2"],
+  ] as const)
+    await world.change("host", id, (head) => (head.labels = { is: name }));
+  const db = (await world.addVm("db", { disk: "shared", spec: { ...on("h1", false), priority: 500, highlyAvailable: true } })).vm;
+  const night = (await world.addVm("night", { spec: { ...on("h2", true), priority: 50 } })).vm;
+  await runs(world, db);
+  await runs(world, night);
+  const broken = watchRoom(world);
+  await world.change("vm", db, (head) => (head.spec["placement"] = { hostSelector: {} }));
+  world.agents.powerOff(lost);
+  await world.until(() => vmOf(world, db).placement?.host === other && isUp(world, db), "it runs on the other host");
+  assert.equal(isUp(world, night), false);
+  await world.until(() => vmOf(world, db).status.claim === undefined, "the claim is over");
+  await world.clock.advance(30_000);
+  assert.equal(isUp(world, night), false);
+  await world.change("vm", db, (head) => (head.deletedAt = world.clock.now()));
+  await runs(world, night);
+  assert.deepEqual([broken, world.agents.violations], [[], []]);
   await world.close();
 });
 

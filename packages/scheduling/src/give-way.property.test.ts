@@ -153,3 +153,20 @@ test("a claim keeps the room, and who has given way takes none", () => {
   assert.equal(place(snapshot.request(other), snapshot).none, true, "the room is not for others");
   assert.equal(giveWay(snapshot.request(other), snapshot), undefined);
 });
+
+test("where a sleeping host is woken for it, nobody is stopped", () => {
+  const sleeping = host(2, { cpus: 4, memoryBytes: 4 * gib, spec: { cluster: id(50) } });
+  const power = { state: "asleep" as const, since: 0, by: "system", reason: "", bootId: "b", attempts: [] };
+  const wanted = vm(200, { spec: { priority: 500, cpu: { count: 4 } } });
+  const asked = (mode: "automatic" | "off") => {
+    const snapshot = buildSnapshot([
+      cluster(50, { power: { mode } }),
+      host(1, { cpus: 4, spec: { cluster: id(50) } }),
+      { ...sleeping, status: { ...sleeping.status, power } },
+      vm(100, { on: 1, spec: { cpu: { count: 4 }, placement: { preemptible: true } } }),
+    ]);
+    return giveWay(snapshot.request(wanted), snapshot)?.victims.length;
+  };
+  assert.equal(asked("automatic"), undefined);
+  assert.equal(asked("off"), 1);
+});

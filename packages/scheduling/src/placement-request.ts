@@ -96,7 +96,7 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
   }
   const terms = promiseTerms(vm.spec);
   // Others give way for it there: the room is kept for it, and it is not to look for another.
-  const host = placement.host ?? (vm.placement === undefined ? vm.status.claim?.host : undefined);
+  const host = placement.host ?? (purpose === "place" ? vm.status.claim?.host : undefined);
   return {
     vm: vm.id,
     name: vm.name,

@@ -301,7 +301,7 @@ export class SnapshotIndex {
     const vm = this.#vms.get(id);
     const reservation = this.#reservations.get(id);
     const slots = new Set<number>();
-    const claim = vm?.placement === undefined ? vm?.status.claim : undefined;
+    const claim = vm?.status.claim;
     if (claim !== undefined) slots.add(this.table.slotOf(claim.host));
     // Its devices are its own also while it gives way: it comes back to them, and with them stays what it needs beside them.
     if (vm?.placement !== undefined && (!hasGivenWay(vm) || wishesForDevices(vm.spec))) slots.add(this.table.slotOf(vm.placement.host));
