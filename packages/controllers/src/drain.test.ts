@@ -37,6 +37,25 @@ test("a draining host is emptied, two at a time, and its task ends", async () =>
   await world.close();
 });
 
+test("machines that belong together are moved to one other host, by whichever rule", async () => {
+  for (const placement of [{ together: "pair" }, { rules: [{ group: "pair", keep: "together", within: "host" }] }]) {
+    const world = await World.make({ drainRetryMs: 5000 });
+    const host = await world.addHost("h1");
+    const vms: string[] = [];
+    for (const name of ["a", "b", "c"])
+      vms.push((await world.addVm(name, { disk: "shared", spec: { placement: { hostSelector: {}, ...placement } } })).vm);
+    await world.until(() => vms.every((vm) => world.agents.runningOn(vm).length === 1), "all run");
+    for (const name of ["h2", "h3"]) await world.addHost(name);
+    const task = await world.drain(host);
+    await world.until(() => world.taskState(task) === "succeeded", "it is empty", 600_000);
+    const at = new Set(vms.map((vm) => world.vmOn(vm)));
+    assert.equal(at.size, 1);
+    assert.ok(!at.has(host));
+    assert.deepEqual(world.agents.violations, []);
+    await world.close();
+  }
+});
+
 test("what cannot move is told with why; it moves when it can", async () => {
   const { world, host, vms } = await drainable(2, "local");
   const [stopped = "", running = ""] = vms;

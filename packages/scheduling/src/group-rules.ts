@@ -12,7 +12,7 @@ import type { SnapshotIndex } from "./snapshot.ts";
 interface Members {
   /** In the same host, rack or zone as the slot; `undefined` where the host names none. */
   readonly near: (slot: number) => number | undefined;
-  /** Anywhere, but on hosts that were cut off. */
+  /** Anywhere, but on hosts that are left. */
   readonly total: number;
 }
 
@@ -85,7 +85,7 @@ function membersOf({ group, within }: RequestRule, request: PlacementRequest, sn
   const near = new Map<number, number>();
   for (const slot of groups.slots(group)) {
     const count = on(slot);
-    if (!table.isCutOff(slot)) total += count;
+    if (!table.isLeft(slot)) total += count;
     const domain = table.domainOf(slot, within);
     if (domain !== undefined) near.set(domain, (near.get(domain) ?? 0) + count);
   }

@@ -99,9 +99,10 @@ export class HostTable {
     return this.#slots.get(hostId);
   }
 
-  /** Known to be off: its machines start elsewhere, or when it is back. */
-  isCutOff(slot: number): boolean {
-    return this.facts[slot]?.record.status.fencing?.state === "fenced";
+  /** Its machines go elsewhere: it is known to be off, or being drained. Those that belong together with them are not bound to it. */
+  isLeft(slot: number): boolean {
+    const record = this.facts[slot]?.record;
+    return record?.status.fencing?.state === "fenced" || record?.spec.schedulable === "draining";
   }
 
   /** Sleeping hosts are woken here when they are needed: the cluster does so, and nobody keeps this one from machines. */

@@ -161,7 +161,7 @@ function gangOf(request: PlacementRequest, snapshot: SnapshotIndex): string | un
   if (together !== undefined) return snapshot.membersTogether(together) > 0 ? undefined : `together ${together}`;
   const rule = snapshot.groups.binding(request.rules).find(({ keep, within }) => keep === "together" && within === "host");
   if (rule === undefined) return undefined;
-  for (const slot of snapshot.groups.slots(rule.group)) if (!snapshot.table.isCutOff(slot)) return undefined;
+  for (const slot of snapshot.groups.slots(rule.group)) if (!snapshot.table.isLeft(slot)) return undefined;
   return `group ${rule.group}`;
 }
 

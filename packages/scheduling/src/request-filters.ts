@@ -147,8 +147,8 @@ function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostF
   if (together !== undefined) {
     const own = snapshot.charge(vm);
     const mine = own?.together === together ? own.slots : [];
-    // The machine itself is a member wherever it is charged; only the others bind it, and those on hosts that were cut off do not.
-    const others = snapshot.membersTogether(together) - mine.filter((slot) => !snapshot.table.isCutOff(slot)).length;
+    // The machine itself is a member wherever it is charged; only the others bind it, and those on hosts that are left do not.
+    const others = snapshot.membersTogether(together) - mine.filter((slot) => !snapshot.table.isLeft(slot)).length;
     const word = "the machines it stays together with";
     if (others > 0) {
       const fails = (slot: number): boolean => snapshot.together.count(together, slot) <= Number(mine.includes(slot));

@@ -294,7 +294,7 @@ export class SnapshotIndex {
 
   /** Machines of the group that bind others of it to their host. */
   membersTogether(group: string): number {
-    return this.together.total(group, (slot) => this.table.isCutOff(slot));
+    return this.together.total(group, (slot) => this.table.isLeft(slot));
   }
 
   #chargeOf(id: string): VmCharge | undefined {
