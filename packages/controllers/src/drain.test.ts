@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { partKey } from "@sheaf/model";
+import { evacuationOf } from "./evacuation.ts";
 import { MachineMoves } from "./machine-moves.ts";
 import { World } from "./world.test-support.ts";
 
@@ -46,6 +47,11 @@ test("machines that belong together are moved to one other host, by whichever ru
       vms.push((await world.addVm(name, { disk: "shared", spec: { placement: { hostSelector: {}, ...placement } } })).vm);
     await world.until(() => vms.every((vm) => world.agents.runningOn(vm).length === 1), "all run");
     for (const name of ["h2", "h3"]) await world.addHost(name);
+    const { cache, agents, snapshot } = world;
+    const record = cache.get("host", host);
+    assert.ok(record);
+    const check = evacuationOf(record, [...cache.all("vm")], { cache, agents, snapshot });
+    assert.deepEqual(check.cannotMove, [], "told before");
     const task = await world.drain(host);
     await world.until(() => world.taskState(task) === "succeeded", "it is empty", 600_000);
     const at = new Set(vms.map((vm) => world.vmOn(vm)));

@@ -47,7 +47,7 @@ export function chooseTarget(id: string, source: RecordOf<"host">, site: Evacuat
   const { cache, agents, snapshot } = site;
   const vm = cache.get("vm", id);
   if (!vm) return { why: "it is gone" };
-  const request = snapshot.request(vm, "move");
+  const request = { ...snapshot.request(vm, "move"), evacuates: true } as const;
   const chosen = chooseMigrationTarget({
     ...{ vm, source, request, snapshot },
     host: (other) => cache.get("host", other),

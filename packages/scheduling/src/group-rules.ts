@@ -5,6 +5,7 @@
 import type { GroupExtent } from "@sheaf/model";
 import type { RequestRule } from "./group-book.ts";
 import { fewSlotsFilter, type HostFilter, hostFilter } from "./host-filter.ts";
+import { leftHosts } from "./left-hosts.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
@@ -81,11 +82,12 @@ function membersOf({ group, within }: RequestRule, request: PlacementRequest, sn
   const own = snapshot.charge(request.vm);
   const mine = own?.rules.some((rule) => rule.group === group) === true ? own.slots : [];
   const on = (slot: number): number => groups.count(group, slot) - Number(mine.includes(slot));
+  const isLeft = leftHosts(request, snapshot);
   let total = 0;
   const near = new Map<number, number>();
   for (const slot of groups.slots(group)) {
     const count = on(slot);
-    if (!table.isLeft(slot)) total += count;
+    if (!isLeft(slot)) total += count;
     const domain = table.domainOf(slot, within);
     if (domain !== undefined) near.set(domain, (near.get(domain) ?? 0) + count);
   }

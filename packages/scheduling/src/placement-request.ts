@@ -56,6 +56,8 @@ export interface PlacementRequest {
   readonly admitted?: false;
   /** Host that is not to be chosen: the present one, when the machine is to move. */
   readonly leave?: string;
+  /** All of that host's machines go, as from one that is drained: they are not bound to it by each other. */
+  readonly evacuates?: true;
 }
 
 /** `place`: it has no host yet, or starts anew elsewhere. `move`: it is to leave its host; local volumes are copied along. */

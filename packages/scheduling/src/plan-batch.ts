@@ -158,7 +158,8 @@ class Batch {
 /** Names those that share a host with it, none of which has one yet. */
 function gangOf(request: PlacementRequest, snapshot: SnapshotIndex): string | undefined {
   const { together } = request;
-  if (together !== undefined) return snapshot.membersTogether(together) > 0 ? undefined : `together ${together}`;
+  if (together !== undefined)
+    return snapshot.together.total(together, (slot) => snapshot.table.isLeft(slot)) > 0 ? undefined : `together ${together}`;
   const rule = snapshot.groups.binding(request.rules).find(({ keep, within }) => keep === "together" && within === "host");
   if (rule === undefined) return undefined;
   for (const slot of snapshot.groups.slots(rule.group)) if (!snapshot.table.isLeft(slot)) return undefined;

@@ -6,6 +6,7 @@
 import { fewSlotsFilter, type FilterWords, type HostFilter, hostFilter, slotsFilter } from "./host-filter.ts";
 import { groupRuleFilters } from "./group-rules.ts";
 import { hasLabels, type HostFacts, type HostState } from "./host-table.ts";
+import { leftHosts } from "./left-hosts.ts";
 import { licenceCountFilters, licenceHostFilters } from "./licence-filters.ts";
 import { neighbourFilters } from "./neighbour-filters.ts";
 import type { PlacementRequest } from "./placement-request.ts";
@@ -148,7 +149,8 @@ function groupFilters(request: PlacementRequest, snapshot: SnapshotIndex): HostF
     const own = snapshot.charge(vm);
     const mine = own?.together === together ? own.slots : [];
     // The machine itself is a member wherever it is charged; only the others bind it, and those on hosts that are left do not.
-    const others = snapshot.membersTogether(together) - mine.filter((slot) => !snapshot.table.isLeft(slot)).length;
+    const isLeft = leftHosts(request, snapshot);
+    const others = snapshot.together.total(together, isLeft) - mine.filter((slot) => !isLeft(slot)).length;
     const word = "the machines it stays together with";
     if (others > 0) {
       const fails = (slot: number): boolean => snapshot.together.count(together, slot) <= Number(mine.includes(slot));

@@ -292,11 +292,6 @@ export class SnapshotIndex {
     this.#wantVolumes(before, charge);
   }
 
-  /** Machines of the group that bind others of it to their host. */
-  membersTogether(group: string): number {
-    return this.together.total(group, (slot) => this.table.isLeft(slot));
-  }
-
   #chargeOf(id: string): VmCharge | undefined {
     const vm = this.#vms.get(id);
     const reservation = this.#reservations.get(id);
