@@ -14,5 +14,6 @@ export { planMachine } from "./plan-machine.ts";
 export type { Plan, Situation, Step } from "./plan-machine.ts";
 export * from "./ports.ts";
 export { SimulatedFiles } from "./simulated/simulated-files.ts";
+export { plugIn, simulatedGpu } from "./simulated/simulated-pci.ts";
 export { SimulatedHypervisor } from "./simulated/simulated-hypervisor.ts";
 export { type ProgramFiles, SimulatedDisk, SimulatedProcesses } from "./simulated/simulated-processes.ts";

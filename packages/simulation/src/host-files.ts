@@ -88,8 +88,8 @@ export class HostFiles implements Files, ProgramFiles {
     return this.#reached(path).space(path);
   }
 
-  readLink(): Promise<string | null> {
-    return Promise.resolve(null);
+  async readLink(path: string): Promise<string | null> {
+    return this.#reached(path).readLink(path);
   }
 
   /** For the host's programs; `text`, `put` and `paths` are the world's own. */

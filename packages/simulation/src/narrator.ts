@@ -1,5 +1,11 @@
 /** Tells what changes in the records as a person would follow it: machines, hosts, migrations, tasks. One line a change; nothing is kept. */
+import { devicesWords, type PlacedDevices } from "@sheaf/model";
 import type { Commit, Part, PartChange, RecordsWatch } from "./records-watch.ts";
+
+const devices = (placement: PlacedDevices): string => {
+  const words = devicesWords(placement);
+  return words === "" ? "" : `, with ${words}`;
+};
 
 export function narrate(records: RecordsWatch, tell: (text: string) => void): void {
   const machine = (id: string): string => records.name("vm", id);
@@ -12,8 +18,8 @@ export function narrate(records: RecordsWatch, tell: (text: string) => void): vo
       case "vm placement":
         if (!now) return null;
         return before
-          ? `${machine(id)} belongs on ${host(now.host)} from now on, no more on ${host(before.host)} (epoch ${now.epoch})`
-          : `${machine(id)} is placed on ${host(now.host)} (epoch ${now.epoch})`;
+          ? `${machine(id)} belongs on ${host(now.host)} from now on, no more on ${host(before.host)} (epoch ${now.epoch})${devices(now)}`
+          : `${machine(id)} is placed on ${host(now.host)} (epoch ${now.epoch})${devices(now)}`;
       case "vm status/placement":
         return now?.pending && now.pending.reason !== before?.pending?.reason ? `${machine(id)} waits: ${now.pending.reason}` : null;
       case "vm status/agent":

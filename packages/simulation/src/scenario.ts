@@ -28,6 +28,7 @@ export async function runScenario(commands: string, listener?: (line: StoryLine)
     hosts: Number(/^hosts (\d+)/.exec(head)?.[1] ?? fail(head, "the first line says how many hosts there are: hosts 3")),
     memoryBytes: bytes(option("memory") ?? "16GiB"),
     fencing,
+    ...(option("gpus") === undefined ? {} : { gpus: Number(option("gpus")) }),
     ...(watchdog === undefined ? {} : { watchdog }),
     highAvailability: {
       ...(option("detection") === undefined ? {} : { detection: option("detection") }),
@@ -175,6 +176,8 @@ class Player {
         ...(words.includes("restart") ? { onGuestShutdown: "restart" } : {}),
         ...(option("after") ? { after: startedAfter(option("after") ?? "", words.includes("answers"), option("at-most")) } : {}),
       },
+      ...(option("gpus") ? { gpus: { count: Number(option("gpus")) } } : {}),
+      ...(option("share") ? { gpus: { shareMilli: Number(option("share")) } } : {}),
       ...(words.includes("ha") ? { highlyAvailable: true } : {}),
       ...(option("priority") ? { priority: Number(option("priority")) } : {}),
       placement: {

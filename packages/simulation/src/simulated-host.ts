@@ -7,6 +7,8 @@ import {
   type AgentPorts,
   type Dialer,
   type Identity,
+  plugIn,
+  simulatedGpu,
   SimulatedFiles,
   SimulatedHypervisor,
   SimulatedProcesses,
@@ -60,6 +62,7 @@ export interface HostOptions {
   readonly tell: (text: string) => void;
   /** None unless said. */
   readonly watchdog?: WatchdogKind;
+  readonly gpus?: number;
   /** Its watchdog was not petted in time, and resets it. */
   readonly reset?: (host: SimulatedHost) => void;
   /** Guests use so much of what they have, and figures of it are told; else nothing is ever used. */
@@ -107,6 +110,8 @@ export class SimulatedHost {
     this.#sinceBoot = processClock(clock, this.clockError, new Life()).monotonic;
     this.#watchdog = new SimulatedWatchdog({ kind: options.watchdog ?? null, clock, fired: () => this.#reset() });
     const own = new SimulatedFiles({ ...hardware(options), ...this.#watchdog.files });
+    const gpus = Array.from({ length: options.gpus ?? 0 }, (_, n) => simulatedGpu(n + 1, { mediatedTypes: { "nvidia-2": 2, "nvidia-4": 4 } }));
+    if (gpus.length > 0) plugIn(own, gpus);
     this.files = new HostFiles(own, [[sharedPrefix, options.shared]], options.clock);
     const inner = new SimulatedHypervisor();
     const { truth } = options;

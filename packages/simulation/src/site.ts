@@ -49,6 +49,8 @@ export interface SiteOptions {
   readonly leaseMs?: number;
   /** How each host's power can be cut, in this order. None unless said. */
   readonly fencing?: readonly FencingType[];
+  /** Of every host; each can be handed out as a whole, or in halves or quarters. None unless said. */
+  readonly gpus?: number;
   /** Of its cluster's spec. */
   readonly highAvailability?: object;
   /** Of its cluster's spec. */
@@ -166,6 +168,7 @@ export class SimulatedSite {
         carried: () => this.server.carries,
         ...(options.busyShare === undefined ? {} : { busyShare: options.busyShare }),
         ...(options.watchdog === undefined ? {} : { watchdog: options.watchdog }),
+        ...(options.gpus === undefined ? {} : { gpus: options.gpus }),
         reset: ({ name }) => this.story.tell("fault", `${name}: its watchdog resets it`),
         tell: (text) => this.story.tell("log", text),
       });
