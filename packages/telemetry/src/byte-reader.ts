@@ -35,8 +35,15 @@ export class ByteReader {
     return this.bytes.subarray(this.position - length, this.position);
   }
 
+  skip(length: number): void {
+    if (length > this.left) throw new RangeError("the bytes end too early");
+    this.position += length;
+  }
+
   uint32(): number {
-    const four = this.take(4);
-    return ((four[0] ?? 0) | ((four[1] ?? 0) << 8) | ((four[2] ?? 0) << 16) | ((four[3] ?? 0) << 24)) >>> 0;
+    const at = this.position;
+    this.skip(4);
+    const { bytes } = this;
+    return ((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0;
   }
 }

@@ -9,7 +9,7 @@ import { type MetricKind, metrics } from "@sheaf/model";
 import { aggregate, type Aggregation } from "./aggregate.ts";
 import { absent, quantaOf } from "./codes.ts";
 import { FigureSum } from "./figure-sum.ts";
-import { type Frame, type FrameWriter, tableOf } from "./frame.ts";
+import { type FrameHead, type FrameWriter, tableOf } from "./frame.ts";
 import { Greatest } from "./greatest.ts";
 import { bitsOf, hoursKept, type Member, windowSlots, windowsKept } from "./member.ts";
 import type { TelemetryFiles } from "./ports.ts";
@@ -138,7 +138,7 @@ export class Telemetry {
       const directory = `${options.directory}/${stepMs / 1000}s`;
       // What is in memory of the last hour and day is read back from logs.
       const logsForMs = stepMs === windowMs ? hourMs : stepMs === hourMs ? dayMs : 0;
-      const told = (frame: Frame): void => (stepMs === windowMs ? telemetry.#source(frame.source).told(frame.lastTold) : undefined);
+      const told = (frame: FrameHead): void => (stepMs === windowMs ? telemetry.#source(frame.source).told(frame.lastTold) : undefined);
       tiers.push(await Tier.open({ files, logger, directory, shape, logsForMs }, told));
     }
     await telemetry.#restore();

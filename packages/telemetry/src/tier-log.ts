@@ -5,9 +5,10 @@
 import type { MetricKind } from "@sheaf/model";
 import { ByteWriter } from "./byte-writer.ts";
 import { ColumnWriter } from "./column-codec.ts";
-import { type Frame, FrameWriter, readFrame, tableOf } from "./frame.ts";
+import { type Frame, type FrameHead, FrameWriter, readFrame, readFrameHead, tableOf } from "./frame.ts";
 import { FrameIndex } from "./frame-index.ts";
 import { scanFrames } from "./frame-scan.ts";
+import { identifierBytes, identifierOf } from "./identifiers.ts";
 import type { TelemetryFiles, TelemetryFileWriter } from "./ports.ts";
 import { joinTables, type Table } from "./table.ts";
 
@@ -64,13 +65,19 @@ export class TierLog {
   }
 
   /** @param each is told of every frame, in order */
-  static async open(files: TelemetryFiles, path: string, startedAt: number, each: (frame: Frame) => void = () => {}) {
+  static async open(files: TelemetryFiles, path: string, startedAt: number, each: (frame: FrameHead) => void = () => {}) {
     const log = new TierLog(files, path, startedAt, 0);
+    /** Of each host's last frame: nearly always the same, and putting a hundred million of them into words would take a minute. */
+    const known = new Map<string, Uint8Array>();
     const { soundBytes, damaged } = await scanFrames(files, path, (bytes, at) => {
-      const frame = readFrame(bytes);
+      const frame = readFrameHead(bytes);
       each(frame);
-      // Its members' columns are the scan's bytes: only where it lies is kept.
-      for (const { id } of frame.members) log.#noteTeller(id, frame.source);
+      const before = known.get(frame.source);
+      if (before === undefined || Buffer.compare(before, frame.ids) !== 0) {
+        known.set(frame.source, frame.ids);
+        for (let place = 0; place < frame.ids.length; place += identifierBytes)
+          log.#noteTeller(identifierOf(frame.ids.subarray(place, place + identifierBytes)), frame.source);
+      }
       log.#note({ source: frame.source, at, length: bytes.length, first: frame.slots[0] ?? 0, last: frame.slots.at(-1) ?? 0 });
     });
     log.#bytes = soundBytes;

@@ -3,7 +3,7 @@
  * were begun; a segment that stands under its name replaces the log of the same name, whatever a crash left of that.
  */
 import type { Logger } from "@sheaf/base";
-import type { FrameWriter, Frame } from "./frame.ts";
+import type { Frame, FrameHead, FrameWriter } from "./frame.ts";
 import type { TelemetryFiles } from "./ports.ts";
 import { Segment, SegmentWriter } from "./segment.ts";
 import type { Table } from "./table.ts";
@@ -52,7 +52,7 @@ export class Tier {
   }
 
   /** @param each is told of every frame of the logs, in order */
-  static async open(options: TierOptions, each: (frame: Frame) => void): Promise<Tier> {
+  static async open(options: TierOptions, each: (frame: FrameHead) => void): Promise<Tier> {
     const { files, directory, logger } = options;
     await files.makeDirectory(directory);
     const names = await files.list(directory);
