@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { partKey } from "@sheaf/model";
 import { type ClusterOutlook, clusterOutlook } from "@sheaf/scheduling";
+import type { RecordCache } from "../context.ts";
 import { gib, World } from "../world.test-support.ts";
 import { ifHostsAdded } from "./if-hosts-added.ts";
 import { ifHostsRemoved } from "./if-hosts-removed.ts";
@@ -124,7 +125,7 @@ test("other sizes, and how many more machines fit", async () => {
   await world.close();
 });
 
-test("a copy has what is under way, and what changes while it is made", async () => {
+test("a copy has what is under way, and is its own", async () => {
   const { world, ids } = await filled(2, 4);
   const request = { ...world.snapshot.request(anyMachine(world)), vm: "decided" };
   world.snapshot.reserve(request, ids[0] ?? "");
@@ -136,5 +137,37 @@ test("a copy has what is under way, and what changes while it is made", async ()
   assert.deepEqual([...copy.table.cpuPercent.subarray(0, 2)].map(Number.isNaN), [true, false]);
   copy.release(request);
   assert.equal(world.snapshot.reservedHost("decided"), ids[0], "the copy is its own");
+  await world.close();
+});
+
+test("what changes while a copy is made is in it, whatever was copied before", async () => {
+  const { world, ids } = await filled(2, 4);
+  const [first = "", second = ""] = ids;
+  const hosts = ids.map((id) => world.cache.get("host", id) ?? assert.fail());
+  const pools = Array.from({ length: 5000 }, (_, number) => ({
+    ...(world.cache.get("pool", world.ids.local) ?? assert.fail()),
+    id: `pool-${number}`,
+  }));
+  const records = new Map<string, object>([...hosts, ...pools].map((record) => [record.id, record]));
+  let listener: Parameters<RecordCache["subscribe"]>[0] | undefined;
+  const cache = {
+    get: (_kind: string, id: string) => records.get(id),
+    all: (kind: string) => (kind === "host" ? hosts : kind === "pool" ? pools : []),
+    subscribe: (heard: typeof listener) => {
+      listener = heard;
+      return () => (listener = undefined);
+    },
+  } as unknown as RecordCache; // what is asked of it
+  const making = copySite(cache, world.snapshot, world.clock);
+  const [host] = hosts;
+  assert.ok(host);
+  listener?.(1, [{ kind: "host", id: first, record: { ...host, spec: { ...host.spec, schedulable: "cordoned" } } }]);
+  listener?.(2, [{ kind: "host", id: second }]);
+  const copy = await world.settled(making);
+  assert.deepEqual(
+    ids.map((id) => copy.table.facts[copy.table.slotOf(id)]?.state),
+    ["cordoned", undefined],
+  );
+  assert.equal(listener, undefined, "nothing is kept up to date any more");
   await world.close();
 });
