@@ -15,6 +15,7 @@ import { sampleMs, Telemetry, telemetryShapes } from "@sheaf/telemetry";
 import { recordHead } from "./made-records.ts";
 import { atMost, publish, rounded } from "./outcome.ts";
 import { HostSignal } from "./signals.ts";
+import { nowMs } from "./thread-time.ts";
 
 const hostCount = 10;
 const vmsPerHost = 20;
@@ -35,7 +36,7 @@ try {
     [
       atMost("one machine's advice from two weeks of files, p99", one.p99Ms, 50, "ms"),
       atMost("looking at 100,000 machines once a day", (one.cpuMsEach * siteMachines) / dayMs, 0.05, "cores"),
-      atMost("the 100 of 100,000 machines that it is worth most to look at, p99", all.p99Ms, 250, "ms"),
+      atMost("the 100 of 100,000 machines that it is worth most to look at, CPU time, p99", all.p99Ms, 250, "ms"),
     ],
     { one: { ...one, uses: undefined }, all },
   );
@@ -110,7 +111,7 @@ async function listSite(uses: readonly MachineUse[]) {
   const tookMs: number[] = [];
   const context = { cache, clock, snapshot: new SnapshotIndex() };
   for (let turn = 0; turn < 44; turn += 1) {
-    const from = performance.now();
+    const from = nowMs();
     const question = {
       dismissed: false,
       mayShow: () => true,
@@ -120,7 +121,7 @@ async function listSite(uses: readonly MachineUse[]) {
     };
     const found = listAdvice(context, survey, question);
     // The first ones run before their code is compiled.
-    if (turn >= 4) tookMs.push(performance.now() - from);
+    if (turn >= 4) tookMs.push(nowMs() - from);
     if (found.items.length !== 100) throw new Error(`a page has ${found.items.length} machines of ${found.total}`);
   }
   survey.stop();
