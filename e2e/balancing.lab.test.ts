@@ -49,6 +49,10 @@ test("busy guests are spread by live migrations while they run; a quiet one stay
   );
   assert.ok(advice.score.hottestPercent > 40 && advice.promised.hottestPercent < advice.score.hottestPercent, JSON.stringify(advice));
   assert.match(await site.must("cluster", "balance", "default"), /1 moves would bring the hottest host to \d+ %.*\n {2}busy-\d: h1 → h2/);
+  assert.match(
+    await site.must("cluster", "advice", "list", "default"),
+    /busy-\d: h1 → h2 [^]*sheaf cluster advice accept default --id [0-9a-f-]{36}/,
+  );
   context.diagnostic(`the hottest host is at ${advice.score.hottestPercent.toFixed(0)} %`);
 
   await site.must("cluster", "balance", "default", "--mode", "automatic");
@@ -57,6 +61,15 @@ test("busy guests are spread by live migrations while they run; a quiet one stay
     return items.find(({ spec, state }) => spec.verb === "balance" && state === "succeeded");
   });
   context.diagnostic((task.status as { controller?: { message?: string } }).controller?.message ?? "");
+  const params = { id: "default" };
+  const { plans } = await client.cluster.balanceHistory({ params });
+  assert.ok(plans.some(({ moves }) => moves.some(({ state, toName }) => state === "moved" && toName === "h2")));
+  const { values } = await client.cluster.metrics({ params, query: { metrics: "hottestHost" } });
+  assert.ok(
+    values["hottestHost"]?.some((share) => share !== null && share > 0.4),
+    JSON.stringify(values),
+  );
+  assert.match(await site.must("cluster", "balance", "default", "--history"), /succeeded, 1 of 1 moved, asked for by system/);
   const hosts = await Promise.all(["busy-1", "busy-2", "quiet"].map(async (name) => (await machines.hostOf(name)).name));
   assert.deepEqual(hosts.slice(0, 2).toSorted(), ["h1", "h2"], "one each");
   assert.equal(hosts[2], "h1", "the quiet one was not moved");

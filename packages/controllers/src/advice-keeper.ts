@@ -46,7 +46,8 @@ export class AdviceKeeper {
     const calm = since === undefined && now - (this.#calm.get(cluster.id) ?? now) >= calmMs;
     const before = cluster.status.advice;
     if (before && !calm && (since === undefined || this.#holds(cluster, seen))) return;
-    if (!due) return before && (calm || since !== undefined) ? this.withdraw(cluster) : undefined;
+    // What does not hold is shown to nobody; the next advice goes on from it.
+    if (!due) return calm ? this.withdraw(cluster) : undefined;
     const { moves, before: expected, promised, frees, cause } = balanceAdvice(cluster, this.#site, seen);
     if (moves.length === 0) {
       await this.withdraw(cluster);

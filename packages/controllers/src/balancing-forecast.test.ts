@@ -72,9 +72,11 @@ test("what is expected is told beside what is; with forecastHours 0, without his
   assert.deepEqual(advise().moves, []);
   await world.close();
 
-  const off = await scene([[4, 4], [1]], { mode: "off" });
-  assert.deepEqual(off.asked, []);
-  await off.world.close();
+  for (const balancing of [{ mode: "off" }, { forecastHours: 0 }]) {
+    const off = await scene([[4, 4], [1]], balancing);
+    assert.deepEqual(off.asked, []);
+    await off.world.close();
+  }
 });
 
 test("a hot host is not relieved by one that will be hot", async () => {
