@@ -120,7 +120,8 @@ export class MachineReconciler {
     const wanted = input ? describeDomain(input, definition ?? undefined) : null;
     if (!active) liveChanges.forget(id);
     // What a machine that does not run had of a GPU is another's to have.
-    if (isDown(domain) && !this.#options.migrating(id)) await mediatedDevices.release(id);
+    const mayHaveSlice = vm === undefined || vm.spec.gpus !== undefined;
+    if (mayHaveSlice && isDown(domain) && !this.#options.migrating(id)) await mediatedDevices.release(id);
     const difference = running && wanted && input && vm ? liveChanges.compare(id, running, wanted, input.host, vm.generation, now) : noDifference;
     const seed = vm && managed && vm.spec.cloudInit.seed !== false ? this.#seedDigest(vm) : null;
     const seedThere = seed === null || (memory?.seedDigest === seed && (active || (await files.facts(seedPath(id))) !== null));
