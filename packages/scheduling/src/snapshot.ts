@@ -227,7 +227,7 @@ export class SnapshotIndex {
 
   /** What no record says: decisions that are under way, and measured figures. For a copy of another one, made of the same records. */
   takeOver(other: SnapshotIndex): void {
-    for (const { request, host } of other.#reservations.values()) this.reserve(request, host);
+    for (const { request, host, devices } of other.#reservations.values()) this.reserve(request, host, devices);
     const { ids, cpuPercent, memoryPercent, powerPercent } = other.table;
     const figure = (figures: Float64Array, slot: number): number | undefined => {
       const value = figures[slot] ?? Number.NaN;
