@@ -170,3 +170,17 @@ test("where a sleeping host is woken for it, nobody is stopped", () => {
   assert.equal(asked("automatic"), undefined);
   assert.equal(asked("off"), 1);
 });
+
+test("devices: a host that lacks them is refused when it is asked alone, and machines that have some are not asked to give way", () => {
+  const wanted = vm(200, { spec: { priority: 500, cpu: { count: 4 }, gpus: { count: 1 } } });
+  const snapshot = buildSnapshot([
+    host(1, { cpus: 4 }),
+    vm(100, { on: 1, spec: { cpu: { count: 4 }, gpus: { count: 1 }, placement: { preemptible: true } } }),
+  ]);
+  assert.equal(
+    refusalsOf(snapshot.request({ ...wanted, spec: { ...wanted.spec, cpu: { ...wanted.spec.cpu, count: 1 } } }), id(1), snapshot).length,
+    2,
+  );
+  const { gpus: _, ...plain } = wanted.spec;
+  assert.equal(giveWay(snapshot.request({ ...wanted, spec: plain }), snapshot), undefined);
+});

@@ -3,7 +3,7 @@
  * as many, those where the most important of them is least important; then the smaller host id. Every rule is asked as for any
  * placement, with them gone. Pure; the snapshot is left as it was. Called by the preemption controller and for explanations.
  */
-import type { VmObservation } from "@sheaf/model";
+import { wishesForDevices, type VmObservation } from "@sheaf/model";
 import type { PlacementRequest } from "./placement-request.ts";
 import { failingAt } from "./host-candidates.ts";
 import type { HostFilter } from "./host-filter.ts";
@@ -121,6 +121,8 @@ function candidatesBySlot(request: PlacementRequest, snapshot: SnapshotIndex): M
     const { priority } = vm.spec;
     if (slot === undefined || charge.slots.length > 1 || priority >= request.priority || vm.id === request.vm) continue;
     if (vm.placement === undefined || vm.deletedAt !== undefined || vm.status.migration !== undefined || vm.status.yield !== undefined) continue;
+    // Those with devices keep them, and their room, while they are stopped: nothing would be gained.
+    if (wishesForDevices(vm.spec)) continue;
     if (vm.status.agent !== undefined && unsure.has(vm.status.agent.state)) continue;
     const facts = table.facts[slot];
     // Its devices would wait for it, so little would be won.

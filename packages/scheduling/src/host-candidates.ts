@@ -78,9 +78,7 @@ export class HostCandidates {
       this.#filters.push(...filters);
     }
     for (const filter of requests.flatMap((request) => bindingFilters(request, snapshot))) this.#bind(filter);
-    for (const filter of requests.flatMap((request) => companyFilters(request, snapshot))) this.#refuse(filter);
-    for (const filter of deviceFilters(requests, snapshot)) this.#refuse(filter);
-    for (const filter of capacityFilters(requests, snapshot)) this.#refuse(filter);
+    for (const filter of changingFilters(requests, snapshot)) this.#refuse(filter);
   }
 
   /** Nothing of this is asked any more. */
@@ -154,14 +152,16 @@ export class HostCandidates {
   }
 }
 
+/** What depends on the machines that are there. */
+const changingFilters = (requests: readonly PlacementRequest[], snapshot: SnapshotIndex): HostFilter[] => [
+  ...requests.flatMap((request) => companyFilters(request, snapshot)),
+  ...deviceFilters(requests, snapshot),
+  ...capacityFilters(requests, snapshot),
+];
+
 /** All that rules this one host out. O(1): no other host is looked at but those that hold machines of its groups. */
 export function failingAt(slot: number, request: PlacementRequest, snapshot: SnapshotIndex): HostFilter[] {
-  const filters = [
-    ...standingFilters(request, snapshot),
-    ...bindingFilters(request, snapshot),
-    ...companyFilters(request, snapshot),
-    ...capacityFilters([request], snapshot),
-  ];
+  const filters = [...standingFilters(request, snapshot), ...bindingFilters(request, snapshot), ...changingFilters([request], snapshot)];
   return filters.filter((filter) => filter.fails(slot));
 }
 
