@@ -160,6 +160,12 @@ export function hostPowerController(context: ControllerContext, index: SiteIndex
       await enter(host, asleep(power, clock.now()), wishes, "succeeded");
       return 0;
     }
+    // A device that did not answer may do as it was told when nobody waits any more: from the first order on there is no way back.
+    if (power.cutAt === undefined) {
+      if ((snapshot.usage(host.id)?.machines ?? 0) > 0) await release(host, { why: "a machine was placed there meanwhile", ends: "failed" }, wishes);
+      else await enter(host, { ...power, cutAt: clock.now() }, wishes);
+      return 0;
+    }
     // What it said before may be over: its agent says it again, just before.
     if (agents.connected(host.id)) {
       const answer = await askToBeQuiet(host, power);
@@ -168,10 +174,6 @@ export function hostPowerController(context: ControllerContext, index: SiteIndex
         await release(host, { why: answer.refused, ends: "failed" }, wishes);
         return 0;
       }
-    }
-    if ((snapshot.usage(host.id)?.machines ?? 0) > 0) {
-      await release(host, { why: "a machine was placed there meanwhile", ends: "failed" }, wishes);
-      return 0;
     }
     for (const method of powerFences(host.spec.fencing)) {
       try {

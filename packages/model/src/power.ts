@@ -45,6 +45,8 @@ export const HostPower = z.looseObject({
   step: z.enum(fallingAsleepSteps).optional(),
   /** `shutting-down`: its agent shuts it down; else a device cuts its power. */
   byItself: z.boolean().optional(),
+  /** A device was told to cut its power: it may do so at any moment from then on. */
+  cutAt: Timestamp.optional(),
   /** Of this state. */
   since: Timestamp,
   /** Who asked for it: a person, or `system`. */

@@ -24,6 +24,8 @@ export interface RunOptions {
   readonly disasters?: boolean;
   /** On one store; unless said, some seeds have two. */
   readonly servers?: number;
+  /** Of the cluster: whether and how its hosts sleep. */
+  readonly power?: object;
   /** Instead of what the seed draws. */
   readonly plan?: readonly PlannedEvent[];
   readonly listener?: (line: StoryLine) => void;
@@ -75,6 +77,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
     sharedLocks: nature.happens(0.5),
     servers,
     ...balanced(seed),
+    ...(options.power ? { power: options.power } : {}),
     ...(options.listener ? { listener: options.listener } : {}),
     productLog: options.productLog ?? false,
   });

@@ -135,7 +135,9 @@ export class SimulatedSite {
       cuts: (host) => {
         this.story.tell("fault", `${host.name}: its power is cut as the server says`);
         const asked: string | undefined = this.records.part("host", host.id, "status/fencing")?.reason;
-        if (host.seenToLive && !asked?.startsWith("asked for")) broke(`${host.name} was cut off although its pulse was heard`);
+        const sleeps = this.records.part("host", host.id, "status/power")?.state === "falling-asleep";
+        if (sleeps && host.hypervisor.inner.active().length > 0) broke(`${host.name} was put to sleep while machines run there`);
+        if (!sleeps && host.seenToLive && !asked?.startsWith("asked for")) broke(`${host.name} was cut off although its pulse was heard`);
         this.wasCutOff(host);
       },
     });

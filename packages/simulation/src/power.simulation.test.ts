@@ -1,0 +1,15 @@
+/** Hosts that sleep by themselves while everything goes wrong: the promises hold, and no host is put to sleep while anything runs there. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { run } from "./run.ts";
+
+const minuteMs = 60_000;
+
+// Sites whose hosts can be switched; other seeds draw none that can.
+for (const seed of [2, 4, 8])
+  test(`hosts fall asleep and wake under heavy faults, seed ${seed}`, { timeout: 240_000 }, async () => {
+    const power = { mode: "automatic", spareHosts: 0, minimumAwakeMinutes: 0, minimumAsleepMinutes: 0, wakeMinutes: 2 };
+    const { broken, lines } = await run({ seed, hosts: 5, durationMs: 30 * minuteMs, faults: "heavy", power });
+    assert.equal(broken, null);
+    assert.ok(lines.some(({ text }) => /^host h\d is asleep: /.test(text)), "some slept");
+  });
