@@ -1,5 +1,5 @@
 /** How evenly a cluster's hosts are used, and which moves would help. For the balancing controller and the API, on every server. Changes nothing. */
-import { type AdviceCause, ClusterPower, type RecordOf } from "@sheaf/model";
+import type { AdviceCause, RecordOf } from "@sheaf/model";
 import {
   balanceScore,
   mayFreeHost,
@@ -10,8 +10,9 @@ import {
   type BalanceScore,
   type PlannedMove,
 } from "@sheaf/planning";
-import { balancingOf, problemOf, type BalanceSite, type ClusterProblem } from "./cluster-problem.ts";
+import { balancingOf, powerOf, problemOf, type BalanceSite, type ClusterProblem } from "./cluster-problem.ts";
 import { freeingAdvice } from "./freeing-advice.ts";
+import { lastingHindrance, volumesHeldAlone } from "./sleep-hindrance.ts";
 import { callsForMoves, needfulMoves } from "./needful-moves.ts";
 
 type Cluster = RecordOf<"cluster">;
@@ -42,9 +43,6 @@ export interface BalanceAdvice extends Omit<ClusterBalance, "freeable" | "needfu
   readonly cause?: AdviceCause;
 }
 
-/** How its hosts sleep; clusters written before that was known say nothing of it. */
-export const powerOf = (cluster: Cluster): ClusterPower => ClusterPower.parse(cluster.spec.power ?? {});
-
 /** @param seen where it is known already */
 export function clusterBalance(cluster: Cluster, site: BalanceSite, seen: ClusterProblem = problemOf(cluster, site)): ClusterBalance {
   const { problem, hosts, unknown } = seen;
@@ -66,7 +64,14 @@ function scoresOf(problem: BalanceProblem): Pick<ClusterBalance, "score" | "expe
 function freeingLimits(cluster: Cluster, most = Infinity) {
   const [{ hotPercent, maximumMoves }, { targetPercent, spareHosts }] = [balancingOf(cluster), powerOf(cluster)];
   const targetUse = Math.min(targetPercent, hotPercent) / 100;
-  return { targetUse, spareHosts, maximumMoves: Math.min(most, maximumMoves), mayEmpty: () => true };
+  return { targetUse, spareHosts, maximumMoves: Math.min(most, maximumMoves) };
+}
+
+/** Where what comes free is put to sleep, only what may sleep is emptied. */
+function emptiable(cluster: Cluster, { cache }: BalanceSite): (host: Host) => boolean {
+  if (powerOf(cluster).mode === "off") return () => true;
+  const volumes = volumesHeldAlone(cache);
+  return (host) => lastingHindrance(host, volumes) === null;
 }
 
 /** @param most moves, at most those that the cluster allows */
@@ -83,7 +88,13 @@ export function balanceAdvice(cluster: Cluster, site: BalanceSite, seen = proble
   }
   // What is too hot comes first: hosts come free where nothing is.
   if (goal === "consolidate" && before.hottestPercent <= hotPercent) {
-    const { moves, freed } = freeingAdvice({ ...seen, ...freeingLimits(cluster, most), cluster, snapshot: site.snapshot });
+    const { moves, freed } = freeingAdvice({
+      ...seen,
+      ...freeingLimits(cluster, most),
+      mayEmpty: emptiable(cluster, site),
+      cluster,
+      snapshot: site.snapshot,
+    });
     const name = (host: number): string => hosts[host]?.name ?? "";
     return {
       ...scores,

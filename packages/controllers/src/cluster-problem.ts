@@ -2,7 +2,7 @@
  * A cluster as the balancing planner sees it, made from the records, the scheduler's snapshot and the book of use. For what is said of a cluster's
  * balance and planned for it. Changes nothing.
  */
-import { ClusterBalancing, standingDismissals, type RecordOf } from "@sheaf/model";
+import { ClusterBalancing, ClusterPower, standingDismissals, type RecordOf } from "@sheaf/model";
 import { lookAhead, moveRefusal, type BalanceHost, type BalanceMachine, type BalanceProblem, type Use, type UseBook } from "@sheaf/planning";
 import { refusalsOf, type SnapshotIndex } from "@sheaf/scheduling";
 import type { ControllerContext } from "./context.ts";
@@ -20,6 +20,9 @@ export interface BalanceSite extends Pick<ControllerContext, "cache" | "clock" |
 
 /** Clusters written before balancing was known have none. */
 export const balancingOf = (cluster: Cluster): ClusterBalancing => ClusterBalancing.parse(cluster.spec.balancing ?? {});
+
+/** How its hosts sleep; clusters written before that was known say nothing of it. */
+export const powerOf = (cluster: Cluster): ClusterPower => ClusterPower.parse(cluster.spec.power ?? {});
 
 /** Migrations over a network whose speed is not known: a gigabit. */
 const assumedBytesPerSecond = 117e6;

@@ -87,6 +87,18 @@ test("what is too hot comes first; rules that only the scheduler knows are kept"
   await end(world);
 });
 
+test("where what comes free is to sleep, only hosts that may are emptied", async () => {
+  const { world, hosts } = await scene([[0.5], [0.5, 0.5]], { power: { mode: "automatic" } });
+  const [h1 = "", h2 = ""] = hosts;
+  assert.deepEqual(adviceOf(world).frees, [], "there is no way to wake them");
+  const wakeOnLan = { mac: "52:54:00:00:00:01", port: 9 };
+  for (const id of [h1, h2]) await world.change("host", id, (head) => (head.spec["power"] = { sleep: "allowed", wakeOnLan }));
+  assert.deepEqual(adviceOf(world).frees, ["h1"]);
+  await world.change("host", h1, (head) => (head.spec["power"] = { sleep: "never", wakeOnLan }));
+  assert.deepEqual(adviceOf(world).frees, ["h2"]);
+  await end(world);
+});
+
 test("carried out on a person's word, it tells which hosts come free", async () => {
   const { world } = await scene([[1], [1]]);
   const { moves, frees, score, promised } = adviceOf(world);

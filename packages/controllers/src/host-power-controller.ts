@@ -16,7 +16,7 @@ import {
 } from "@sheaf/planning";
 import type { SnapshotIndex } from "@sheaf/scheduling";
 import type { Operation } from "@sheaf/store";
-import { powerOf } from "./cluster-balance.ts";
+import { powerOf } from "./cluster-problem.ts";
 import { commit, Overtaken } from "./commit.ts";
 import type { ControllerContext } from "./context.ts";
 import type { Controller } from "./controller.ts";

@@ -11,5 +11,8 @@ for (const seed of [2, 4, 8])
     const power = { mode: "automatic", spareHosts: 0, minimumAwakeMinutes: 0, minimumAsleepMinutes: 0, wakeMinutes: 2 };
     const { broken, lines } = await run({ seed, hosts: 5, durationMs: 30 * minuteMs, faults: "heavy", power });
     assert.equal(broken, null);
-    assert.ok(lines.some(({ text }) => /^host h\d is asleep: /.test(text)), "some slept");
+    assert.ok(
+      lines.some(({ text }) => /^host h\d is asleep: /.test(text)),
+      "some slept",
+    );
   });
