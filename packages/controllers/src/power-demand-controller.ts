@@ -22,6 +22,9 @@ type Vm = RecordOf<"vm">;
 /** Machines that wait and are looked at at once: each look wakes what they need, and there is another one soon. */
 const mostWaiting = 64;
 
+/** A host's certificate is renewed thirty days before its end: none sleeps through that. */
+const longestSleepMs = 21 * 86_400_000;
+
 export interface PowerDemandParts {
   readonly index: SiteIndex;
   readonly snapshot: SnapshotIndex;
@@ -86,6 +89,7 @@ export function powerDemandController(context: ControllerContext, { index, snaps
           promisableCpus: balanced?.promisableCpus ?? usage.cpuCapacity,
           promisableMemoryBytes: balanced?.promisableMemoryBytes ?? usage.memoryCapacityBytes,
           rested: isRested(host, power),
+          overdue: host.status.power?.state === "asleep" && clock.now() - host.status.power.since > longestSleepMs,
           idleWatts: host.spec.powerWatts?.[0] ?? cpus,
         },
       ];

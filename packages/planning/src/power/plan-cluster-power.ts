@@ -16,6 +16,8 @@ export interface PowerHost {
   readonly promisableMemoryBytes: number;
   /** Its cool-down has passed. */
   readonly rested: boolean;
+  /** It has slept for so long that its agent must be heard. */
+  readonly overdue: boolean;
   /** What it draws when it does nothing, watts: those that draw most sleep first, and wake last. */
   readonly idleWatts: number;
 }
@@ -50,9 +52,10 @@ export interface ClusterPowerPlan {
 
 export function planClusterPower(input: ClusterPowerInput): ClusterPowerPlan {
   const { hosts, wanted, taken } = input;
-  const wake: PowerChange[] = hosts.flatMap(({ id, state }) =>
-    state === "asleep" && wanted.has(id) ? [{ host: id, reason: wanted.get(id) ?? "" }] : [],
-  );
+  const wake: PowerChange[] = hosts.flatMap(({ id, state, overdue }) => {
+    const reason = wanted.get(id) ?? (overdue ? "it has slept for three weeks: its agent has to renew its certificate in time" : undefined);
+    return state === "asleep" && reason !== undefined ? [{ host: id, reason }] : [];
+  });
   if (taken === undefined) return { wake, sleep: [] };
   const there = hosts.filter(({ id, state }) => state === "awake" || state === "coming" || (state === "asleep" && wanted.has(id)));
   if (!suffice(there, input, input.hotUse)) {
