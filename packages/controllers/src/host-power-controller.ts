@@ -41,7 +41,11 @@ export function hostPowerController(context: ControllerContext, index: SiteIndex
     writes: ["host/status/power", "task/status/controller (sleep, wake)"],
     // Devices are slow.
     concurrency: 16,
-    initialKeys: () => [...cache.all("host")].filter(({ status }) => status.power !== undefined).map(({ id }) => id),
+    initialKeys: () => [
+      ...[...cache.all("host")].filter(({ status }) => status.power !== undefined).map(({ id }) => id),
+      // Asked for while no server led.
+      ...[...cache.all("task")].filter(isWish).map(({ spec }) => spec.target.id),
+    ],
     *keysFor({ kind, id, record, previous }) {
       if (kind === "host") {
         const host = record as Host | undefined; // the kind says so

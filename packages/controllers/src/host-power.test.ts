@@ -254,6 +254,20 @@ test("a server that is killed at any moment of falling asleep or waking leaves i
     }
 });
 
+test("what was asked for while no server led is done by the next one", async () => {
+  const { world, hosts } = await scene();
+  const [, , h3 = ""] = hosts;
+  world.killServer();
+  const sleep = await world.addTask("sleep", "host", h3);
+  await world.startServer();
+  assert.equal(await world.taskEnds(sleep), "succeeded");
+  world.killServer();
+  const wake = await world.addTask("wake", "host", h3);
+  await world.startServer();
+  assert.equal(await world.taskEnds(wake), "succeeded");
+  await end(world);
+});
+
 test("a machine that is placed while its host falls asleep keeps it awake, or wakes it", async () => {
   for (const afterMs of [1, 8, 30, 400, 5000, 60_000]) {
     const { world, hosts } = await scene();

@@ -4,7 +4,7 @@
  */
 import { uuidv7 } from "@sheaf/base";
 import { partKey, wakeMethods, type ClusterPower, type RecordOf, type TaskSpec } from "@sheaf/model";
-import { planClusterPower, type ClusterPowerInput, type PowerChange, type PowerHost, type UseBook } from "@sheaf/planning";
+import { planClusterPower, type BalanceProblem, type ClusterPowerInput, type PowerChange, type PowerHost, type UseBook } from "@sheaf/planning";
 import { fitsWhenWoken, place, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
 import { balancingOf, powerOf, problemOf } from "./cluster-problem.ts";
 import { commit, Overtaken } from "./commit.ts";
@@ -21,6 +21,17 @@ type Vm = RecordOf<"vm">;
 
 /** Machines that wait and are looked at at once: each look wakes what they need, and there is another one soon. */
 const mostWaiting = 64;
+
+/** Of all machines together: now, or in the busiest of the hours to come that are known. */
+function mostCpus({ machines, hoursAhead = 0 }: BalanceProblem): number {
+  let most = machines.reduce((sum, { usedCpus }) => sum + usedCpus, 0);
+  for (let hour = 0; hour < hoursAhead; hour += 1)
+    most = Math.max(
+      most,
+      machines.reduce((sum, { aheadCpus, usedCpus }) => sum + (aheadCpus?.[hour] ?? usedCpus), 0),
+    );
+  return most;
+}
 
 /** A host's certificate is renewed thirty days before its end: none sleeps through that. */
 const longestSleepMs = 21 * 86_400_000;
@@ -102,7 +113,7 @@ export function powerDemandController(context: ControllerContext, { index, snaps
       hosts: all,
       taken: allKnown
         ? {
-            cpus: sum(({ usedCpus }) => usedCpus),
+            cpus: mostCpus(problem),
             memoryBytes: sum(({ usedMemoryBytes }) => usedMemoryBytes),
             promisedCpus: sum(({ promisedCpus }) => promisedCpus),
             promisedMemoryBytes: sum(({ promisedMemoryBytes }) => promisedMemoryBytes),

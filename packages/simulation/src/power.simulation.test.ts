@@ -5,14 +5,19 @@ import { run } from "./run.ts";
 
 const minuteMs = 60_000;
 
-// Sites whose hosts can be switched; other seeds draw none that can.
-for (const seed of [2, 4, 8])
+// In the third, whose hosts are too full to sleep, a host is asked to while no server leads.
+for (const [seed, sleeps] of [
+  [2, true],
+  [12, true],
+  [8, false],
+] as const)
   test(`hosts fall asleep and wake under heavy faults, seed ${seed}`, { timeout: 240_000 }, async () => {
     const power = { mode: "automatic", spareHosts: 0, minimumAwakeMinutes: 0, minimumAsleepMinutes: 0, wakeMinutes: 2 };
     const { broken, lines } = await run({ seed, hosts: 5, durationMs: 30 * minuteMs, faults: "heavy", power });
     assert.equal(broken, null);
-    assert.ok(
-      lines.some(({ text }) => /^host h\d is asleep: /.test(text)),
-      "some slept",
-    );
+    if (sleeps)
+      assert.ok(
+        lines.some(({ text }) => /^host h\d is asleep: /.test(text)),
+        "some slept",
+      );
   });
