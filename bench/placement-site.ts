@@ -3,7 +3,7 @@
  * networks and groups. From a seed, the same every time.
  */
 import { randomInt, seededRandom, type Random } from "@sheaf/base";
-import { type AnyRecord, ClusterSpec, HostSpec, NetworkSpec, PoolSpec, type VmRecord, VmSpec, VolumeSpec } from "@sheaf/model";
+import { type AnyRecord, ClusterSpec, type HostObservation, HostSpec, NetworkSpec, PoolSpec, type VmRecord, VmSpec, VolumeSpec } from "@sheaf/model";
 import { observedHost, recordHead } from "./made-records.ts";
 
 const gib = 2 ** 30;
@@ -31,16 +31,21 @@ const sizes = [
   [16, 64],
 ] as const;
 
-export type Ask = "plain" | "selector" | "cluster" | "apart" | "networks" | "pool" | "model" | "large" | "impossible";
+export type Ask = "plain" | "selector" | "cluster" | "apart" | "networks" | "pool" | "model" | "large" | "cell" | "dedicated" | "impossible";
 export const asks: readonly Ask[] = ["plain", "selector", "cluster", "apart", "networks", "pool", "model", "large"];
+/** Of a site whose hosts have several NUMA cells, besides. */
+export const cellAsks: readonly Ask[] = ["cell", "dedicated"];
 
 export class PlacementSite {
   readonly hosts: number;
   readonly #random: Random;
+  readonly #cells: number;
   #machines = 0;
 
-  constructor(hosts: number, seed = 5) {
+  /** @param cells NUMA cells of a host */
+  constructor(hosts: number, cells: number, seed = 5) {
     this.hosts = hosts;
+    this.#cells = cells;
     this.#random = seededRandom(seed);
   }
 
@@ -72,10 +77,13 @@ export class PlacementSite {
   /** A new machine that asks for that, and its disk. */
   machine(ask: Ask, host?: number): [vm: VmRecord & { kind: "vm" }, volume: AnyRecord] {
     const n = (this.#machines += 1);
-    const placed = host === undefined ? {} : { placement: { host: id(3, host), epoch: 1, incarnation: "i", at: 0 } };
+    const parsed = VmSpec.parse(this.#spec(ask, n));
+    const place = { cell: n % this.#cells, vcpus: parsed.cpu.count, memoryBytes: parsed.memory.bytes };
+    const numa = this.#cells > 1 ? { numa: { cells: [place], guestCells: false } } : {};
+    const placed = host === undefined ? {} : { placement: { host: id(3, host), epoch: 1, incarnation: "i", at: 0, ...numa } };
     const spec = VolumeSpec.parse({ pool: id(1, ask === "pool" ? 1 : 0), sizeBytes: 10 * gib });
     const volume: AnyRecord = { ...recordHead(id(5, n), `volume-${n}`), kind: "volume", project: "p", spec, ...placed, status: {} };
-    return [{ ...recordHead(id(4, n), `vm-${n}`), kind: "vm", project: "p", spec: VmSpec.parse(this.#spec(ask, n)), ...placed, status: {} }, volume];
+    return [{ ...recordHead(id(4, n), `vm-${n}`), kind: "vm", project: "p", spec: parsed, ...placed, status: {} }, volume];
   }
 
   /** Parsed by whoever asks. */
@@ -103,6 +111,9 @@ export class PlacementSite {
         return { ...plain, cpu: { count, model: "Skylake-Server" } };
       case "large":
         return { ...plain, cpu: { count: 48 }, memory: { bytes: 200 * gib } };
+      case "cell":
+      case "dedicated":
+        return { ...plain, cpu: { count, placement: ask } };
       case "impossible":
         return { ...plain, memory: { bytes: 4000 * gib } };
     }
@@ -118,9 +129,20 @@ export class PlacementSite {
       spec: HostSpec.parse({ cluster: `cluster-${n % clusters}`, schedulable }),
       status: {
         liveness: { state: n % 100 === 13 ? "unreachable" : "ready", since: 0, reason: "" },
-        agent: observedHost(make),
+        agent: { ...observedHost(make), numa: this.#numa(make) },
       },
     };
+  }
+
+  #numa({ cpus, memoryBytes }: { readonly cpus: number; readonly memoryBytes: number }): HostObservation["numa"] {
+    const each = cpus / this.#cells;
+    return Array.from({ length: this.#cells }, (_, cell) => ({
+      cell,
+      cpus: Array.from({ length: each }, (_cpu, at) => cell * each + at),
+      siblings: Array.from({ length: each / 2 }, (_core, at) => [cell * each + 2 * at, cell * each + 2 * at + 1]),
+      memoryBytes: memoryBytes / this.#cells,
+      hugepages: [],
+    }));
   }
 
   #draw(below: number): number {

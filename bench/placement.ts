@@ -8,7 +8,7 @@ import type { AnyRecord, VmRecord } from "@sheaf/model";
 import { place, planBatch, SnapshotIndex } from "@sheaf/scheduling";
 import { atMost, publish, type Target } from "./outcome.ts";
 import { measureGpus } from "./placement-gpus.ts";
-import { type Ask, asks, PlacementSite } from "./placement-site.ts";
+import { type Ask, asks, cellAsks, PlacementSite } from "./placement-site.ts";
 import { quantile, spread } from "./statistics.ts";
 import { nowMs } from "./thread-time.ts";
 
@@ -40,8 +40,9 @@ interface Measured {
   readonly poolReportMs: number;
 }
 
-function measure(hosts: number, machines: number): Measured {
-  const site = new PlacementSite(hosts);
+function measure(hosts: number, machines: number, cells: number): Measured {
+  const site = new PlacementSite(hosts, cells);
+  const asked = cells > 1 ? [...asks, ...cellAsks] : asks;
   const records = [...site.records(machines)];
   const before = bytesInUse();
   const from = nowMs();
@@ -65,15 +66,16 @@ function measure(hosts: number, machines: number): Measured {
     const decision = place(snapshot.request(vm), snapshot);
     const took = nowMs() - start;
     if (!decision.none) {
-      const placement = { host: decision.host, epoch: 1, incarnation: "i", at: 0 };
+      const { host, numa } = decision;
+      const placement = { host, epoch: 1, incarnation: "i", at: 0, ...(numa === undefined ? {} : { numa }) };
       snapshot.update({ type: "upsert", record: { ...vm, placement } });
     }
     return took;
   };
   // Made before, so that the collector has nothing else to do meanwhile.
   const wanted = Array.from({ length: warmUp + decisions }, (_, n) => ({
-    ask: asks[n % asks.length] ?? "plain",
-    machine: site.machine(asks[n % asks.length] ?? "plain"),
+    ask: asked[n % asked.length] ?? "plain",
+    machine: site.machine(asked[n % asked.length] ?? "plain"),
   }));
   const impossible = Array.from({ length: decisions / 4 }, () => site.machine("impossible"));
   collect();
@@ -100,7 +102,7 @@ function measure(hosts: number, machines: number): Measured {
   };
   batch(() => "plain"); // warm-up
   const batches = Array.from({ length: 5 }, () => batch(() => "plain"));
-  const mixedBatches = Array.from({ length: 5 }, () => batch((n) => asks[n % asks.length] ?? "plain"));
+  const mixedBatches = Array.from({ length: 5 }, () => batch((n) => asked[n % asked.length] ?? "plain"));
 
   // A host's report of its pool is a new record of the whole pool: the next decision reads it anew.
   const pool = records.find((record) => record.kind === "pool") as AnyRecord; // it has two
@@ -138,19 +140,21 @@ class Changes {
     const host = this.#hosts[(n * 104_729) % this.#hosts.length] as AnyRecord; // as above
     if (n % 10 === 0) return { ...host, revision: n };
     if (n % 3 === 0) return { ...vm, kind: "vm", spec: { ...vm.spec, cpu: { ...vm.spec.cpu, count: 1 + (n % 8) } } };
-    return { ...vm, kind: "vm", placement: { host: host.id, epoch: n, incarnation: "i", at: 0 } };
+    const numa = vm.placement?.numa;
+    return { ...vm, kind: "vm", placement: { host: host.id, epoch: n, incarnation: "i", at: 0, ...(numa === undefined ? {} : { numa }) } };
   }
 }
 
 const p99 = (samples: readonly number[]): number => quantile(samples, 0.99);
 const targets: Target[] = [];
 const details: Record<string, unknown> = {};
-for (const [hosts, machines, boundMs] of [
-  [10_000, 100_000, 1],
-  [50_000, 100_000, 3],
+for (const [hosts, machines, cells, boundMs] of [
+  [10_000, 100_000, 1, 1],
+  [10_000, 100_000, 2, 1],
+  [50_000, 100_000, 1, 3],
 ] as const) {
-  const seen = measure(hosts, machines);
-  const size = `${hosts.toLocaleString("en")} hosts`;
+  const seen = measure(hosts, machines, cells);
+  const size = `${hosts.toLocaleString("en")} hosts${cells > 1 ? ` of ${cells} NUMA cells` : ""}`;
   targets.push(
     atMost(`${size}: one decision with its reasons, p99`, p99(seen.placedMs), boundMs, "ms"),
     atMost(`${size}: one refusal with the reason of every host, p99`, p99(seen.refusedMs), boundMs, "ms"),

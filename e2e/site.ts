@@ -32,7 +32,7 @@ export interface SitePlace extends Pick<LabDeploymentOptions, "labId" | "subnet"
   readonly folder: string;
 }
 
-export interface SiteOptions extends Pick<LabDeploymentOptions, "hosts" | "port" | "serverProgram"> {
+export interface SiteOptions extends Pick<LabDeploymentOptions, "hosts" | "port" | "serverProgram" | "cells"> {
   /** Or who makes, on the lab's network, what the server needs before it starts, and tells them then. */
   readonly serverArguments?: readonly string[] | ((place: SitePlace) => Promise<readonly string[]>);
 }

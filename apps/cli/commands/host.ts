@@ -12,6 +12,7 @@ import { countArgument, durationArgument } from "./arguments.ts";
 import { addUpgrade, agentColumn } from "./agent-upgrades.ts";
 import { addDelete, addListing, idColumn, nameColumn } from "./listing.ts";
 import { policyOption } from "./placement.ts";
+import { addHostNuma } from "./host-numa.ts";
 import { addMetrics } from "./metrics.ts";
 
 export function hostCommands(program: Command, cli: Cli, now: () => number): void {
@@ -46,6 +47,7 @@ export function hostCommands(program: Command, cli: Cli, now: () => number): voi
   );
   hostDevicesCommand(host, cli);
 
+  addHostNuma(host, cli);
   addMetrics(host, cli, "host", now);
   host
     .command("add")

@@ -1,7 +1,7 @@
 /** `sheaf vm …` */
 import type { Client } from "@sheaf/client";
-import { SheafError, type PlacementPolicyName } from "@sheaf/model";
-import { InvalidArgumentError, type Command } from "commander";
+import { CpuPlacement, SheafError, type PlacementPolicyName } from "@sheaf/model";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { scoped, type Cli } from "../cli.ts";
 import { type Column, age, bytes, get, show, showOne, text, type Row } from "../output.ts";
 import { waitForTasks } from "../wait.ts";
@@ -16,6 +16,7 @@ import {
   numberedNames,
 } from "./arguments.ts";
 import { openConsole } from "./console.ts";
+import { cellText } from "./host-numa.ts";
 import { addListing, hostNames, idColumn, listAll, nameColumn } from "./listing.ts";
 import { addDeviceOptions, type DeviceOptions, deviceWishes } from "./host-devices.ts";
 import { policyOption, showRanking } from "./placement.ts";
@@ -37,6 +38,8 @@ interface CreateOptions extends PlacementRuleOptions, DeviceOptions {
   sshKey?: string[];
   on?: string;
   policy?: PlacementPolicyName;
+  cpuPlacement?: CpuPlacement;
+  hugepages?: boolean;
   wait?: boolean;
   stopped?: boolean;
   highlyAvailable?: boolean;
@@ -80,6 +83,12 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
     .option("--user-data <file>", "cloud-init user data")
     .option("--on <host>", "this host and no other")
     .addOption(policyOption("how its host is chosen; default: as its cluster says"))
+    .addOption(
+      new Option("--cpu-placement <placement>", "where on the host its vCPUs run; default: in one NUMA cell where it fits").choices(
+        CpuPlacement.options,
+      ),
+    )
+    .option("--hugepages", "memory from the host's huge pages")
     .option("--highly-available", "start elsewhere when its host is lost; wants disks in a shared pool")
     .option("--restart-after <machine>", "when a host is lost or has booted, start after this machine; repeatable", listArgument)
     .option("--stopped", "do not start")
@@ -235,6 +244,8 @@ export function vmCommands(program: Command, cli: Cli, now: () => number): void 
       const found = await client.vm.explain({ params: { id }, query: scoped(cli) });
       if (!["table", "wide"].includes(cli.options().output)) return showOne(cli, found);
       cli.terminal.note(`policy ${found.policy}; ${found.reason}${found.devices === undefined ? "" : `; it has ${found.devices} for itself`}`);
+      for (const cell of found.numa?.cells ?? []) cli.terminal.note(cellText(cell));
+      if (found.numaRefusal !== undefined) cli.terminal.note(`it does not have what it asks for: ${found.numaRefusal}`);
       const wanted = ({ host, name }: { host: string; name: string }): boolean => options.host === undefined || [host, name].includes(options.host);
       showRanking(cli, found.hosts.filter(wanted), found.host);
     });
@@ -275,8 +286,8 @@ async function newMachine(cli: Cli, options: CreateOptions): Promise<NewMachine>
     ...(options.label === undefined ? {} : { labels: options.label }),
     spec: {
       power: options.stopped ? "stopped" : "running",
-      cpu: { count: options.cpus },
-      memory: options.memory === undefined ? {} : { bytes: options.memory },
+      cpu: { count: options.cpus, ...(options.cpuPlacement === undefined ? {} : { placement: options.cpuPlacement }) },
+      memory: { ...(options.memory === undefined ? {} : { bytes: options.memory }), ...(options.hugepages ? { hugepages: true } : {}) },
       disks:
         options.image === undefined && options.disk === undefined
           ? []

@@ -5,7 +5,7 @@
 import { readFile, rm, writeFile, mkdir } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { createLab, type Lab, type LabHost } from "@sheaf/lab";
+import { createLab, type Lab, type LabHost, type LabOptions } from "@sheaf/lab";
 import { hasJoined, startAgentProcess, type AgentProcess } from "./agent-process.ts";
 import { DeployedServer } from "./deployed-server.ts";
 import { ensureFirstRecords } from "./first-records.ts";
@@ -26,6 +26,8 @@ export interface LabDeploymentOptions {
   readonly serverArguments?: readonly string[];
   /** What each host offers of this machine; absent: its share. */
   readonly offeredMemoryBytes?: number;
+  /** NUMA cells that each host shows; absent: the machine's. */
+  readonly cells?: LabOptions["cells"];
   /** In place of the server's own. */
   readonly serverProgram?: ServerProgram;
 }
@@ -42,7 +44,15 @@ export class LabDeployment extends DeployedServer {
   }
 
   static describe(options: LabDeploymentOptions): LabDeployment {
-    return new LabDeployment(options, createLab({ root: join(options.dataDirectory, "lab"), id: options.labId, gateway: `${options.subnet}.1/24` }));
+    return new LabDeployment(
+      options,
+      createLab({
+        root: join(options.dataDirectory, "lab"),
+        id: options.labId,
+        gateway: `${options.subnet}.1/24`,
+        ...(options.cells === undefined ? {} : { cells: options.cells }),
+      }),
+    );
   }
 
   /** Everything, in order: hosts, server, agents, until each host is ready. */

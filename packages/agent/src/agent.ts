@@ -214,6 +214,7 @@ export async function startAgent(ports: AgentPorts, options: AgentOptions): Prom
     arrived: (vm, epoch) => equipment.arrived(vm, epoch),
     movedAway: (vm, machineId, shared) => equipment.movedAway(vm, machineId, shared),
     localDisks: (vm) => equipment.localDisks(vm),
+    binding: (vm, numa) => equipment.binding(vm, numa),
     volumePath: (volumeId) => equipment.volumePath(volumeId),
     certificateReady: () => haveMigrationCertificates(files, options.migrationCertificateDirectory),
     certificateNames: (address) => certificates.names(address),

@@ -5,6 +5,7 @@
 import type { AgentDocument, ServerMessage } from "@sheaf/contract";
 import type { Clock, Logger } from "@sheaf/base";
 import type { Kind, RecordOf } from "@sheaf/model";
+import { ownCpus } from "./cell-binding.ts";
 import type { KeptState } from "./kept-state.ts";
 import { newMachineMemory } from "./machine-memory.ts";
 
@@ -107,7 +108,9 @@ export class DocumentIntake {
     const { kept, touch } = this.#options;
     this.#revisions.set(`${document.kind}/${document.id}`, document.revision);
     if (document.kind === "volume" || document.kind === "image") await this.#options.returned(document.id);
+    const before = document.kind === "vm" ? kept.document("vm", document.id) : undefined;
     await kept.putDocument(document);
+    if (document.kind === "vm") this.#cpusChanged(before, document);
     if (document.kind === "vm") await this.#machine(document);
     touch(document.kind, document.id);
     this.#touchUsers(document);
@@ -152,7 +155,16 @@ export class DocumentIntake {
     if (incarnation === undefined) return;
     if (!kept.machine(id)) await kept.putMachine(id, newMachineMemory(clock.now()));
     await kept.putRemoval(id, { gone, incarnation, ...(placement ? { placement } : {}) });
+    const before = kept.document("vm", id);
     await kept.removeDocument("vm", id);
+    this.#cpusChanged(before, undefined);
+  }
+
+  /** CPUs that are one machine's own are left by all others. */
+  #cpusChanged(before: RecordOf<"vm"> | undefined, now: RecordOf<"vm"> | undefined): void {
+    const { kept, touch, hostId } = this.#options;
+    const own = (vm: RecordOf<"vm"> | undefined): string => (vm === undefined ? "" : ownCpus(vm, hostId).join());
+    if (own(before) !== own(now)) for (const { id } of kept.documents("vm")) touch("vm", id);
   }
 
   /** Things that others are made of. */

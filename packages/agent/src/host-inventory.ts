@@ -95,7 +95,13 @@ async function readProcessors(files: Files): Promise<{ model: string; vendor: st
 }
 
 const numaOf = (capabilities: HostCapabilities | null): HostObservation["numa"] =>
-  (capabilities?.numa ?? []).map((cell) => ({ cell: cell.id, cpus: [...cell.cpus], memoryBytes: cell.memoryBytes, hugepages: [...cell.hugepages] }));
+  (capabilities?.numa ?? []).map(({ id, cpus, siblings, memoryBytes, hugepages }) => ({
+    cell: id,
+    cpus: [...cpus],
+    ...(siblings.length === 0 ? {} : { siblings: siblings.map((core) => [...core]) }),
+    memoryBytes,
+    hugepages: [...hugepages],
+  }));
 
 function hypervisorOf(facts: HypervisorFacts | null, accelerated: boolean): HostObservation["hypervisor"] {
   const none = {

@@ -1,6 +1,6 @@
 /** The host itself: its inventory, looked at on changes and every few minutes and told when it differs, and what its guests' agents say. */
 import type { Clock, Logger } from "@sheaf/base";
-import type { DomainHost } from "@sheaf/domain-xml";
+import { type DomainHost, parseCapabilities } from "@sheaf/domain-xml";
 import type { AgentInstallation, HostObservation, VmObservation, WatchdogObservation } from "@sheaf/model";
 import { z } from "zod";
 import type { DocumentIntake } from "./document-intake.ts";
@@ -52,7 +52,7 @@ export interface GuestAnswer {
 export class HostKeeper {
   readonly #options: HostKeeperOptions;
   #facts: HypervisorFacts | null = null;
-  #rendering: Pick<DomainHost, "accelerated" | "cgroupVersion"> | null = null;
+  #rendering: Pick<DomainHost, "accelerated" | "cgroupVersion" | "cells"> | null = null;
 
   #devices: SeenDevices | null = null;
 
@@ -61,7 +61,7 @@ export class HostKeeper {
   }
 
   /** What rendering a domain needs of this host; `null` until the hypervisor has answered once. */
-  get rendering(): Pick<DomainHost, "accelerated" | "cgroupVersion"> | null {
+  get rendering(): Pick<DomainHost, "accelerated" | "cgroupVersion" | "cells"> | null {
     return this.#rendering;
   }
 
@@ -151,7 +151,8 @@ export class HostKeeper {
     if (this.#facts) return;
     const facts = await hypervisor.facts();
     const cgroupVersion = (await files.facts("/sys/fs/cgroup/cgroup.controllers")) ? 2 : 1;
-    this.#rendering = { accelerated: isAccelerated(facts, await readProcessorFlags(files)), cgroupVersion };
+    const cells = parseCapabilities(facts.capabilitiesXml).numa.map(({ id, cpus }) => ({ cell: id, cpus }));
+    this.#rendering = { accelerated: isAccelerated(facts, await readProcessorFlags(files)), cgroupVersion, cells };
     this.#facts = facts;
     this.#options.learned();
   }

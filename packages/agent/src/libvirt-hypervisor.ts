@@ -175,6 +175,8 @@ export function libvirtHypervisor(options: LibvirtHypervisorOptions): Hypervisor
     detachDevice: (uuid, xml, scope) => use((to) => to.domains.detachDevice({ uuid }, xml, affect(scope), act)),
     updateDevice: (uuid, xml, scope) => use((to) => to.domains.updateDevice({ uuid }, xml, affect(scope), act)),
     setVcpus: (uuid, count, scope) => use((to) => to.domains.setVcpus({ uuid }, count, affect(scope), act)),
+    pinVcpu: (uuid, vcpu, cpus, scope) => use((to) => to.domains.pinVcpu({ uuid }, vcpu, cpus, affect(scope), act)),
+    pinEmulator: (uuid, cpus, scope) => use((to) => to.domains.pinEmulator({ uuid }, cpus, affect(scope), act)),
     setMemory: (uuid, bytes, scope) => use((to) => to.domains.setMemory({ uuid }, Math.floor(bytes / 1024), affect(scope), act)),
     resizeDisk: (uuid, target, bytes) => use((to) => to.domains.blockResize({ uuid }, target, bytes, act)),
     setDiskLimits: (uuid, target, parameters, scope) =>

@@ -33,7 +33,7 @@ export class LiveChanges {
     machineId: string,
     running: DomainDescription,
     wanted: DomainDescription,
-    host: Pick<DomainHost, "cgroupVersion">,
+    host: Pick<DomainHost, "cgroupVersion" | "cells">,
     generation: number,
     now: number,
   ): LiveDifference {
@@ -44,7 +44,10 @@ export class LiveChanges {
     let waiting = false;
     for (const change of difference.live) {
       const attempt = attempts?.get(keyOf(change));
-      if (!attempt || attempt.generation !== generation) due.push(change);
+      // Asked of the host, not of the guest: done is done, and what is due again is due because other machines came or went.
+      const done = attempt?.refusal === "" && (change.kind === "pin-vcpu" || change.kind === "pin-emulator");
+      if (done) due.push(change);
+      else if (!attempt || attempt.generation !== generation) due.push(change);
       else if (attempt.refusal !== "") refused.push(attempt.refusal);
       else if (now - attempt.at < guestAnswersWithinMs) waiting = true;
       else refused.push(`${inWords(change)}: the guest has not answered; it is done at the next start at the latest`);
@@ -96,6 +99,10 @@ function run(hypervisor: Hypervisor, uuid: string, change: DomainChange): Promis
       return hypervisor.setVcpus(uuid, change.count, live);
     case "cpu-tune":
       return hypervisor.setScheduler(uuid, change.parameters, live);
+    case "pin-vcpu":
+      return hypervisor.pinVcpu(uuid, change.vcpu, change.cpus, live);
+    case "pin-emulator":
+      return hypervisor.pinEmulator(uuid, change.cpus, live);
     case "metadata":
       return hypervisor.setMark(uuid, change.machine, live);
   }
@@ -125,6 +132,10 @@ function inWords(change: DomainChange): string {
       return "adding vCPUs";
     case "cpu-tune":
       return "changing the CPU limits";
+    case "pin-vcpu":
+      return `giving vCPU ${change.vcpu} other CPUs`;
+    case "pin-emulator":
+      return "giving the emulator other CPUs";
     case "metadata":
       return "writing the metadata";
   }

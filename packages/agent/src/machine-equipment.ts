@@ -4,14 +4,14 @@
  */
 import type { AgentCalls, ServerMessage } from "@sheaf/contract";
 import type { Clock } from "@sheaf/base";
-import type { DomainHost } from "@sheaf/domain-xml";
-import { type Kind, type RecordOf, SheafError } from "@sheaf/model";
+import type { DomainHost, HostBinding } from "@sheaf/domain-xml";
+import { type Kind, type NumaPlacement, type RecordOf, SheafError } from "@sheaf/model";
 import { z } from "zod";
 import { imagePath, seedPath, volumePath } from "./host-paths.ts";
 import type { ImageCache } from "./image-cache.ts";
 import type { KeptState } from "./kept-state.ts";
 import type { SeenDevices } from "./host-device-needs.ts";
-import { cdromPool, machineInput, type MachineInput } from "./machine-input.ts";
+import { bindingOf, cdromPool, machineInput, type MachineInput } from "./machine-input.ts";
 import { newMachineMemory } from "./machine-memory.ts";
 import type { NetworkReconciler } from "./network-reconciler.ts";
 import type { Files, Processes } from "./ports.ts";
@@ -33,7 +33,7 @@ export interface MachineEquipmentOptions {
   readonly volumes: VolumeReconciler;
   readonly networks: NetworkReconciler;
   readonly signal: AbortSignal;
-  readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion"> | null;
+  readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion" | "cells"> | null;
   readonly devices: () => SeenDevices | null;
   readonly changed: (machineId: string) => void;
 }
@@ -71,6 +71,11 @@ export class MachineEquipment {
       networkState: (id) => networks.observation(id),
       cdromImage: (image, poolPath, machineId) => this.#cdromImage(image, poolPath, machineId),
     });
+  }
+
+  /** Where on this host it would lie, had it these cells of it. */
+  binding(vm: Vm, numa: NumaPlacement | undefined): HostBinding | undefined {
+    return bindingOf(vm, numa, this.#options);
   }
 
   /** Disks of the machine that lie on this host alone, by path. */

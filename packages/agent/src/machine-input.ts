@@ -2,9 +2,10 @@
  * From a machine's document to what its domain is made of: every reference looked up among this host's documents, or the reason why
  * that is not possible yet. Called at every look at a machine. Starts what is missing (the fetch of a CD's image), never waits for it.
  */
-import type { DomainHost, DomainInput, HostDevice } from "@sheaf/domain-xml";
+import type { DomainHost, DomainInput, HostBinding, HostDevice } from "@sheaf/domain-xml";
 import { tapDeviceName } from "@sheaf/domain-xml";
-import { clusterCpuModel, type RecordOf } from "@sheaf/model";
+import { clusterCpuModel, type NumaPlacement, type RecordOf } from "@sheaf/model";
+import { cellBinding, takenCpus } from "./cell-binding.ts";
 import { hostDeviceNeeds, type SeenDevices } from "./host-device-needs.ts";
 import { imagePath, nvramPath, seedPath, volumePath } from "./host-paths.ts";
 import type { KeptState } from "./kept-state.ts";
@@ -16,7 +17,7 @@ export interface MachineInputOptions {
   readonly kept: KeptState;
   readonly hostId: string;
   /** What this host is, for rendering; `null` while the hypervisor has not told. */
-  readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion"> | null;
+  readonly host: () => Pick<DomainHost, "accelerated" | "cgroupVersion" | "cells"> | null;
   /** What this host's devices are; `null` while they have not been read. */
   readonly devices: () => SeenDevices | null;
   readonly volumeState: (
@@ -63,7 +64,9 @@ function build(vm: Vm, options: MachineInputOptions, waitsFor: string[]): Domain
   const { placement, spec } = vm;
   if (!placement) throw new NotYet("waiting", "it waits for its placement");
   const hostDevices = hostDevicesOf(vm, options);
+  const binding = bindingOf(vm, placement.numa, options);
   return {
+    ...(binding === undefined ? {} : { binding }),
     vm: { id: vm.id, name: vm.name, number: vm.number, generation: vm.generation, spec },
     epoch: placement.epoch,
     incarnation: placement.incarnation,
@@ -87,6 +90,16 @@ function hostDevicesOf(vm: Vm, options: MachineInputOptions): readonly HostDevic
   const needs = hostDeviceNeeds(vm, options.devices());
   if ("devices" in needs) return needs.devices;
   throw "waiting" in needs ? new NotYet("waiting", needs.waiting) : new NotYet("failed", needs.failed);
+}
+
+/** @param numa the cells that it has on this host, or is to have */
+export function bindingOf(
+  { id, spec: { cpu } }: Vm,
+  numa: NumaPlacement | undefined,
+  { kept, hostId, host }: Pick<MachineInputOptions, "kept" | "hostId" | "host">,
+): HostBinding | undefined {
+  const taken = takenCpus(kept.documents("vm"), hostId, id);
+  return cellBinding({ numa, taken, floating: cpu.placement === "floating", cells: host()?.cells, vcpus: cpu.maximum ?? cpu.count });
 }
 
 function diskFile(disk: Vm["spec"]["disks"][number], options: MachineInputOptions, waitsFor: string[]): { path: string; format: "qcow2" | "raw" } {

@@ -6,8 +6,8 @@
  */
 import { type Clock, type Logger, type Timer } from "@sheaf/base";
 import type { AgentCalls, MigrationCall, MigrationStatistics } from "@sheaf/contract";
-import { parseDomain } from "@sheaf/domain-xml";
-import { type RecordOf, SheafError } from "@sheaf/model";
+import { type HostBinding, parseDomain, rebind, unbound } from "@sheaf/domain-xml";
+import { type NumaPlacement, type RecordOf, SheafError } from "@sheaf/model";
 import type { CallContext } from "./call-dispatch.ts";
 import type { KeptState } from "./kept-state.ts";
 import type { MachineSnapshots } from "./machine-snapshots.ts";
@@ -38,6 +38,8 @@ export interface MigrationsOptions {
   readonly localDisks: (vm: Vm) => readonly string[];
   /** Where a volume lies, or is to lie, on this host. */
   readonly volumePath: (volumeId: string) => string | undefined;
+  /** Where on this host a machine would lie that has these cells of it. */
+  readonly binding: (vm: Vm, numa: NumaPlacement | undefined) => HostBinding | undefined;
   readonly snapshots: MachineSnapshots;
   readonly certificateReady: () => Promise<boolean>;
   /** Whether the source will take this host for whom it is under that address. */
@@ -155,7 +157,9 @@ export class Migrations {
         throw error;
       }
       const side = await opening;
-      const { cookie, uri: listening } = await hypervisorStep(side, () => side.session.prepare(options, call.xml, bytesOf(call.cookie)));
+      // It was bound to the source's CPUs and memory.
+      const bound = rebind(call.xml, this.#options.binding(vm, call.numa) ?? unbound);
+      const { cookie, uri: listening } = await hypervisorStep(side, () => side.session.prepare(options, bound, bytesOf(call.cookie)));
       await this.#note(call, { role: "target", phase: "prepared" });
       side.prepared = { cookie: base64(cookie), uri: listening, certificateReady: true };
       return side.prepared;

@@ -316,6 +316,10 @@ export interface Hypervisor {
   detachDevice(uuid: string, xml: string, scope: Scope): Promise<void>;
   updateDevice(uuid: string, xml: string, scope: Scope): Promise<void>;
   setVcpus(uuid: string, count: number, scope: Scope): Promise<void>;
+  /** @param cpus of the host, that it may run on */
+  pinVcpu(uuid: string, vcpu: number, cpus: readonly number[], scope: Scope): Promise<void>;
+  /** All threads but those of vCPUs. */
+  pinEmulator(uuid: string, cpus: readonly number[], scope: Scope): Promise<void>;
   /** The balloon. */
   setMemory(uuid: string, bytes: number, scope: Scope): Promise<void>;
   /** @param target disk as the guest's bus names it: `vda` */

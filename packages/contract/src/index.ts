@@ -1,6 +1,7 @@
 export * from "./documents.ts";
 export type { HandedOut } from "./host-device-routes.ts";
 export * from "./host-routes.ts";
+export type { HostCells } from "./numa-routes.ts";
 export * from "./other-routes.ts";
 export * from "./record-routes.ts";
 export * from "./route.ts";

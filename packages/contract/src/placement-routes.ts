@@ -1,5 +1,5 @@
 /** Why a machine is where it is, where one would go, and how many more would fit: asked of the scheduler, nothing is changed. */
-import { Bytes, PlacementPolicyName, Reference } from "@sheaf/model";
+import { Bytes, NumaPlacement, PlacementPolicyName, Reference } from "@sheaf/model";
 import { z } from "zod";
 import { IdParams, Nothing, OneQuery } from "./documents.ts";
 import { route } from "./route.ts";
@@ -15,6 +15,8 @@ export const RankedHosts = z.array(
     score: z.number().optional(),
     /** Terms of the score. */
     parts: z.record(z.string(), z.number()).optional(),
+    /** Which NUMA cells and CPUs of that host it would have, where any. */
+    numa: NumaPlacement.optional(),
   }),
 );
 
@@ -45,6 +47,10 @@ export const explainVm = route({
     reason: z.string(),
     /** What of that host it has for itself: `GPU 0000:41:00.0 (A10)`. */
     devices: z.string().optional(),
+    /** The NUMA cells and CPUs that it has there; absent: it floats. */
+    numa: NumaPlacement.optional(),
+    /** Why it does not have those that it asks for since it was put there. */
+    numaRefusal: z.string().optional(),
     hosts: RankedHosts,
   }),
   errors: ["not-found"],

@@ -1,5 +1,6 @@
 /** Every route there is. The server mounts this list, the client is inferred from it, openapi.json is generated from it. */
 import { hostRoutes } from "./host-routes.ts";
+import { hostNuma } from "./numa-routes.ts";
 import {
   auditRoutes,
   clusterRoutes,
@@ -23,7 +24,7 @@ import { hostTelemetry, vmTelemetry } from "./telemetry-routes.ts";
 import { adoptVm, vmRoutes } from "./vm-routes.ts";
 
 export const routes = {
-  host: { ...hostRoutes, ...hostTelemetry },
+  host: { ...hostRoutes, ...hostNuma, ...hostTelemetry },
   cluster: clusterRoutes,
   pool: poolRoutes,
   volume: volumeRoutes,

@@ -5,7 +5,7 @@
  * Order of things: agent `hello` → server `welcome` → server `sync` (all that concerns this host) → afterwards `upsert`, `remove`.
  * Only after `welcome` since its boot may an agent start machines. `report` carries parts that the agent alone writes.
  */
-import type { AdoptableDomain, AnyRecord, Kind } from "@sheaf/model";
+import type { AdoptableDomain, AnyRecord, Kind, NumaPlacement } from "@sheaf/model";
 
 export const wireVersion = 1;
 
@@ -163,6 +163,8 @@ export interface AgentCalls {
       xml: string;
       /** Disks to make: they are copied over. */ copyVolumes: readonly { volumeId: string; sizeBytes: number; format: string; image?: string }[];
       ports: { migration?: number };
+      /** The NUMA cells and CPUs that the guest has at the target; absent: it floats there. */
+      numa?: NumaPlacement;
     };
     out: { cookie: string; uri: string; nbdPort?: number; certificateReady: boolean };
   };

@@ -19,6 +19,7 @@ import { livenessController } from "./liveness-controller.ts";
 import { MachineMoves } from "./machine-moves.ts";
 import { maintenanceController } from "./maintenance-controller.ts";
 import { migrationController } from "./migration-controller.ts";
+import { numaController } from "./numa-controller.ts";
 import { placementController } from "./placement-controller.ts";
 import { powerDemandController } from "./power-demand-controller.ts";
 import { preemptionController } from "./preemption-controller.ts";
@@ -61,6 +62,7 @@ export function createControllers(context: ControllerContext): ControllerSet {
   const controllers = [
     placementController(context, index, snapshot),
     preemptionController(context, { index, snapshot, moves }),
+    numaController(context, index, snapshot),
     receiptsController(context, index),
     deletionController(context, index),
     livenessController(context, listening),

@@ -119,7 +119,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
   async function moveOf(
     vm: Vm,
     from: Host,
-    { host: to, devices }: Chosen,
+    { host: to, devices, numa }: Chosen,
     why: readonly (string | undefined)[],
     fence: Compare,
   ): Promise<Decision<Vm>[]> {
@@ -141,6 +141,7 @@ export function failOverController(context: ControllerContext, index: SiteIndex,
         incarnation: store.incarnation,
         ...(key === placementKey ? placedDevices(devices) : {}),
         reason: [`${hostName(from.id, cache)} was lost`, ...why].filter((text) => text !== undefined).join("; "),
+        ...(key === placementKey && numa !== undefined ? { numa } : {}),
         at: clock.now(),
       };
       then.push(put(key, after));

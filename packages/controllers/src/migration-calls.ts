@@ -49,6 +49,7 @@ export async function takeStep({ vmId, record, xml, call }: StepInput): Promise<
         xml,
         copyVolumes: record.copyVolumes,
         ports: {},
+        ...(record.targetNuma === undefined ? {} : { numa: record.targetNuma }),
       });
       if (!answer.certificateReady)
         return {

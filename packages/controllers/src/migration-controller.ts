@@ -4,6 +4,7 @@
  * A stopped machine whose disks are all shared is given to the target by one transaction.
  */
 import {
+  type NumaPlacement,
   partKey,
   placedDevices,
   SheafError,
@@ -146,10 +147,10 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     if (!target) throw new Overtaken("the target was removed meanwhile");
     const busy = running && [source, target].find((host) => underWay(host.id) >= host.spec.maximumParallelMigrations);
     if (busy) return wait(task, vm, `waiting: ${busy.name} has ${underWay(busy.id)} migrations under way`);
-    snapshot.reserve(request, target.id);
+    const numa = snapshot.reserve(request, target.id);
     try {
-      if (running) await begin(task, vm, placement, source, target, volumes);
-      else await giveOver(task, vm, source, target, volumes);
+      if (running) await begin(task, vm, placement, source, target, volumes, numa);
+      else await giveOver(task, vm, source, target, volumes, numa);
     } finally {
       // The record says it now, or nothing was begun.
       snapshot.release(request);
@@ -182,6 +183,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     source: RecordOf<"host">,
     target: RecordOf<"host">,
     volumes: readonly RecordOf<"volume">[],
+    numa: NumaPlacement | undefined,
   ): Promise<void> {
     const copied = volumes.filter((volume) => cache.get("pool", volume.spec.pool)?.spec.type !== "shared");
     const now = clock.now();
@@ -203,6 +205,8 @@ export function migrationController(context: ControllerContext, index: SiteIndex
       })),
       cookie: "",
       uri: "",
+      ...(placement.numa === undefined ? {} : { sourceNuma: placement.numa }),
+      ...(numa === undefined ? {} : { targetNuma: numa }),
       ...limitsOf(task, clusterOf(source, cache)),
     };
     const key = partKey("vm", vm.id, "status/migration");
@@ -224,6 +228,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
     source: RecordOf<"host">,
     target: RecordOf<"host">,
     volumes: readonly RecordOf<"volume">[],
+    numa: NumaPlacement | undefined,
   ): Promise<void> {
     const { state } = await agents.call(source.id, "vm.probe", { vmId: vm.id }, { timeoutMs: context.settings.migrationCallMs });
     if (state !== "absent" && state !== "stopped") return refuse(task, "state-refused", `it is ${state} on ${source.name}: try again`);
@@ -236,8 +241,8 @@ export function migrationController(context: ControllerContext, index: SiteIndex
       const before = JSON.parse(entry.value) as Placement; // written by this package alone
       if (before.host !== source.id) continue;
       compare.push({ key, modRevision: entry.modRevision });
-      // The devices it had stay there.
-      const { adoption: _adoption, gpus: _gpus, pciDevices: _pciDevices, ...kept } = before;
+      // The devices it had stay there, and its cells.
+      const { adoption: _adoption, gpus: _gpus, pciDevices: _pciDevices, numa: _numa, ...kept } = before;
       then.push(
         put(key, {
           ...kept,
@@ -246,6 +251,7 @@ export function migrationController(context: ControllerContext, index: SiteIndex
           epoch: before.epoch + 1,
           incarnation: store.incarnation,
           reason: `moved from ${source.name}`,
+          ...(key === placementKey && numa !== undefined ? { numa } : {}),
           at: clock.now(),
         }),
       );

@@ -219,7 +219,7 @@ export class MigrationDrive {
   /** The machine and its disks, from where they are to the other side, the epoch one higher. @returns `null` where they are not where they should be */
   async #placementMove(side: "source" | "target"): Promise<{ compare: Compare[]; then: Operation[] } | null> {
     const { cache, store, clock } = this.#context;
-    const { source, target } = this.#record;
+    const { source, target, sourceNuma, targetNuma } = this.#record;
     const [from, to] = side === "target" ? [source, target] : [target, source];
     const vm = cache.get("vm", this.#vmId);
     const keys = [
@@ -238,13 +238,15 @@ export class MigrationDrive {
         continue;
       }
       compare.push({ key, modRevision: entry.modRevision });
-      const { adoption: _adoption, ...kept } = before;
+      const { adoption: _adoption, numa: _numa, ...kept } = before;
+      const numa = side === "target" ? targetNuma : sourceNuma;
       const after: Placement = {
         ...kept,
         host: to,
         epoch: before.epoch + 1,
         incarnation: store.incarnation,
         reason: `moved from ${hostName(from, cache)}`,
+        ...(position === 0 && numa !== undefined ? { numa } : {}),
         at: clock.now(),
       };
       then.push({ put: key, value: JSON.stringify(after) });

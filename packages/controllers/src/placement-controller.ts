@@ -4,7 +4,7 @@
  * its transaction fails. Woken by what has no host, and by capacity that changes: then those that wait are looked at again, gathered for
  * a moment, one of each shape instead of all.
  */
-import { hasGivenWay, partKey, type PlacedDevices, placedDevices, type Placement, type RecordOf } from "@sheaf/model";
+import { hasGivenWay, type NumaPlacement, partKey, type PlacedDevices, placedDevices, type Placement, type RecordOf } from "@sheaf/model";
 import { planVolumeHome, shapeOf } from "@sheaf/planning";
 import { fitsWhenWoken, planBatch, type PlacementDecision, type PlacementRequest, type SnapshotIndex } from "@sheaf/scheduling";
 import { Overtaken } from "./commit.ts";
@@ -218,10 +218,11 @@ export function placementController(context: ControllerContext, index: SiteIndex
     if (lost.length > 0) throw new Overtaken(`volume ${volume.name} changed meanwhile`);
   }
 
-  function newPlacement(host: string, epoch: number, reason: string, devices?: PlacedDevices): Placement {
+  function newPlacement(host: string, epoch: number, reason: string, devices?: PlacedDevices, numa?: NumaPlacement): Placement {
     return {
       host,
       epoch,
+      ...(numa === undefined ? {} : { numa }),
       incarnation: store.incarnation,
       ...placedDevices(devices),
       reason,
@@ -268,7 +269,7 @@ export function placementController(context: ControllerContext, index: SiteIndex
       { key: partKey(kind, record.id, "spec"), modRevision: record.specRevision },
       { key: partKey(kind, record.id, "placement"), modRevision: 0 },
     ];
-    const then = [put(partKey(kind, record.id, "placement"), newPlacement(decision.host, 1, reason, decision.devices))];
+    const then = [put(partKey(kind, record.id, "placement"), newPlacement(decision.host, 1, reason, decision.devices, decision.numa))];
     if ((record.status as RecordOf<"vm">["status"]).placement !== undefined) then.push({ delete: partKey(kind, record.id, "status/placement") }); // both kinds have it
     for (const disk of kind === "vm" ? (record as RecordOf<"vm">).spec.disks : []) {
       const volume = cache.get("volume", disk.volume ?? "");

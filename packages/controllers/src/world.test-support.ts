@@ -63,6 +63,8 @@ interface StoredHead {
 interface HostOptions {
   readonly memoryBytes?: number;
   readonly cpus?: number;
+  /** NUMA cells. */
+  readonly cells?: number;
   readonly spec?: Record<string, unknown>;
   /** What its agent reports besides. */
   readonly seen?: Partial<HostObservation>;
@@ -217,12 +219,15 @@ export class World {
     await this.write([{ put: entry.key, value: JSON.stringify(head) }]);
   }
 
-  async addHost(name: string, { memoryBytes = 16 * gib, cpus = 8, spec = {}, seen = {} }: HostOptions = {}): Promise<string> {
+  async addHost(name: string, { memoryBytes = 16 * gib, cpus = 8, cells = 0, spec = {}, seen = {} }: HostOptions = {}): Promise<string> {
     const id = this.id();
     await this.put("host", id, name, HostSpec.parse({ cluster: this.ids.cluster, reservedMemoryBytes: 0, ...spec }));
     const pool = JSON.stringify({ state: "ready", capacityBytes: 4096 * gib, availableBytes: 4096 * gib });
     await this.write([
-      { put: partKey("host", id, "status/agent"), value: JSON.stringify({ ...observation(name, memoryBytes, cpus), ...seen }) },
+      {
+        put: partKey("host", id, "status/agent"),
+        value: JSON.stringify({ ...observation(name, memoryBytes, cpus), numa: numaOf(cells, memoryBytes, cpus), ...seen }),
+      },
       { put: partKey("pool", this.ids.local, `status/hosts/${id}`), value: pool },
       { put: partKey("pool", this.ids.shared, `status/hosts/${id}`), value: pool },
     ]);
@@ -373,6 +378,17 @@ function mortal<T extends Store | Agents>(port: T, server: { alive: boolean }): 
       };
     },
   });
+}
+
+/** Alike. */
+function numaOf(cells: number, memoryBytes: number, cpus: number): HostObservation["numa"] {
+  const each = cpus / cells;
+  return Array.from({ length: cells }, (_, cell) => ({
+    cell,
+    cpus: Array.from({ length: each }, (_cpu, at) => cell * each + at),
+    memoryBytes: memoryBytes / cells,
+    hugepages: [],
+  }));
 }
 
 function observation(hostname: string, memoryBytes: number, cpus: number): HostObservation {

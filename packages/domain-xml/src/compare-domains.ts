@@ -8,6 +8,7 @@ import { machineFamily, normalShares } from "./describe-domain.ts";
 import type { DomainChange } from "./domain-change.ts";
 import type { DomainDescription } from "./domain-description.ts";
 import type { DomainHost } from "./domain-input.ts";
+import { bindingTexts, comparePins } from "./host-binding.ts";
 import { atNextStart } from "./pending-sentence.ts";
 import { parseDomain } from "./parse-domain.ts";
 import { renderMetadata } from "./render-domain.ts";
@@ -26,7 +27,7 @@ export interface DomainDifference {
 export function compareDomains(
   running: DomainDescription | string,
   wanted: DomainDescription | string,
-  host: Pick<DomainHost, "cgroupVersion">,
+  host: Pick<DomainHost, "cgroupVersion" | "cells">,
 ): DomainDifference {
   const now = typeof running === "string" ? parseDomain(running) : running;
   const then = typeof wanted === "string" ? parseDomain(wanted) : wanted;
@@ -34,7 +35,18 @@ export function compareDomains(
   const memory = compareMemory(now, then);
   const vcpus = compareVcpus(now, then);
   return {
-    live: [...devices.live, ...memory.live, ...vcpus.live, ...compareTune(now, then, host), ...compareMetadata(now, then)],
+    live: [
+      ...devices.live,
+      ...memory.live,
+      ...vcpus.live,
+      ...compareTune(now, then, host),
+      ...comparePins(
+        now,
+        then,
+        (host.cells ?? []).flatMap(({ cpus }) => cpus),
+      ),
+      ...compareMetadata(now, then),
+    ],
     restart: [...compareFixed(now, then), ...memory.restart, ...vcpus.restart, ...devices.restart],
   };
 }
@@ -54,6 +66,7 @@ function compareFixed(now: DomainDescription, then: DomainDescription): string[]
     ["the CPU model", (domain) => (now.machine === null ? cpuName(domain) : (domain.machine?.cpu ?? cpuName(domain)))],
     ["the CPU topology (sockets × cores × threads)", shape],
     ["the use of huge pages", ({ memory }) => yes(memory.hugepages)],
+    ...bindingTexts,
     ["the boot order", ({ boot }) => boot.join(", ")],
     ["graphics", ({ graphics }) => graphics],
     ["VNC's place", (domain) => (domain.vncOnNetwork === true ? "a network port" : "a unix socket that only the agent reaches")],

@@ -54,7 +54,7 @@ export function describeDomain(input: DomainInput, previous?: DomainDescription)
       modules: 0,
     },
     vcpus: { current: spec.cpu.count, maximum: spec.cpu.maximum ?? spec.cpu.count },
-    cpu: describeCpu(spec, host),
+    cpu: describeCpu(spec, host, input.binding?.guestCells.length ?? 0),
     tune: describeTune(spec, host),
     // The version with it: another one is another motherboard to the guest.
     machineType: kept?.machineType ?? machineType,
@@ -67,6 +67,7 @@ export function describeDomain(input: DomainInput, previous?: DomainDescription)
     graphics: spec.graphics,
     guestAgent: spec.guestAgent,
     ...(host.emulator === undefined ? {} : { emulator: host.emulator }),
+    ...(input.binding === undefined ? {} : { binding: input.binding }),
     foreign: [],
   };
 }
@@ -77,10 +78,13 @@ export function machineFamily(machineType: string): string {
   return machineType.startsWith("pc-i440fx") ? "pc" : machineType;
 }
 
-function describeCpu(spec: VmSpec, host: DomainHost): CpuDescription {
+/** @param guestCells NUMA cells that the guest sees, where more than one */
+function describeCpu(spec: VmSpec, host: DomainHost, guestCells: number): CpuDescription {
   const { model, topology } = spec.cpu;
   const count = spec.cpu.maximum ?? spec.cpu.count;
-  const shape = { topology: topology ?? { sockets: 1, cores: count, threads: 1 } };
+  // No socket lies in two cells: guests would not believe it.
+  const sockets = guestCells === 0 ? 1 : count % guestCells === 0 ? guestCells : count;
+  const shape = { topology: topology ?? { sockets, cores: count / sockets, threads: 1 } };
   if (model === "host-passthrough" || model === "host-model") return { mode: host.accelerated ? model : "maximum", ...shape };
   return { mode: "custom", model: model === "cluster-baseline" ? host.cpuBaseline : model, ...shape };
 }

@@ -19,5 +19,9 @@ export type DomainChange =
   | { readonly kind: "vcpus"; readonly count: number }
   /** virDomainSetSchedulerParametersFlags: cpu_shares, global_period, global_quota (µs; -1: none). */
   | { readonly kind: "cpu-tune"; readonly parameters: Readonly<Record<string, number>> }
+  /** virDomainPinVcpuFlags. */
+  | { readonly kind: "pin-vcpu"; readonly vcpu: number; readonly cpus: readonly number[] }
+  /** virDomainPinEmulator. */
+  | { readonly kind: "pin-emulator"; readonly cpus: readonly number[] }
   /** virDomainSetMetadata. */
   | { readonly kind: "metadata"; readonly machine: MachineMetadata; readonly xml: string };

@@ -3,6 +3,7 @@
  * KiB/s and µs exist in render*.ts and parse*.ts alone. Members in the last block exist only in what libvirt tells, never in what we write.
  */
 import type { DiskLimits, VmCdrom, VmDisk, VmNic, VmSpec } from "@sheaf/model";
+import type { HostBinding } from "./host-binding.ts";
 
 export interface DomainDescription {
   readonly type: string;
@@ -37,6 +38,8 @@ export interface DomainDescription {
   readonly graphics: "vnc" | "none";
   readonly guestAgent: boolean;
   readonly emulator?: string;
+  /** Where on its host its threads run and its memory lies. Absent: anywhere. */
+  readonly binding?: HostBinding;
 
   /** Only told by libvirt. */
   readonly id?: number;

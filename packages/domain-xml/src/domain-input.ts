@@ -1,6 +1,7 @@
 /** What rendering needs besides the machine's spec: everything its references and its host stand for. Made by the agent. */
 import type { HostDevice } from "./domain-description.ts";
 import type { VmCdrom, VmDisk, VmNic, VmSpec } from "@sheaf/model";
+import type { HostBinding } from "./host-binding.ts";
 
 export interface DomainInput {
   readonly vm: {
@@ -20,6 +21,8 @@ export interface DomainInput {
   /** Absent: none. */
   readonly hostDevices?: readonly HostDevice[];
   readonly host: DomainHost;
+  /** Where on the host it is to run. Absent: anywhere. */
+  readonly binding?: HostBinding;
   readonly paths: {
     /** File for the UEFI variables; libvirt makes it from the template at the first start. */
     readonly nvram: string;
@@ -60,4 +63,6 @@ export interface DomainHost {
   };
   /** Unit of CPU weights: 1 or 2 (`/sys/fs/cgroup/cgroup.controllers` exists). */
   readonly cgroupVersion: 1 | 2;
+  /** Its NUMA cells with the numbers of their CPUs; absent: not known. */
+  readonly cells?: readonly { readonly cell: number; readonly cpus: readonly number[] }[];
 }

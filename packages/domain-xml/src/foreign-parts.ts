@@ -47,7 +47,8 @@ const settings: readonly (readonly [path: string, what: string])[] = [
   ["cpu/numa/cell/distances", "NUMA distances"],
 ];
 
-export function foreignParts(domain: XmlNode): string[] {
+/** @param ours it carries Sheaf's mark: Sheaf has bound it itself */
+export function foreignParts(domain: XmlNode, ours: boolean): string[] {
   const parts: string[] = [];
   for (const device of domain.find("devices")?.children ?? []) {
     const { name, attributes } = device;
@@ -76,8 +77,8 @@ export function foreignParts(domain: XmlNode): string[] {
   if (clock !== undefined && clock !== "utc") parts.push(`clock offset ${clock}`);
   if (domain.find("os/kernel") !== undefined) parts.push("direct kernel boot");
   if (domain.all("devices/tpm").some((tpm) => tpm.attribute("backend", "type") !== "emulator")) parts.push("TPM of the host");
-  if (domain.find("cputune/vcpupin") !== undefined) parts.push("CPU pinning");
-  if (domain.find("numatune") !== undefined) parts.push("NUMA binding");
+  if (!ours && domain.find("cputune/vcpupin") !== undefined) parts.push("CPU pinning");
+  if (!ours && domain.find("numatune") !== undefined) parts.push("NUMA binding");
   if (domain.find("features/hyperv") !== undefined) parts.push("Hyper-V enlightenments");
   if (domain.children.some((child) => child.name.startsWith("qemu:") && !isEmulatedMemory(child))) parts.push("QEMU command line arguments");
   return parts;

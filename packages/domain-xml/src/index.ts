@@ -15,3 +15,4 @@ export { parseNodeDevice } from "./parse-node-device.ts";
 export type { PciDevice } from "./parse-node-device.ts";
 export { toVmSpec } from "./to-vm-spec.ts";
 export type { AdoptedMachine, AdoptionOptions } from "./to-vm-spec.ts";
+export { type HostBinding, type MemoryMode, rebind, unbound } from "./host-binding.ts";

@@ -19,6 +19,7 @@ test("the host's CPU, memory and guests", () => {
       id: 0,
       memoryBytes: 6_777_044 * 1024,
       cpus: [0, 1],
+      siblings: [],
       hugepages: [
         { sizeBytes: 2 ** 21, count: 0 },
         { sizeBytes: 2 ** 30, count: 0 },
@@ -35,9 +36,11 @@ test("huge pages, dies and KVM are read", () => {
   const xml = fixture("capabilities-emulated.xml")
     .replace("<pages unit='KiB' size='2048'>0</pages>", "<pages unit='KiB' size='2048'>512</pages>")
     .replace("dies='1' cores='2'", "dies='2' cores='4'")
+    .replaceAll(/siblings='[01]'/g, "siblings='0-1'")
     .replaceAll("<domain type='qemu'/>", "<domain type='qemu'/><domain type='kvm'/>");
   const { cpu, numa, guests } = parseCapabilities(xml);
   assert.equal(numa[0]?.hugepages[0]?.count, 512);
+  assert.deepEqual(numa[0].siblings, [[0, 1]]);
   assert.equal(cpu.cores, 8);
   assert.deepEqual(guests[0]?.domainTypes, ["qemu", "kvm"]);
 });

@@ -1,4 +1,5 @@
 /** What a hypervisor says of its host and of the guests it can run: the source of the agent's inventory. */
+import { parseNumberList } from "@sheaf/base";
 import { amount } from "./parse-domain.ts";
 import { type XmlNode, readXml, wholeNumber } from "./xml-reader.ts";
 
@@ -26,6 +27,8 @@ export interface NumaCell {
   readonly memoryBytes: number;
   /** Numbers of the host's logical CPUs. */
   readonly cpus: readonly number[];
+  /** Those that share a core, where some do. */
+  readonly siblings: readonly (readonly number[])[];
   /** All sizes but the ordinary 4 KiB. */
   readonly hugepages: readonly { readonly sizeBytes: number; readonly count: number }[];
 }
@@ -66,11 +69,18 @@ function parseCell(cell: XmlNode): NumaCell {
     id: wholeNumber(cell.attributes["id"]) ?? 0,
     memoryBytes: amount(cell.find("memory")) ?? 0,
     cpus: cell.all("cpus/cpu").map((cpu) => wholeNumber(cpu.attributes["id"]) ?? 0),
+    siblings: siblingsOf(cell.all("cpus/cpu")),
     hugepages: cell.all("pages").flatMap((pages) => {
       const sizeBytes = (wholeNumber(pages.attributes["size"]) ?? 0) * 1024;
       return sizeBytes > 4096 ? [{ sizeBytes, count: wholeNumber(pages.text) ?? 0 }] : [];
     }),
   };
+}
+
+/** `siblings='0-1,8'` of every CPU. */
+function siblingsOf(cpus: readonly XmlNode[]): number[][] {
+  const cores = new Set(cpus.map((cpu) => cpu.attributes["siblings"] ?? ""));
+  return [...cores].map(parseNumberList).filter((core) => core.length > 1);
 }
 
 function parseGuest(guest: XmlNode): GuestCapabilities[] {

@@ -13,6 +13,7 @@ import type {
 import { limitsOfIoTune } from "./disk-limits.ts";
 import { foreignParts } from "./foreign-parts.ts";
 import { parseHostDevices } from "./host-device-elements.ts";
+import { parseBinding } from "./host-binding.ts";
 import { metadataNamespace } from "./render-domain.ts";
 import { type XmlNode, readXml, wholeNumber } from "./xml-reader.ts";
 
@@ -29,6 +30,7 @@ export function parseDomain(xml: string): DomainDescription {
   const vncSocket = vncSocketOf(domain);
   const machine = parseMachine(domain);
   const storage = domain.all("devices/disk");
+  const binding = parseBinding(domain);
   return {
     type: domain.attributes["type"] ?? "",
     name: domain.textOf("name") ?? "",
@@ -57,11 +59,12 @@ export function parseDomain(xml: string): DomainDescription {
     graphics: domain.all("devices/graphics").some((graphics) => graphics.attributes["type"] === "vnc") ? "vnc" : "none",
     guestAgent: agentChannels(domain).length > 0,
     ...(emulator === undefined ? {} : { emulator }),
+    ...(binding === undefined ? {} : { binding }),
     ...(id === undefined || id < 0 ? {} : { id }),
     ...(serialPath === undefined ? {} : { serialPath }),
     ...(vncSocket === undefined ? {} : { vncSocket }),
     ...(isVncOnNetwork(domain) ? { vncOnNetwork: true } : {}),
-    foreign: foreignParts(domain),
+    foreign: foreignParts(domain, machine !== null),
   };
 }
 

@@ -7,6 +7,7 @@ import type { DomainDescription, FirmwareDescription, MachineMetadata } from "./
 import type { DomainInput } from "./domain-input.ts";
 import { emulatedMemoryElement, qemuNamespace } from "./emulated-memory.ts";
 import { hostDeviceElement } from "./host-device-elements.ts";
+import { guestCellElements, hugepagesElement, numatuneElement, pinElements, unbound } from "./host-binding.ts";
 import { cdromElement, diskElement, nicElement } from "./render-devices.ts";
 import { type XmlElement, element, writeXml } from "./xml-writer.ts";
 
@@ -29,6 +30,7 @@ export function renderDescription(domain: DomainDescription): string {
       ...memoryElements(domain),
       element("vcpu", { placement: "static", current: domain.vcpus.current }, domain.vcpus.maximum),
       ...tuneElements(domain),
+      domain.binding === undefined ? undefined : numatuneElement(domain.binding),
       osElement(domain),
       element(
         "features",
@@ -67,20 +69,21 @@ const kib = (bytes: number): number => Math.floor(bytes / 1024);
 /** Slots for modules that are plugged in live: `memory.maximumBytes`. */
 const memorySlots = 16;
 
-function memoryElements({ memory }: DomainDescription): (XmlElement | undefined)[] {
+function memoryElements({ memory, binding = unbound }: DomainDescription): (XmlElement | undefined)[] {
   return [
     memory.maximumBytes === undefined ? undefined : element("maxMemory", { slots: memorySlots, unit: "KiB" }, kib(memory.maximumBytes)),
     element("memory", { unit: "KiB" }, kib(memory.bytes)),
     element("currentMemory", { unit: "KiB" }, kib(memory.currentBytes)),
-    memory.hugepages ? element("memoryBacking", {}, element("hugepages")) : undefined,
+    memory.hugepages ? element("memoryBacking", {}, hugepagesElement(binding)) : undefined,
   ];
 }
 
-function tuneElements({ tune }: DomainDescription): XmlElement[] {
+function tuneElements({ tune, binding = unbound }: DomainDescription): XmlElement[] {
   const children = [
     tune.shares === undefined ? undefined : element("shares", {}, tune.shares),
     tune.quotaUs === undefined ? undefined : element("global_period", {}, tune.periodUs),
     tune.quotaUs === undefined ? undefined : element("global_quota", {}, tune.quotaUs),
+    ...pinElements(binding),
   ];
   return children.some((child) => child !== undefined) ? [element("cputune", {}, ...children)] : [];
 }
@@ -101,16 +104,17 @@ function osElement(domain: DomainDescription): XmlElement {
 const nvramElement = (firmware: FirmwareDescription): XmlElement | undefined =>
   firmware.variables === undefined ? undefined : element("nvram", { template: firmware.variablesTemplate }, firmware.variables);
 
-function cpuElement({ cpu, memory, vcpus }: DomainDescription): XmlElement {
+function cpuElement({ cpu, memory, vcpus, binding = unbound }: DomainDescription): XmlElement {
   const { sockets, cores, threads } = cpu.topology;
   // Memory modules need a NUMA node to belong to.
   const cell = element("cell", { id: 0, cpus: vcpus.maximum === 1 ? "0" : `0-${vcpus.maximum - 1}`, memory: kib(memory.bytes), unit: "KiB" });
+  const cells = binding.guestCells.length > 0 ? guestCellElements(binding) : memory.maximumBytes === undefined ? [] : [cell];
   return element(
     "cpu",
     { mode: cpu.mode, match: cpu.mode === "custom" ? "exact" : undefined },
     cpu.model === undefined ? undefined : element("model", { fallback: "forbid" }, cpu.model),
     element("topology", { sockets, dies: 1, cores, threads }),
-    memory.maximumBytes === undefined ? undefined : element("numa", {}, cell),
+    cells.length === 0 ? undefined : element("numa", {}, ...cells),
   );
 }
 

@@ -19,6 +19,7 @@ if [ $# -gt 0 ]; then
     mkdir "/sys/fs/cgroup/$c"; mount -t cgroup -o "$c" cgroup "/sys/fs/cgroup/$c"
   done
 fi
+if [ -d "$d/node" ]; then mount --bind "$d/node" /sys/devices/system/node; fi   # NUMA cells of its own
 # Mount points on a private tmpfs: nothing is left on the machine itself.
 # All paths are the same in every host, which migration needs.
 mount -t tmpfs -o mode=755 lab /mnt

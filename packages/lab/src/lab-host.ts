@@ -16,6 +16,7 @@ import { LabError } from "./lab-error.ts";
 import type { LabNetwork } from "./lab-network.ts";
 import { childrenOf, initPid, pidsInNamespace, qemuProcesses, signal } from "./process-table.ts";
 import type { QemuProcess } from "./process-table.ts";
+import { type LabCell, writeNumaCells } from "./numa-cells.ts";
 import { waitFor } from "./wait.ts";
 
 export type LabHostState = "off" | "hung" | "frozen" | "up";
@@ -29,6 +30,7 @@ export interface LabHostContext {
   readonly certificates: boolean;
   readonly listenTcp: boolean;
   readonly listenTls: boolean;
+  readonly cells: readonly LabCell[];
   /** Runs a change of the lab while no other process changes it. */
   locked<T>(work: () => Promise<T>): Promise<T>;
 }
@@ -103,6 +105,7 @@ export class LabHost {
     const { certificates, listenTcp, listenTls, network, root } = this.#context;
     const { address, directory, name } = this;
     await writeHostFiles({ directory, name, address, withCgroups: this.#cgroups.controllers.length > 0, listenTcp, listenTls });
+    await writeNumaCells(directory, this.#context.cells);
     if (certificates) await ensureCertificates(join(root, "pki"), join(directory, "etc/pki"), name, address);
     await network.ensure(name, address);
     await this.#cgroups.ensure();

@@ -15,6 +15,7 @@ import { assertVisible, LabHost } from "./lab-host.ts";
 import type { LabHostState } from "./lab-host.ts";
 import { isAddress, LabNetwork, parseGateway } from "./lab-network.ts";
 import { enterInLedger } from "./ledger.ts";
+import type { LabCell } from "./numa-cells.ts";
 
 export interface LabOptions {
   /** Absolute path under which everything lies. Not under /mnt or /run; short (up to 60 bytes) when socketPath is to be connected to. */
@@ -32,6 +33,8 @@ export interface LabOptions {
   readonly listenTcp?: boolean;
   /** libvirtd also listens at ADDRESS:16514 with TLS; needs `certificates`. Default false. */
   readonly listenTls?: boolean;
+  /** NUMA cells that each host shows; absent: the machine's. */
+  readonly cells?: readonly LabCell[];
 }
 
 export interface LabHostSummary {
@@ -76,8 +79,8 @@ export function createLab(options: LabOptions): Lab {
     return withFileLock(join(root, "lock"), work);
   };
   const useCgroups = options.cgroups !== "off";
-  const { certificates = false, listenTcp = false, listenTls = false } = options;
-  const context = { id, root, network, useCgroups, certificates, listenTcp, listenTls, locked };
+  const { certificates = false, listenTcp = false, listenTls = false, cells = [] } = options;
+  const context = { id, root, network, useCgroups, certificates, listenTcp, listenTls, cells, locked };
   const sharedDirectory = join(root, "shared");
 
   async function host(name: string): Promise<LabHost | undefined> {

@@ -90,6 +90,8 @@ export const HostObservation = z.looseObject({
     z.looseObject({
       cell: z.int(),
       cpus: z.array(z.int()),
+      /** CPUs that share a core, where some do. */
+      siblings: z.array(z.array(z.int())).optional(),
       memoryBytes: Bytes,
       hugepages: z.array(z.looseObject({ sizeBytes: Bytes, count: z.int() })),
     }),

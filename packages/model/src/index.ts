@@ -14,6 +14,7 @@ export * from "./keys.ts";
 export * from "./metrics.ts";
 export * from "./network.ts";
 export * from "./nouns.ts";
+export * from "./numa.ts";
 export * from "./passthrough.ts";
 export * from "./placement-policy.ts";
 export * from "./placement-rules.ts";

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { DisplayName, Labels, Name, RecordId, Timestamp } from "./fields.ts";
 import { PlacedGpu, PlacedPciDevice } from "./passthrough.ts";
+import { NumaPlacement } from "./numa.ts";
 
 export const kinds = ["host", "cluster", "pool", "volume", "image", "network", "vm", "task", "project", "user", "role", "token"] as const;
 export type Kind = (typeof kinds)[number];
@@ -71,6 +72,8 @@ export const Placement = z.looseObject({
   /** What of the host it has for itself: nobody else gets these while it is placed here. */
   gpus: z.array(PlacedGpu).optional(),
   pciDevices: z.array(PlacedPciDevice).optional(),
+  /** A machine's NUMA cells and physical CPUs on that host. Absent: it floats. A move gives others, a change of the spec may without one: the epoch stays then. */
+  numa: NumaPlacement.optional(),
   /** Reasons for the choice, for people. */
   reason: z.string().optional(),
   at: Timestamp,

@@ -2,12 +2,13 @@
  * A machine. Parts and writers: `spec` users · `placement` the placement controller, and migration by compare-and-set ·
  * `status/placement` the placement controller · `status/agent` the agent of the host it is placed on · `status/migration` the migration controller ·
  * `status/failover` the fail-over controller · `status/order` the start-order controller ·
- * `status/yield` and `status/claim` the preemption controller.
+ * `status/yield` and `status/claim` the preemption controller · `status/numa` the NUMA controller.
  */
 import { z } from "zod";
 import { CpuModel } from "./cluster.ts";
 import { Bytes, IpAddress, LabelKey, LabelValue, MacAddress, Name, Reference, Timestamp } from "./fields.ts";
 import { VmGpus, VmPciDevice } from "./passthrough.ts";
+import { CpuPlacement, NumaPlacement } from "./numa.ts";
 import { PlacementPolicy } from "./placement-policy.ts";
 import { Gang, GroupRule, Neighbours } from "./placement-rules.ts";
 
@@ -114,6 +115,8 @@ export const VmSpec = z.strictObject({
       limitMillicores: z.int().min(10).max(512_000).optional(),
       /** Of it: never promised to anybody else, whatever is overcommitted. Kept by placement; under contention `shares` decide. */
       reservationMillicores: z.int().min(0).max(512_000).optional(),
+      /** Where on its host its vCPUs run. Absent: as near to its memory as there is room. */
+      placement: CpuPlacement.optional(),
     })
     .prefault({})
     .refine((cpu) => (cpu.maximum ?? cpu.count) >= cpu.count, { path: ["maximum"], message: "must be at least count" })
@@ -297,6 +300,9 @@ export const VmMigrationStatus = z.looseObject({
   phase: z.string(),
   source: z.string(),
   target: z.string(),
+  /** Its NUMA cells on either: taken on both until the move has ended. */
+  sourceNuma: NumaPlacement.optional(),
+  targetNuma: NumaPlacement.optional(),
   since: Timestamp,
 });
 
@@ -352,9 +358,13 @@ export const VmClaim = z.looseObject({
 });
 export type VmClaim = z.infer<typeof VmClaim>;
 
+/** There while its host has no room for the cells or CPUs that it asks for since it was placed: it stays as it is. Written by the NUMA controller alone. */
+export const VmNumaStatus = z.looseObject({ reason: z.string(), since: Timestamp });
+
 export interface VmStatus {
   readonly yield?: VmYield;
   readonly claim?: VmClaim;
+  readonly numa?: z.infer<typeof VmNumaStatus>;
   readonly order?: VmOrder;
   readonly failover?: VmFailover;
   readonly agent?: VmObservation;

@@ -19,14 +19,14 @@ import { standingKey } from "./request-filters.ts";
  */
 export function alikeKey(request: PlacementRequest, snapshot: SnapshotIndex): string | null {
   const { vm, host, leave, together, apart, rules, neighbours, licences, terms, unknownVolumes, volumes, admitted } = request;
-  const { policy, priority, cpus, memoryBytes, hugepages, gpus, pciDevices } = request;
+  const { policy, priority, cpus, memoryBytes, hugepages, cells, gpus, pciDevices } = request;
   // Where one is put changes what is said of other hosts too.
   if (licences.length > 0 || [...rules, ...snapshot.groups.binding(rules)].some(isWide)) return null;
   if (host !== undefined || leave !== undefined || together !== undefined || unknownVolumes.length > 0) return null;
   if (snapshot.charge(vm) !== undefined || volumes.some((need) => need.pinnedTo !== undefined || snapshot.pools.chargedSlots(need.volume).length > 0))
     return null;
   const sizes = volumes.map(({ pool, sizeBytes }) => [pool, sizeBytes]);
-  const capacity = [terms, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages, gpus, pciDevices];
+  const capacity = [terms, sizes, admitted, policy, priority, cpus, memoryBytes, hugepages, cells, gpus, pciDevices];
   return JSON.stringify([standingKey(request), apart, rules, neighbours, ...capacity]);
 }
 
@@ -39,6 +39,8 @@ export class AlikeRun {
   readonly #bySlot: Float64Array;
   /** How much of what is preferred each breaks; absent where nothing is. */
   readonly #broken: Float64Array | undefined;
+  /** Whether it would be torn there: 0 is not known yet, 1 it is whole, 2 it is torn. */
+  readonly #torn: Uint8Array;
   #fitting: number;
 
   private constructor(candidates: HostCandidates, policy: PlacementPolicy) {
@@ -47,6 +49,7 @@ export class AlikeRun {
     this.#scores = new HostScores(candidates, this.#by);
     this.#bySlot = new Float64Array(candidates.mask.length).fill(Number.NEGATIVE_INFINITY);
     this.#broken = candidates.preferences === undefined ? undefined : new Float64Array(candidates.mask.length);
+    this.#torn = new Uint8Array(candidates.mask.length);
     this.#fitting = 0;
     for (let slot = 0; slot < candidates.mask.length; slot += 1) {
       if (!candidates.isOpen(slot)) continue;
@@ -66,6 +69,21 @@ export class AlikeRun {
   }
 
   next(): PlacementDecision {
+    let best = this.#best();
+    if (best === -1) return this.#candidates.refusal();
+    if (this.#tears(best)) {
+      const whole = this.#best((slot) => !this.#tears(slot));
+      if (whole !== -1 && (this.#broken?.[whole] ?? 0) <= (this.#broken?.[best] ?? 0)) best = whole;
+    }
+    return chosen(best, this.#candidates, this.#scores, this.#by, this.#fitting);
+  }
+
+  #tears(slot: number): boolean {
+    this.#torn[slot] ||= this.#candidates.tears(slot) ? 2 : 1;
+    return this.#torn[slot] === 2;
+  }
+
+  #best(accepts?: (slot: number) => boolean): number {
     const { table } = this.#candidates.snapshot;
     const scores = this.#bySlot;
     let best = -1;
@@ -76,14 +94,14 @@ export class AlikeRun {
       if (score === Number.NEGATIVE_INFINITY) continue;
       const broken = this.#broken?.[slot] ?? 0;
       if (broken > leastBroken) continue;
+      if (accepts !== undefined && !accepts(slot)) continue;
       if (broken < leastBroken) [leastBroken, best, bestScore] = [broken, -1, Number.NEGATIVE_INFINITY];
       if (score < bestScore) continue;
       if (score === bestScore && table.isBefore(best, slot)) continue;
       best = slot;
       bestScore = score;
     }
-    if (best === -1) return this.#candidates.refusal();
-    return chosen(best, this.#candidates, this.#scores, this.#by, this.#fitting);
+    return best;
   }
 
   /** The last one was reserved there. */
@@ -91,6 +109,7 @@ export class AlikeRun {
     const slot = this.#candidates.snapshot.table.slotOf(hostId);
     this.#candidates.snapshot.gpus.update();
     this.#candidates.again(slot);
+    this.#torn[slot] = 0;
     const isOpen = this.#candidates.isOpen(slot);
     if (!isOpen) this.#fitting -= 1;
     if (isOpen) this.#score(slot);

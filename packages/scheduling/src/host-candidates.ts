@@ -8,6 +8,7 @@ import { classText, type HostFilter, type HostMask, hostText, noHost } from "./h
 import type { NoHost, RefusalClass } from "./placement-decision.ts";
 import type { PlacementRequest } from "./placement-request.ts";
 import { type Preferences, preferencesOf } from "./group-rules.ts";
+import { numaFilters } from "./numa-filters.ts";
 import { bindingFilters, companyFilters, standingFilters } from "./request-filters.ts";
 import { type ExtraPromise, noExtra } from "./promise-weights.ts";
 import type { ScoringWorld } from "./scoring-policy.ts";
@@ -96,6 +97,19 @@ export class HostCandidates {
     return open;
   }
 
+  /** One that could be whole in a NUMA cell elsewhere would be in several there, or in none. */
+  tears(slot: number): boolean {
+    const { numa } = this.snapshot.table;
+    if (numa.cellCount(slot) <= 1) return false;
+    for (const { vm, cells } of this.requests) {
+      if (cells === undefined) continue;
+      const own = this.snapshot.charge(vm);
+      const torn = own === undefined ? numa.tears(slot, cells) : this.snapshot.withoutCells(vm, slot, () => numa.tears(slot, cells));
+      if (torn) return true;
+    }
+    return false;
+  }
+
   has(code: string): boolean {
     return this.#filters.some((filter) => filter.code === code);
   }
@@ -157,6 +171,7 @@ const changingFilters = (requests: readonly PlacementRequest[], snapshot: Snapsh
   ...requests.flatMap((request) => companyFilters(request, snapshot)),
   ...deviceFilters(requests, snapshot),
   ...capacityFilters(requests, snapshot),
+  ...requests.flatMap((request) => numaFilters(request, snapshot)),
 ];
 
 /** All that rules this one host out. O(1): no other host is looked at but those that hold machines of its groups. */

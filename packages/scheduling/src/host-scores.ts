@@ -30,8 +30,20 @@ export class HostScores {
     this.#scales = by.length === 1 ? [] : this.#scorers.map((scorer) => this.#scaleOf(scorer));
   }
 
-  /** Of those that break least of what is preferred the highest score; equal scores: the smaller host id. @param cluster number of the only one wanted @returns -1 where no host is open */
+  /**
+   * Of those that break least of what is preferred, and of these where machines are whole in a NUMA cell if they can be, the highest score.
+   * @param cluster number of the only one wanted @returns -1 where no host is open
+   */
   best(cluster?: number): number {
+    const { preferences } = this.#candidates;
+    const first = this.#best(cluster);
+    if (first === -1 || !this.#candidates.tears(first)) return first;
+    const whole = this.#best(cluster, (slot) => !this.#candidates.tears(slot));
+    return whole === -1 || (preferences !== undefined && preferences.broken(whole) > preferences.broken(first)) ? first : whole;
+  }
+
+  /** Equal scores: the smaller host id. @param accepts absent: all */
+  #best(cluster: number | undefined, accepts?: (slot: number) => boolean): number {
     const { mask, preferences, snapshot } = this.#candidates;
     const { table } = snapshot;
     const { clusterNumber } = table;
@@ -40,6 +52,8 @@ export class HostScores {
     let leastBroken = Number.POSITIVE_INFINITY;
     for (let slot = 0; slot < mask.length; slot += 1) {
       if (mask[slot] !== 0 || (cluster !== undefined && clusterNumber[slot] !== cluster)) continue;
+      // Before the score: that of a host that is not taken would not spare looking closely at the next.
+      if (accepts !== undefined && !accepts(slot)) continue;
       if (preferences !== undefined) {
         const broken = preferences.broken(slot);
         if (broken > leastBroken) continue;

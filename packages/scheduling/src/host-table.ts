@@ -8,10 +8,12 @@ import {
   type ClusterStatus,
   type HostObservation,
   type GroupExtent,
+  type NumaPlacement,
   type RecordOf,
   clusterCpuModel,
   hostOffer,
 } from "@sheaf/model";
+import { NumaBook } from "./numa-book.ts";
 import { type ExtraPromise, PromiseWeights } from "./promise-weights.ts";
 import { SlotLog } from "./slot-log.ts";
 
@@ -59,6 +61,7 @@ export class HostTable {
   /** Slots whose facts (state, abilities, cluster) changed, and those whose figures (capacity, what is promised) did. */
   readonly factsLog = new SlotLog();
   readonly figuresLog = new SlotLog();
+  readonly numa = new NumaBook();
   /** The first digits of a host's id as a number: it tells most of them apart without looking at texts. */
   #order = new Float64Array(16);
   /** Overcommit ratios. */
@@ -169,6 +172,7 @@ export class HostTable {
     if (slot === undefined) return;
     this.facts[slot] = undefined;
     this.cpuCapacity[slot] = this.memoryCapacity[slot] = 0;
+    this.numa.forget(slot);
     this.#setHuge(slot, 0);
     this.cpuPercent[slot] = this.memoryPercent[slot] = this.powerPercent[slot] = Number.NaN;
     this.factsLog.add(slot);
@@ -222,6 +226,12 @@ export class HostTable {
     return cluster === undefined ? "qemu64" : clusterCpuModel(cluster.spec, cluster.status);
   }
 
+  /** Books NUMA cells, and CPUs of somebody's own: these count for less among those that are shared. @param sign 1: booked; -1: given back */
+  bookCells(slot: number, numa: NumaPlacement, sign: 1 | -1): void {
+    this.numa.book(slot, numa, sign);
+    this.cpuCapacity[slot] = this.numa.cpuCapacity(slot);
+  }
+
   #domain(path: readonly string[], depth: number): number | undefined {
     if (path.length < depth) return undefined;
     const key = path.slice(0, depth).join("/");
@@ -243,6 +253,7 @@ export class HostTable {
     const seen = record?.status.agent;
     if (record === undefined || seen === undefined) {
       this.cpuCapacity[slot] = this.memoryCapacity[slot] = 0;
+      this.numa.forget(slot);
       this.#setHuge(slot, 0);
       return;
     }
@@ -254,8 +265,10 @@ export class HostTable {
     const ordinary = Math.max(0, offer.memoryBytes - huge);
     const cpuRatio = (this.#cpuRatio[slot] = record.spec.cpuOvercommit ?? cluster.cpuOvercommit);
     const memoryRatio = (this.#memoryRatio[slot] = record.spec.memoryOvercommit ?? cluster.memoryOvercommit);
-    this.cpuCapacity[slot] = offer.cpus * cpuRatio;
-    this.memoryCapacity[slot] = Math.floor(ordinary * memoryRatio);
+    const memoryCapacity = Math.floor(ordinary * memoryRatio);
+    this.numa.describe(slot, seen.numa, { cpus: offer.cpus, cpuRatio, memoryCapacity });
+    this.cpuCapacity[slot] = this.numa.cpuCapacity(slot);
+    this.memoryCapacity[slot] = memoryCapacity;
     this.#setHuge(slot, huge);
     this.addExtra(slot, this.weights.weigh(slot));
   }

@@ -7,6 +7,7 @@ export * from "./gpu/gpu-policy.ts";
 export * from "./gpu/gpu-request.ts";
 export { type RequestClass, RequestMix } from "./gpu/request-mix.ts";
 export { brokenRules, type BrokenRules, lacksOnlyRoom } from "./kept-rules.ts";
+export { type CellUpkeep, cellUpkeep } from "./numa-upkeep.ts";
 export { fitsWhenWoken, place, rank, refusalsOf } from "./place.ts";
 export * from "./give-way.ts";
 export * from "./placement-decision.ts";

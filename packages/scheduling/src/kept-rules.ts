@@ -2,10 +2,10 @@
  * Whether a machine stands where it may, and whether room is all that a host lacks for one: what balancing asks before it mends rules or makes
  * room. O(1) in hosts.
  */
-import { capacityFilters } from "./capacity-filters.ts";
+import { failingAt } from "./host-candidates.ts";
 import { type HostFilter, hostText } from "./host-filter.ts";
 import type { PlacementRequest } from "./placement-request.ts";
-import { bindingFilters, companyFilters, standingFilters, wishFilters } from "./request-filters.ts";
+import { bindingFilters, companyFilters, wishFilters } from "./request-filters.ts";
 import type { SnapshotIndex } from "./snapshot.ts";
 
 export interface BrokenRules {
@@ -32,7 +32,5 @@ export function brokenRules({ leave: _leave, ...request }: PlacementRequest, hos
 export function lacksOnlyRoom(request: PlacementRequest, hostId: string, snapshot: SnapshotIndex): boolean {
   const slot = snapshot.table.find(hostId);
   if (slot === undefined) return false;
-  const rules = [...standingFilters(request, snapshot), ...bindingFilters(request, snapshot), ...companyFilters(request, snapshot)];
-  const capacity = capacityFilters([request], snapshot).filter(({ code }) => code !== "cpu" && code !== "memory");
-  return ![...rules, ...capacity].some((filter) => filter.fails(slot));
+  return failingAt(slot, request, snapshot).every(({ code }) => code === "cpu" || code === "memory");
 }

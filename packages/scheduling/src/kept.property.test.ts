@@ -22,6 +22,7 @@ const change = fc.oneof(
       open: fc.boolean(),
       rack: fc.constantFrom("1", "2"),
       inSecond: fc.boolean(),
+      cells: fc.boolean(),
     }),
   },
   {
@@ -33,6 +34,7 @@ const change = fc.oneof(
       size,
       disk: fc.boolean(),
       apart: fc.boolean(),
+      ownCpus: fc.option(fc.constantFrom([0, 1, 2, 3], [2, 3, 0, 1]), { nil: undefined, freq: 2 }),
     }),
   },
   {
@@ -65,6 +67,7 @@ const wish = fc.record({
   network: sometimes,
   disk: fc.boolean(),
   apart: fc.boolean(),
+  cpuPlacement: fc.constantFrom(undefined, undefined, "cell" as const, "dedicated" as const),
   policy: fc.option(fc.constantFrom<PlacementPolicy>("balanced", "fragmentation", ...placementPolicyNames, { balanced: 1, energy: 1 }), {
     nil: undefined,
   }),
@@ -83,14 +86,22 @@ function recordsOf(given: Change): readonly AnyRecord[] {
   switch (given.kind) {
     case "host": {
       const spec = { schedulable: given.open ? ("open" as const) : ("cordoned" as const), ...(given.inSecond ? { cluster: "second" } : {}) };
-      return [host(given.n, { cpus: given.cpus, labels: { rack: given.rack }, spec })];
+      const cpus = Array.from({ length: given.cpus }, (_, cpu) => cpu);
+      const half = Math.floor(given.cpus / 2);
+      const numa = [cpus.slice(0, half), cpus.slice(half)].map((its, cell) => ({ cell, cpus: its, memoryBytes: 4 * gib, hugepages: [] }));
+      return [host(given.n, { cpus: given.cpus, labels: { rack: given.rack }, spec, ...(given.cells ? { numa } : {}) })];
     }
     case "vm": {
       const placement = given.apart ? { apart: "x" } : {};
       const attached = given.disk ? { disks: [{ name: "root", volume: id(300 + given.n) }] } : {};
-      const spec = { cpu: { count: given.size.count }, ...memory(given.size.memoryGib), placement, ...attached };
+      const own = given.ownCpus === undefined ? {} : { placement: "dedicated" as const };
+      const spec = { cpu: { count: given.size.count, ...own }, ...memory(given.size.memoryGib), placement, ...attached };
+      const cpus = (given.ownCpus ?? []).slice(0, given.size.count);
+      const numa = { cells: [{ cell: 0, vcpus: cpus.length, memoryBytes: given.size.memoryGib * gib, cpus }], guestCells: false };
+      const record = vm(200 + given.n, { spec, ...(given.on === undefined ? {} : { on: given.on }) });
+      const placed = record.placement;
       return [
-        vm(200 + given.n, { spec, ...(given.on === undefined ? {} : { on: given.on }) }),
+        placed === undefined || given.ownCpus === undefined ? record : { ...record, placement: { ...placed, numa } },
         volume(300 + given.n, { pool: 80, sizeBytes: 2 * gib, ...(given.on === undefined ? {} : { on: given.on }) }),
       ];
     }
@@ -107,7 +118,7 @@ function recordsOf(given: Change): readonly AnyRecord[] {
 
 /** Without the order in which hosts of one class are listed, and with scores as far as they are the same for people. */
 function shown(decision: PlacementDecision): unknown {
-  if (!decision.none) return { host: decision.host, reasons: decision.reasons, score: decision.score.toFixed(9) };
+  if (!decision.none) return { host: decision.host, reasons: decision.reasons, numa: decision.numa, score: decision.score.toFixed(9) };
   const classes = decision.classes.map(({ code, text, hosts: ids }) => ({ code, text, hosts: ids.toSorted() }));
   return { reason: decision.reason, classes: classes.toSorted((a, b) => (a.code < b.code ? -1 : 1)) };
 }
@@ -137,7 +148,8 @@ test("whatever happened before, a decision is that of a snapshot built from the 
           ...(wishes.policy === undefined ? {} : { policy: wishes.policy }),
         };
         const nics = wishes.network ? [{ name: "eth0", network: id(70) }] : [];
-        const spec = { cpu: { count: wanted.count }, ...memory(wanted.memoryGib), placement, nics, ...(wishes.disk ? { disks } : {}) };
+        const cpu = { count: wanted.count, ...(wishes.cpuPlacement === undefined ? {} : { placement: wishes.cpuPlacement }) };
+        const spec = { cpu, ...memory(wanted.memoryGib), placement, nics, ...(wishes.disk ? { disks } : {}) };
         const request = kept.request(vm(998, { spec }));
         const fresh = buildSnapshot(records.values());
         assert.deepEqual(shown(place(request, kept)), shown(place(request, fresh)));

@@ -1,9 +1,10 @@
 /** Chooses a host for one machine, or explains why none fits; ranks all hosts. Pure: a function of request, snapshot and policy. */
-import { devicesWords, type PlacedDevices, type PlacementPolicy, wishesForDevices } from "@sheaf/model";
+import { devicesWords, type NumaPlacement, type PlacedDevices, type PlacementPolicy, wishesForDevices } from "@sheaf/model";
 import { wishesOf } from "./gpu/device-filters.ts";
 import { failingAt, HostCandidates } from "./host-candidates.ts";
 import { hostText } from "./host-filter.ts";
 import { HostScores } from "./host-scores.ts";
+import { numaWords } from "./numa-words.ts";
 import type { Chosen, PlacementDecision, RankedHost } from "./placement-decision.ts";
 import { asleepCodes } from "./request-filters.ts";
 import type { PlacementRequest } from "./placement-request.ts";
@@ -46,15 +47,23 @@ export function placeAll(requests: readonly PlacementRequest[], snapshot: Snapsh
 export function chosen(slot: number, candidates: HostCandidates, scores: HostScores, by: WeightedPolicies, fitting: number): Chosen {
   const devices = devicesOn(slot, candidates);
   const count = fitting === 1 ? "the only host that fits" : `best of ${fitting} hosts that fit`;
+  const numa = cellsOf(candidates, slot);
   return {
     host: candidates.snapshot.table.ids[slot] ?? "",
     score: scores.of(slot),
     parts: scores.parts(slot),
     reasons: [
-      `${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}${devices === undefined ? "" : `, with ${devicesWords(devices)}`}`,
+      `${count} (policy ${policyWords(by)}): ${afterwards(candidates, slot)}${numaWords(numa)}${devices === undefined ? "" : `, with ${devicesWords(devices)}`}`,
     ],
     ...(devices === undefined ? {} : { devices }),
+    ...(numa === undefined ? {} : { numa }),
   };
+}
+
+/** Of a single machine; those that share a host are each given theirs when they are reserved. */
+function cellsOf({ requests, snapshot }: HostCandidates, slot: number): NumaPlacement | undefined {
+  const [request] = requests;
+  return request === undefined || requests.length > 1 ? undefined : (snapshot.cellsOn(request, slot) ?? undefined);
 }
 
 /** Of one machine; several that share a host are given theirs one by one. */
@@ -74,6 +83,8 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy?
   const scores = new HostScores(candidates, weighted(policyFor([request], snapshot, policy).policy));
   const hosts: RankedHost[] = [];
   const broken = new Map<string, number>();
+  /** In several NUMA cells, or in none: after those where it is whole. */
+  const torn = new Set<string>();
   for (let slot = 0; slot < table.length; slot += 1) {
     const facts = table.facts[slot];
     if (facts === undefined) continue;
@@ -81,14 +92,20 @@ export function rank(request: PlacementRequest, snapshot: SnapshotIndex, policy?
     if (!candidates.isOpen(slot)) hosts.push({ ...head, fits: false, reasons: candidates.reasonsAgainst(slot) });
     else {
       const devices = devicesOn(slot, candidates);
-      const reasons = [afterwards(candidates, slot), ...(devices === undefined ? [] : [`it would get ${devicesWords(devices)}`])];
+      const numa = cellsOf(candidates, slot);
+      if (candidates.tears(slot)) torn.add(head.host);
+      const reasons = [
+        `${afterwards(candidates, slot)}${numaWords(numa)}`,
+        ...(devices === undefined ? [] : [`it would get ${devicesWords(devices)}`]),
+      ];
       broken.set(head.host, candidates.preferences?.broken(slot) ?? 0);
-      hosts.push({ ...head, fits: true, reasons, score: scores.of(slot), parts: scores.parts(slot) });
+      const score = { score: scores.of(slot), parts: scores.parts(slot) };
+      hosts.push({ ...head, fits: true, reasons, ...score, ...(numa === undefined ? {} : { numa }) });
     }
   }
   const order = (a: RankedHost, b: RankedHost): number => {
     if (a.fits !== b.fits) return a.fits ? -1 : 1;
-    const preferred = (broken.get(a.host) ?? 0) - (broken.get(b.host) ?? 0);
+    const preferred = (broken.get(a.host) ?? 0) - (broken.get(b.host) ?? 0) || Number(torn.has(a.host)) - Number(torn.has(b.host));
     if (a.score !== undefined && b.score !== undefined) return preferred || b.score - a.score || compareText(a.host, b.host);
     return compareText(a.name, b.name);
   };

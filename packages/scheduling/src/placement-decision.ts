@@ -1,5 +1,5 @@
 /** What the scheduler answers: a host and why, or nobody and why not. */
-import type { PlacedDevices } from "@sheaf/model";
+import type { NumaPlacement, PlacedDevices } from "@sheaf/model";
 
 export interface Chosen {
   readonly none?: never;
@@ -12,6 +12,8 @@ export interface Chosen {
   readonly reasons: readonly string[];
   /** What of the host the machine gets for itself; absent: it wishes for nothing such. */
   readonly devices?: PlacedDevices;
+  /** NUMA cells and physical CPUs on that host, where it is to have any. */
+  readonly numa?: NumaPlacement;
 }
 
 /** Hosts that one reason rules out. */
@@ -38,6 +40,8 @@ export interface RankedHost {
   readonly host: string;
   readonly name: string;
   readonly fits: boolean;
+  /** Which of its NUMA cells and CPUs the machine would have, where any. */
+  readonly numa?: NumaPlacement;
   /** Why not, all of it; or what it would look like afterwards. */
   readonly reasons: readonly string[];
   /** Only where it fits; higher is better. */

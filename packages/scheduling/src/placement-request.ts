@@ -1,6 +1,7 @@
 /** What one machine needs of a host, with every reference looked up: the scheduler's only input besides the snapshot. */
-import type { Gang, Neighbours, PlacementPolicy, RecordOf, VmGpus, VmPciDevice, VmRecord } from "@sheaf/model";
+import type { Gang, Neighbours, NumaPlacement, PlacementPolicy, RecordOf, VmGpus, VmPciDevice, VmRecord } from "@sheaf/model";
 import type { RequestRule } from "./group-book.ts";
+import type { CellNeed, CellPart } from "./numa-choice.ts";
 import { type PromiseTerms, promiseTerms } from "./promise-weights.ts";
 
 export interface VolumeNeed {
@@ -17,8 +18,11 @@ export interface PlacementRequest {
   readonly name: string;
   /** 0 … 1000; higher first in a batch. */
   readonly priority: number;
+  /** vCPUs promised to it: the most it may have, where each is to have a CPU of its own. */
   readonly cpus: number;
   readonly memoryBytes: number;
+  /** What it needs of NUMA cells. Absent: it is to float, or is no machine. */
+  readonly cells?: CellNeed;
   /** Memory comes from the host's huge pages instead of its ordinary memory. */
   readonly hugepages: boolean;
   /** `cluster-baseline`, `host-passthrough`, `host-model`, or a model's name. */
@@ -103,8 +107,9 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     vm: vm.id,
     name: vm.name,
     priority,
-    cpus: cpu.count,
+    cpus: promisedCpus(cpu),
     memoryBytes: memory.bytes,
+    ...cellsOf(vm, purpose),
     hugepages: memory.hugepages,
     cpuModel: cpu.model,
     machineType,
@@ -131,6 +136,30 @@ export function placementRequest(vm: VmRecord, records: RequestRecords, purpose:
     ...(vm.placement === undefined ? { admitted: false } : {}),
     ...(purpose === "move" && vm.placement !== undefined ? { leave: vm.placement.host } : {}),
   };
+}
+
+/** CPUs of its own are there for those too that it may be given while it runs. */
+export const promisedCpus = (cpu: VmRecord["spec"]["cpu"]): number => (cpu.placement === "dedicated" ? (cpu.maximum ?? cpu.count) : cpu.count);
+
+function cellsOf({ spec: { cpu, memory }, status, placement }: VmRecord, purpose: Purpose): Pick<PlacementRequest, "cells"> {
+  const { bytes, hugepages } = memory;
+  if (cpu.placement === "floating" && !hugepages) return {};
+  const whole = { vcpus: cpu.maximum ?? cpu.count, memoryBytes: bytes };
+  const need = { placement: cpu.placement ?? ("automatic" as const), ...whole, hugepages };
+  // A guest that moves while it runs goes on seeing the cells that it has seen.
+  const runs = purpose === "move" && (status.agent?.state === "running" || status.agent?.state === "paused");
+  const parts = runs ? shownParts(placement?.numa, whole) : undefined;
+  return { cells: parts === undefined ? need : { ...need, parts } };
+}
+
+/** The cells that its guest sees: memory that it has been given since belongs to the first. @returns `undefined` where it sees others at its next start */
+function shownParts(numa: NumaPlacement | undefined, whole: CellPart): readonly CellPart[] | undefined {
+  if (numa?.guestCells !== true) return [whole];
+  const [first, ...others] = numa.cells.map(({ vcpus, memoryBytes }) => ({ vcpus, memoryBytes }));
+  if (first === undefined) return undefined;
+  const memoryBytes = others.reduce((left, part) => left - part.memoryBytes, whole.memoryBytes);
+  const vcpus = others.reduce((sum, part) => sum + part.vcpus, first.vcpus);
+  return vcpus === whole.vcpus && memoryBytes > 0 ? [{ ...first, memoryBytes }, ...others] : undefined;
 }
 
 /** The host that a volume binds its machine to; `undefined` where several hosts see it, or it is still to be made anywhere. */

@@ -150,8 +150,10 @@ class Batch {
   }
 
   #keep(request: PlacementRequest, decision: PlacementDecision): void {
-    this.#decisions.set(request, decision);
-    if (!decision.none) this.#snapshot.reserve(request, decision.host, decision.devices);
+    if (decision.none) return void this.#decisions.set(request, decision);
+    const { numa: _before, ...rest } = decision;
+    const numa = this.#snapshot.reserve(request, decision.host, decision.devices);
+    this.#decisions.set(request, numa === undefined ? rest : { ...rest, numa });
   }
 }
 

@@ -36,12 +36,14 @@ export const noExtra: ExtraPromise = { cpus: 0, bytes: 0 };
 
 /** @returns `undefined` for a machine like the rest */
 export function promiseTerms({ cpu, memory, placement }: VmSpec): PromiseTerms | undefined {
-  const usableCpus = Math.min(cpu.count, (cpu.limitMillicores ?? Number.POSITIVE_INFINITY) / 1000);
-  const reservedCpus = (cpu.reservationMillicores ?? 0) / 1000;
+  // CPUs of its own are overcommitted with nobody.
+  const count = cpu.placement === "dedicated" ? 0 : cpu.count;
+  const usableCpus = Math.min(count, (cpu.limitMillicores ?? Number.POSITIVE_INFINITY) / 1000);
+  const reservedCpus = Math.min(count, (cpu.reservationMillicores ?? 0) / 1000);
   const reservedBytes = memory.hugepages ? 0 : (memory.reservedBytes ?? 0);
-  if (placement.class === undefined && usableCpus === cpu.count && reservedCpus === 0 && reservedBytes === 0) return undefined;
+  if (placement.class === undefined && usableCpus === count && reservedCpus === 0 && reservedBytes === 0) return undefined;
   const bytes = memory.hugepages ? 0 : memory.bytes;
-  return { machineClass: placement.class, cpus: cpu.count, usableCpus, reservedCpus, bytes, reservedBytes };
+  return { machineClass: placement.class, cpus: count, usableCpus, reservedCpus, bytes, reservedBytes };
 }
 
 /** Sums over the machines of a slot; linear, so that they do not depend on the ratios. */

@@ -8,7 +8,16 @@
  * migration (source and target), its claim or a reservation names, until its record is gone. One that gave way, and has stopped, is charged
  * nowhere until it may run again; its disks stay.
  */
-import { hasGivenWay, type Kind, type Neighbours, type PlacedDevices, type RecordOf, type VmRecord, wishesForDevices } from "@sheaf/model";
+import {
+  hasGivenWay,
+  type Kind,
+  type Neighbours,
+  type NumaPlacement,
+  type PlacedDevices,
+  type RecordOf,
+  type VmRecord,
+  wishesForDevices,
+} from "@sheaf/model";
 import { wishesOf } from "./gpu/device-filters.ts";
 import { DeviceLedger, idleMilliOf } from "./gpu/device-ledger.ts";
 import { GpuColumns } from "./gpu/gpu-columns.ts";
@@ -17,7 +26,8 @@ import type { HostDeviceList } from "./gpu/host-device-list.ts";
 import { GroupBook, type RequestRule } from "./group-book.ts";
 import { GroupLedger } from "./group-ledger.ts";
 import { HostTable } from "./host-table.ts";
-import { type PlacementRequest, type Purpose, groupKey, none, placementRequest, rulesOf } from "./placement-request.ts";
+import type { NumaCell } from "./numa-cell.ts";
+import { type PlacementRequest, type Purpose, groupKey, none, placementRequest, promisedCpus, rulesOf } from "./placement-request.ts";
 import { PoolLedger } from "./pool-ledger.ts";
 import { type PromiseTerms, promiseTerms } from "./promise-weights.ts";
 import { RequestMix } from "./request-mix.ts";
@@ -42,6 +52,8 @@ export interface VmCharge {
   readonly volumes: readonly string[];
   /** What it has for itself, by slot. */
   readonly devices: ReadonlyMap<number, PlacedDevices>;
+  /** Its NUMA cells on each of `slots`, as far as it has any. */
+  readonly numa: readonly (NumaPlacement | undefined)[];
 }
 
 interface Reservation {
@@ -51,6 +63,7 @@ interface Reservation {
   readonly request: PlacementRequest;
   /** Chosen on that host; none where none are wished for, or the host has not got them. */
   readonly devices: PlacedDevices;
+  readonly numa: NumaPlacement | undefined;
 }
 
 export interface HostUsage {
@@ -138,11 +151,27 @@ export class SnapshotIndex {
    * Charges the machine to `hostId` from now on: the decision was made, its record is not here yet. It ends by itself when a
    * newer placement (or a migration to that host) arrives, or by `release` when the transaction failed. One a machine.
    * @param devices as decided; absent: what the host has for its wishes now
+   * @returns the NUMA cells that it has there: to be kept in its placement
    */
-  reserve(request: PlacementRequest, hostId: string, devices?: PlacedDevices): void {
+  reserve(request: PlacementRequest, hostId: string, devices?: PlacedDevices): NumaPlacement | undefined {
     const epoch = this.#vms.get(request.vm)?.placement?.epoch ?? 0;
-    this.#reservations.set(request.vm, { host: hostId, epoch, request, devices: devices ?? this.#devicesFor(request, hostId) });
+    const numa = this.cellsOn(request, this.table.slotOf(hostId)) ?? undefined;
+    this.#reservations.set(request.vm, { host: hostId, epoch, request, devices: devices ?? this.#devicesFor(request, hostId), numa });
     this.#recharge(request.vm);
+    return numa;
+  }
+
+  /** The cells it would have on that host. @returns `undefined`: it floats there; `null`: there is no room as it asks for it */
+  cellsOn({ vm, cells }: PlacementRequest, slot: number): NumaPlacement | null | undefined {
+    if (cells === undefined) return undefined;
+    return this.withoutCells(vm, slot, () => this.table.numa.choose(slot, cells));
+  }
+
+  /** What `look` says of a host's cells while those that the machine has there already are not booked. */
+  withoutCells<T>(vm: string, slot: number, look: () => T): T {
+    const own = this.#charges.get(vm);
+    const place = own?.slots.indexOf(slot) ?? -1;
+    return this.table.numa.without(slot, place === -1 ? undefined : own?.numa[place], look);
   }
 
   #devicesFor(request: PlacementRequest, hostId: string): PlacedDevices {
@@ -220,6 +249,18 @@ export class SnapshotIndex {
     }
   }
 
+  /** The NUMA cells of a host, with what is booked in them. Not to be changed. */
+  cells(hostId: string): readonly NumaCell[] {
+    const slot = this.table.find(hostId);
+    return slot === undefined ? [] : this.table.numa.cells(slot);
+  }
+
+  /** What a machine has of that host's cells; absent: it floats there, or is not there. */
+  cellsHeld(vmId: string, hostId: string): NumaPlacement["cells"] | undefined {
+    const charge = this.#charges.get(vmId);
+    return charge?.numa[charge.slots.indexOf(this.table.find(hostId) ?? -1)]?.cells;
+  }
+
   /** What the machine takes, on whichever hosts. */
   charge(vmId: string): VmCharge | undefined {
     return this.#charges.get(vmId);
@@ -295,24 +336,35 @@ export class SnapshotIndex {
   #chargeOf(id: string): VmCharge | undefined {
     const vm = this.#vms.get(id);
     const reservation = this.#reservations.get(id);
-    const slots = new Set<number>();
-    const claim = vm?.status.claim;
-    if (claim !== undefined) slots.add(this.table.slotOf(claim.host));
+    const slots: number[] = [];
+    // Most machines have none: theirs is one and the same.
+    let numa: readonly (NumaPlacement | undefined)[] = noCells;
+    const on = (host: string, its: NumaPlacement | undefined): void => {
+      const slot = this.table.slotOf(host);
+      if (slots.includes(slot)) return;
+      if (its !== undefined) numa = [...slots.map((_, place) => numa[place]), its];
+      slots.push(slot);
+    };
+    // What is decided and not on record yet goes before what the record says of the same host.
+    if (reservation !== undefined) on(reservation.host, reservation.numa);
     // Its devices are its own also while it gives way: it comes back to them, and with them stays what it needs beside them.
-    if (vm?.placement !== undefined && (!hasGivenWay(vm) || wishesForDevices(vm.spec))) slots.add(this.table.slotOf(vm.placement.host));
+    if (vm?.placement !== undefined && (!hasGivenWay(vm) || wishesForDevices(vm.spec))) on(vm.placement.host, vm.placement.numa);
     const migration = vm?.status.migration;
     if (migration !== undefined) {
-      slots.add(this.table.slotOf(migration.source));
-      slots.add(this.table.slotOf(migration.target));
+      on(migration.source, migration.sourceNuma);
+      on(migration.target, migration.targetNuma);
     }
-    if (reservation !== undefined) slots.add(this.table.slotOf(reservation.host));
-    if (slots.size === 0) return undefined;
+    // Its cells are chosen when it is placed there.
+    const claim = vm?.status.claim;
+    if (claim !== undefined) on(claim.host, undefined);
+    if (slots.length === 0) return undefined;
     const devices = heldDevices(vm?.placement, reservation, (host) => this.table.slotOf(host));
-    if (vm === undefined) return reservation === undefined ? undefined : chargeOfRequest(reservation.request, [...slots], devices);
+    if (vm === undefined) return reservation === undefined ? undefined : chargeOfRequest(reservation, slots, devices);
     const { cpu, memory, placement, disks } = vm.spec;
     return {
-      slots: [...slots],
-      cpus: cpu.count,
+      slots,
+      numa,
+      cpus: promisedCpus(cpu),
       memoryBytes: memory.hugepages ? 0 : memory.bytes,
       hugeBytes: memory.hugepages ? memory.bytes : 0,
       availableBytes: vm.spec.highlyAvailable && !memory.hugepages ? memory.bytes : 0,
@@ -335,7 +387,10 @@ export class SnapshotIndex {
 
   #count(charge: VmCharge, sign: 1 | -1): void {
     const { cpuUsed, memoryUsed, hugeUsed, availableMemory, machines } = this.table;
+    let place = 0;
     for (const slot of charge.slots) {
+      const numa = charge.numa[place++];
+      if (numa !== undefined) this.table.bookCells(slot, numa, sign);
       cpuUsed[slot] = (cpuUsed[slot] ?? 0) + sign * charge.cpus;
       memoryUsed[slot] = (memoryUsed[slot] ?? 0) + sign * charge.memoryBytes;
       hugeUsed[slot] = (hugeUsed[slot] ?? 0) + sign * charge.hugeBytes;
@@ -362,9 +417,12 @@ export class SnapshotIndex {
   }
 }
 
-function chargeOfRequest(request: PlacementRequest, slots: readonly number[], devices: VmCharge["devices"]): VmCharge {
+const noCells: readonly undefined[] = [];
+
+function chargeOfRequest({ request, numa }: Reservation, slots: readonly number[], devices: VmCharge["devices"]): VmCharge {
   return {
     slots,
+    numa: numa === undefined ? noCells : slots.map(() => numa),
     cpus: request.cpus,
     memoryBytes: request.hugepages ? 0 : request.memoryBytes,
     hugeBytes: request.hugepages ? request.memoryBytes : 0,

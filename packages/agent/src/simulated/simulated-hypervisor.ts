@@ -2,7 +2,7 @@
  * A hypervisor in memory with the manners of libvirt: definitions, running domains, events, managed migration that is undone when its
  * session goes. For tests and the simulator; guests are moved by the methods at the end (they crash, shut down, hang).
  */
-import { type DomainDescription, type HostDevice, parseDomain, renderDescription } from "@sheaf/domain-xml";
+import { type DomainDescription, type HostDevice, parseDomain, renderDescription, unbound } from "@sheaf/domain-xml";
 import {
   type Domain,
   type DomainReason,
@@ -183,6 +183,18 @@ export class SimulatedHypervisor implements Hypervisor {
 
   setVcpus(uuid: string, count: number, scope: Scope): Promise<void> {
     return this.#change("vcpus", uuid, scope, (domain) => ({ ...domain, vcpus: { ...domain.vcpus, current: count } }));
+  }
+
+  pinVcpu(uuid: string, vcpu: number, cpus: readonly number[], scope: Scope): Promise<void> {
+    return this.#change("pin-vcpu", uuid, scope, (domain) => {
+      const { binding = unbound } = domain;
+      const vcpus = Array.from({ length: Math.max(vcpu + 1, binding.vcpus.length) }, (_, at) => (at === vcpu ? cpus : (binding.vcpus[at] ?? [])));
+      return { ...domain, binding: { ...binding, vcpus } };
+    });
+  }
+
+  pinEmulator(uuid: string, cpus: readonly number[], scope: Scope): Promise<void> {
+    return this.#change("pin-emulator", uuid, scope, (domain) => ({ ...domain, binding: { ...(domain.binding ?? unbound), emulator: cpus } }));
   }
 
   setMemory(uuid: string, bytes: number, scope: Scope): Promise<void> {

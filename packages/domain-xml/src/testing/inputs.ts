@@ -3,6 +3,7 @@ import { VmSpec } from "@sheaf/model";
 import type { z } from "zod";
 import { tapDeviceName } from "../device-names.ts";
 import type { DomainHost, DomainInput } from "../domain-input.ts";
+import { unbound } from "../host-binding.ts";
 
 export const vmId = "01890a5d-ac96-774b-bcce-b302099a8057";
 /** A volume's id that ends in `n`. */
@@ -47,6 +48,35 @@ export const features: Readonly<Record<string, DomainInput>> = {
   "memory-minimum": inputOf({ memory: { bytes: 2 ** 30, minimumBytes: 2 ** 29 } }),
   "memory-maximum": inputOf({ cpu: { count: 2 }, memory: { bytes: 2 ** 30, maximumBytes: 2 ** 32 } }),
   "memory-hugepages": inputOf({ memory: { bytes: 2 ** 30, hugepages: true } }, accelerated),
+  "numa-cell": {
+    ...inputOf({ cpu: { count: 2 } }, accelerated),
+    binding: {
+      ...unbound,
+      vcpus: [
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+      ],
+      emulator: [0, 1, 2, 3],
+      memory: { mode: "preferred", nodes: [0] },
+    },
+  },
+  "numa-cell-emulated": {
+    ...inputOf({ cpu: { count: 1 } }),
+    binding: { ...unbound, vcpus: [[4, 5]], emulator: [4, 5], memory: { mode: "preferred", nodes: [1] } },
+  },
+  "numa-dedicated-spread": {
+    ...inputOf({ cpu: { count: 2, maximum: 4 }, memory: { bytes: 2 ** 31, hugepages: true } }, accelerated),
+    binding: {
+      ...unbound,
+      vcpus: [[2], [3], [6], [7]],
+      emulator: [0, 1, 4, 5],
+      guestCells: [
+        { vcpus: 2, memoryBytes: 2 ** 30, mode: "strict", node: 0 },
+        { vcpus: 2, memoryBytes: 2 ** 30, mode: "strict", node: 1 },
+      ],
+      pageBytes: [2 ** 30, 2 ** 21],
+    },
+  },
   uefi: inputOf({ firmware: { type: "uefi" } }),
   "uefi-secure-boot-tpm": inputOf({ firmware: { type: "uefi", secureBoot: true, tpm: true }, machineType: "pc" }),
   "uefi-paths": inputOf(

@@ -2,8 +2,19 @@
  * The pool as one machine, and the hosts a machine could run on: both asked of the scheduler's own picture of the site, so that people see
  * the figures that placement works with. Called by the routes.
  */
+import type { HostCells } from "@sheaf/contract";
 import { evacuationOf } from "@sheaf/controllers";
-import { devicesWords, hostOffer, isAtRest, type PlacementPolicyName, SheafError, VmSpec, vmStates, type RecordOf } from "@sheaf/model";
+import {
+  devicesWords,
+  hostOffer,
+  isAtRest,
+  type NumaPlacement,
+  type PlacementPolicyName,
+  SheafError,
+  VmSpec,
+  vmStates,
+  type RecordOf,
+} from "@sheaf/model";
 import type { EvacuationCheck } from "@sheaf/planning";
 import {
   explain,
@@ -21,6 +32,7 @@ import {
 } from "@sheaf/scheduling";
 import type { ServerContext } from "../context.ts";
 import type { Presenter } from "../records/present.ts";
+import { hostCells } from "./host-cells.ts";
 
 export interface Amount {
   installed: number;
@@ -85,17 +97,38 @@ export class Capacity {
   }
 
   /** Why it is where it is, as of when it was put there, and how all hosts look for it now. */
-  explanation(vm: RecordOf<"vm">): Explanation & { readonly host?: string; readonly reason: string; readonly devices?: string } {
+  explanation(vm: RecordOf<"vm">): Explanation & {
+    readonly host?: string;
+    readonly reason: string;
+    readonly devices?: string;
+    readonly numa?: NumaPlacement;
+    readonly numaRefusal?: string;
+  } {
     const moves = vm.placement !== undefined;
     const found = explain(this.#snapshot.request(vm, moves ? "move" : "place"), this.#snapshot);
     if (vm.placement !== undefined) {
+      const { host, reason = "", numa } = vm.placement;
+      const refused = vm.status.numa;
       const devices = devicesWords(vm.placement);
-      const reason = vm.status.yield?.reason ?? vm.placement.reason ?? "";
-      return { ...found, host: vm.placement.host, reason, ...(devices === "" ? {} : { devices }) };
+      return {
+        ...found,
+        host,
+        reason: vm.status.yield?.reason ?? reason,
+        ...(devices === "" ? {} : { devices }),
+        ...(numa === undefined ? {} : { numa }),
+        ...(refused === undefined ? {} : { numaRefusal: refused.reason }),
+      };
     }
     const why = vm.status.placement?.pending?.reason ?? "it was not looked at yet";
     const way = vm.status.claim === undefined ? giveWay(this.#snapshot.request(vm), this.#snapshot) : undefined;
     return { ...found, reason: way === undefined || found.hosts.some(({ fits }) => fits) ? why : `${why}; ${wayWords(way, vm.project)}` };
+  }
+
+  /** Its NUMA cells, and which machines have what of them. */
+  cells(host: RecordOf<"host">): HostCells {
+    const isHere = ({ placement, status: { migration } }: RecordOf<"vm">): boolean =>
+      placement?.host === host.id || migration?.source === host.id || migration?.target === host.id;
+    return hostCells(host, [...this.#context.cache.all("vm")].filter(isHere), this.#snapshot);
   }
 
   ranking(asked: AskedMachine): Explanation {

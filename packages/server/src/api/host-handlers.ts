@@ -32,6 +32,7 @@ export const hostHandlers: readonly (readonly [string, AnyHandler])[] = [
     const { cache, snapshot } = call.services.context;
     return json(devicesOfHost(call.target("host", call.params.id, undefined), cache.all("vm"), snapshot));
   }),
+  on(host.numa, (call) => json(call.services.capacity.cells(call.target("host", call.params.id, undefined)))),
   on(host.rank, (call) => json(call.services.capacity.ranking(call.query))),
   on(plan.addHosts, async (call) => {
     call.everywhere("vm.view");
