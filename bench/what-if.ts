@@ -14,7 +14,7 @@ const hosts = 10_000;
 const machines = 100_000;
 const waiting = 500;
 
-const site = new PlacementSite(hosts);
+const site = new PlacementSite(hosts, 1);
 const records = [...site.records(machines)];
 for (let number = 0; number < waiting; number += 1) records.push(...site.machine("impossible"));
 const snapshot = new SnapshotIndex();
