@@ -102,7 +102,7 @@ export class Headroom {
   }
 
   #read(slot: number): void {
-    const { cpuCapacity, cpuUsed, memoryCapacity, memoryUsed, hugeCapacity, hugeUsed } = this.#table;
+    const { cpuCapacity, cpuUsed, memoryCapacity, memoryUsed, hugeCapacity, hugeUsed, numa } = this.#table;
     const sums = this.#sums;
     if ((this.#freeCpus[slot] ?? -1) >= 0) {
       sums.hosts -= 1;
@@ -111,6 +111,8 @@ export class Headroom {
     }
     const isOpen = this.#mask[slot] === 0;
     const cpus = isOpen ? (cpuCapacity[slot] ?? 0) : 0;
+    // Shapes are of hosts as they are: a CPU that becomes somebody's own does not make another shape, and shapes are dear to count.
+    const offered = isOpen ? numa.cpuOffer(slot) : 0;
     const memory = isOpen ? (memoryCapacity[slot] ?? 0) + (hugeCapacity[slot] ?? 0) : 0;
     this.#freeCpus[slot] = isOpen ? Math.max(0, cpus - (cpuUsed[slot] ?? 0)) : -1;
     this.#freeMemory[slot] = isOpen ? Math.max(0, memory - (memoryUsed[slot] ?? 0) - (hugeUsed[slot] ?? 0)) : 0;
@@ -119,10 +121,10 @@ export class Headroom {
       sums.freeCpus += this.#freeCpus[slot] ?? 0;
       sums.freeMemory += this.#freeMemory[slot] ?? 0;
     }
-    if (this.#cpuCapacity[slot] === cpus && this.#memoryCapacity[slot] === memory) return;
-    sums.cpuCapacity += cpus - (this.#cpuCapacity[slot] ?? 0);
+    if (this.#cpuCapacity[slot] === offered && this.#memoryCapacity[slot] === memory) return;
+    sums.cpuCapacity += offered - (this.#cpuCapacity[slot] ?? 0);
     sums.memoryCapacity += memory - (this.#memoryCapacity[slot] ?? 0);
-    this.#cpuCapacity[slot] = cpus;
+    this.#cpuCapacity[slot] = offered;
     this.#memoryCapacity[slot] = memory;
     this.#shapesChanged = true;
   }

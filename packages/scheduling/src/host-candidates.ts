@@ -66,9 +66,13 @@ export class HostCandidates {
   /** Absent where nothing is preferred. */
   readonly preferences: Preferences | undefined;
 
+  /** Of those that NUMA cells matter to; compiled once, since they are asked of all hosts. */
+  readonly #tearing: readonly ((slot: number) => boolean)[];
+
   constructor(requests: readonly PlacementRequest[], snapshot: SnapshotIndex) {
     this.requests = requests;
     this.snapshot = snapshot;
+    this.#tearing = requests.flatMap((request) => tearingOf(request, snapshot) ?? []);
     this.charges = chargesOf(requests, snapshot);
     const standing = requests.map((request) => snapshot.standing.of(request));
     this.world = worldOf(requests, snapshot);
@@ -99,15 +103,13 @@ export class HostCandidates {
 
   /** One that could be whole in a NUMA cell elsewhere would be in several there, or in none. */
   tears(slot: number): boolean {
-    const { numa } = this.snapshot.table;
-    if (numa.cellCount(slot) <= 1) return false;
-    for (const { vm, cells } of this.requests) {
-      if (cells === undefined) continue;
-      const own = this.snapshot.charge(vm);
-      const torn = own === undefined ? numa.tears(slot, cells) : this.snapshot.withoutCells(vm, slot, () => numa.tears(slot, cells));
-      if (torn) return true;
-    }
+    for (const tearing of this.#tearing) if (tearing(slot)) return true;
     return false;
+  }
+
+  /** Hosts have several cells, and that matters to one of them. */
+  get mayTear(): boolean {
+    return this.#tearing.length > 0;
   }
 
   has(code: string): boolean {
@@ -164,6 +166,12 @@ export class HostCandidates {
     this.#filters.push(filter);
     filter.refuse(this.mask, this.#filters.length);
   }
+}
+
+function tearingOf({ vm, cells }: PlacementRequest, snapshot: SnapshotIndex): ((slot: number) => boolean) | undefined {
+  const tearing = cells && snapshot.table.numa.tearing(cells);
+  if (tearing === undefined || snapshot.charge(vm) === undefined) return tearing;
+  return (slot) => snapshot.withoutCells(vm, slot, () => tearing(slot));
 }
 
 /** What depends on the machines that are there. */

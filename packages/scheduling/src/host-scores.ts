@@ -35,10 +35,12 @@ export class HostScores {
    * @param cluster number of the only one wanted @returns -1 where no host is open
    */
   best(cluster?: number): number {
-    const { preferences } = this.#candidates;
+    const candidates = this.#candidates;
+    const { preferences } = candidates;
+    if (!candidates.mayTear) return this.#best(cluster);
+    const whole = this.#best(cluster, (slot) => !candidates.tears(slot));
+    if (whole !== -1 && preferences === undefined) return whole;
     const first = this.#best(cluster);
-    if (first === -1 || !this.#candidates.tears(first)) return first;
-    const whole = this.#best(cluster, (slot) => !this.#candidates.tears(slot));
     return whole === -1 || (preferences !== undefined && preferences.broken(whole) > preferences.broken(first)) ? first : whole;
   }
 

@@ -90,6 +90,12 @@ export class NumaBook {
     return Math.max(0, offer.cpus - own) * offer.cpuRatio + Math.min(own, offer.cpus);
   }
 
+  /** The same were no CPU somebody's own: what the host is, whoever is on it. */
+  cpuOffer(slot: number): number {
+    const { cpus, cpuRatio } = this.#hosts[slot]?.offer ?? noOffer;
+    return cpus * cpuRatio;
+  }
+
   /** CPUs that may become somebody's own. @param vcpusLeft that may be promised on the host: what floats over all of it is in no cell's book */
   dedicatable(slot: number, vcpusLeft: number): number {
     return Math.max(0, Math.min(this.#columns.dedicatable(slot), Math.floor(vcpusLeft / this.#columns.cpuRatio(slot))));
@@ -118,14 +124,19 @@ export class NumaBook {
     return found === null && need.placement === "automatic" && !need.hugepages ? undefined : found;
   }
 
-  /** One of its cells takes all of it. */
-  fitsOne(slot: number, need: CellNeed): boolean {
-    return need.hugepages ? wholeCell(this.cells(slot), need) !== undefined : this.#columns.fitsOne(slot, need);
+  /** Whether one cell takes all of it. Good for one decision. */
+  fitting(need: CellNeed): (slot: number) => boolean {
+    return need.hugepages ? (slot) => wholeCell(this.cells(slot), need) !== undefined : this.#columns.fitting(need);
   }
 
-  /** It would have its memory or its vCPUs in several cells there, where one with room would serve it better. */
-  tears(slot: number, need: CellNeed): boolean {
-    return this.#columns.count(slot) > 1 && need.placement !== "floating" && !this.fitsOne(slot, need);
+  /**
+   * Whether it would have its memory or its vCPUs in several cells of a host, where one with room would serve it better. `undefined`: nowhere.
+   * Good for one decision.
+   */
+  tearing(need: CellNeed): ((slot: number) => boolean) | undefined {
+    if (need.placement === "floating" || this.#columns.several === 0) return undefined;
+    const fits = this.fitting(need);
+    return (slot) => this.#columns.count(slot) > 1 && !fits(slot);
   }
 
   /** What `look` says while `own` is not booked there: a machine does not compete with itself. */

@@ -10,6 +10,8 @@ export class NumaColumns {
   #count = new Uint16Array(16);
   #cpuRatio = new Float64Array(16).fill(1);
   #places = 0;
+  /** Hosts with several cells. */
+  several = 0;
   #memoryLeft = new Float64Array(32);
   #vcpusLeft = new Float64Array(32);
   #dedicatable = new Float64Array(32);
@@ -26,6 +28,7 @@ export class NumaColumns {
       this.#places += cells.length;
       if (this.#places > this.#memoryLeft.length) this.#growCells();
     }
+    this.several += Number(cells.length > 1) - Number(this.count(slot) > 1);
     this.#count[slot] = cells.length;
     this.#cpuRatio[slot] = cpuRatio;
     this.update(slot, cells);
@@ -71,13 +74,16 @@ export class NumaColumns {
     return sum;
   }
 
-  /** One of its cells takes all of it. Not for huge pages. */
-  fitsOne(slot: number, { placement, vcpus, memoryBytes }: CellNeed): boolean {
-    const first = this.#first[slot] ?? 0;
+  /** Whether one of a host's cells takes all of it. Not for huge pages. Compiled for one decision, which asks of all hosts. */
+  fitting({ placement, vcpus, memoryBytes }: CellNeed): (slot: number) => boolean {
+    const [firsts, counts, memory] = [this.#first, this.#count, this.#memoryLeft];
     const cpus = placement === "dedicated" ? this.#dedicatable : this.#vcpusLeft;
-    for (let place = first; place < first + this.count(slot); place += 1)
-      if ((this.#memoryLeft[place] ?? 0) >= memoryBytes && (cpus[place] ?? 0) >= vcpus) return true;
-    return false;
+    return (slot) => {
+      const first = firsts[slot] ?? 0;
+      const end = first + (counts[slot] ?? 0);
+      for (let place = first; place < end; place += 1) if ((memory[place] ?? 0) >= memoryBytes && (cpus[place] ?? 0) >= vcpus) return true;
+      return false;
+    };
   }
 
   #growHosts(slot: number): void {

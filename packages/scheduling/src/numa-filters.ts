@@ -19,7 +19,7 @@ export function numaFilters(request: PlacementRequest, snapshot: SnapshotIndex):
 
 /** Of hosts that one of `others` refuses it says nothing: nobody is told twice of one lack. These come before it in a decision. */
 function besides(others: readonly HostFilter[], filter: HostFilter): HostFilter {
-  return { ...filter, fails: (slot) => !others.some((other) => other.fails(slot)) && filter.fails(slot) };
+  return { ...filter, fails: (slot) => filter.fails(slot) && !others.some((other) => other.fails(slot)) };
 }
 
 const cpus = (count: number): string => `${count} ${count === 1 ? "CPU" : "CPUs"}`;
@@ -47,23 +47,17 @@ function ownCpuFilter({ vm }: PlacementRequest, { vcpus }: CellNeed, snapshot: S
 function oneCellFilters({ vm }: PlacementRequest, need: CellNeed, snapshot: SnapshotIndex): HostFilter[] {
   const { numa } = snapshot.table;
   const most = asIfAway(vm, snapshot, (slot) => numa.mostLeft(slot, need));
-  const fits = asIfAway(vm, snapshot, (slot) => numa.fitsOne(slot, need));
+  const fits = asIfAway(vm, snapshot, numa.fitting(need));
   // On a host with one cell, what the host has free is what the cell has.
-  const bound = (slot: number): boolean => isBooked(need, numa.cellCount(slot));
+  const lacks = (slot: number): boolean => isBooked(need, numa.cellCount(slot)) && !fits(slot);
   const memory = formatBytes(need.memoryBytes);
   const free = need.hugepages ? `${pagesText(need.memoryBytes)} free in one cell` : `cell with ${memory} free`;
   const [one = "", many = ""] = need.hugepages ? [`lacks ${free}`, `lack ${free}`] : [`has no ${free}`, `have no ${free}`];
   const figure = { of: most, text: freeBytes, needed: memory };
   const vcpus = `cell with ${need.vcpus} ${need.vcpus === 1 ? "vCPU" : "vCPUs"} free beside ${memory}`;
-  const memoryFilter = hostFilter({ code: "cell-memory", own: false, one, many, figure }, (slot) => bound(slot) && most(slot) < need.memoryBytes);
+  const memoryFilter = hostFilter({ code: "cell-memory", own: false, one, many, figure }, (slot) => lacks(slot) && most(slot) < need.memoryBytes);
   const cpuWords = { code: "cell-cpu", own: false, one: `has no ${vcpus}`, many: `have no ${vcpus}` };
-  return [
-    memoryFilter,
-    besides(
-      [memoryFilter],
-      hostFilter(cpuWords, (slot) => bound(slot) && !fits(slot)),
-    ),
-  ];
+  return [memoryFilter, besides([memoryFilter], hostFilter(cpuWords, lacks))];
 }
 
 function roomFilter(request: PlacementRequest, need: CellNeed, snapshot: SnapshotIndex): HostFilter {
@@ -73,7 +67,7 @@ function roomFilter(request: PlacementRequest, need: CellNeed, snapshot: Snapsho
     : `${formatBytes(need.memoryBytes)} free in its cells`;
   const words = { code: "cells", own: false, one: `lacks ${what}`, many: `lack ${what}` };
   // Where one cell takes it, nothing more is to be tried; and CPUs of one's own may lie in any cells, if their memory does.
-  const fits = asIfAway(request.vm, snapshot, (slot) => numa.fitsOne(slot, need));
+  const fits = asIfAway(request.vm, snapshot, numa.fitting(need));
   const inAll = asIfAway(request.vm, snapshot, (slot) => numa.memoryInAll(slot));
   const anywhere = !need.hugepages && (need.parts?.length ?? 1) === 1;
   return hostFilter(words, (slot) => !fits(slot) && (anywhere ? inAll(slot) < need.memoryBytes : snapshot.cellsOn(request, slot) === null));
