@@ -5,6 +5,7 @@
  */
 import type { BalanceHost, BalanceMachine, BalanceProblem } from "@sheaf/planning";
 import { seededRandom } from "../random.ts";
+import { mixedHosts, picker } from "./instances.ts";
 
 const gib = 2 ** 30;
 
@@ -47,20 +48,8 @@ export const asItIs = ({ problem }: IdleCluster): number[] => problem.machines.m
 
 function drawn(hostCount: number, bound: Bound, level: number, seed: number): IdleCluster {
   const random = seededRandom(seed);
-  const pick = <T>(...values: readonly [T, ...T[]]): T => values[Math.floor(random() * values.length)] ?? values[0];
-  const hosts: BalanceHost[] = Array.from({ length: hostCount }, (_, index) => {
-    const [cpus, memoryGib] = pick([64, 512], [96, 768], [128, 1024], [128, 512]);
-    return {
-      id: `host-${index}`,
-      cpus,
-      memoryBytes: memoryGib * gib,
-      usedCpus: 0.5,
-      usedMemoryBytes: 4 * gib,
-      promisableCpus: cpus * 4,
-      promisableMemoryBytes: (memoryGib - 8) * (bound === "promised" ? 1 : 1.5) * gib,
-      open: true,
-    };
-  });
+  const pick = picker(random);
+  const hosts = mixedHosts(hostCount, pick, bound === "promised" ? 1 : 1.5);
   const machines: BalanceMachine[] = [];
   for (const [index, host] of hosts.entries()) {
     const groups = new Set<string>();

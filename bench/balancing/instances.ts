@@ -4,10 +4,15 @@ import { seededRandom } from "../random.ts";
 
 const gib = 2 ** 30;
 
-export function hotSpotCluster(hostCount: number, seed: number): BalanceProblem {
-  const random = seededRandom(seed);
-  const pick = <T>(...values: readonly [T, ...T[]]): T => values[Math.floor(random() * values.length)] ?? values[0];
-  const hosts: BalanceHost[] = Array.from({ length: hostCount }, (_, index) => {
+/** Each value as likely as the others. */
+export const picker =
+  (random: () => number) =>
+  <T>(...values: readonly [T, ...T[]]): T =>
+    values[Math.floor(random() * values.length)] ?? values[0];
+
+/** Hosts of the usual makes, drawn. @param memoryRatio of memory that may be promised, without what the host itself takes */
+export function mixedHosts(count: number, pick: ReturnType<typeof picker>, memoryRatio = 1): BalanceHost[] {
+  return Array.from({ length: count }, (_, index) => {
     const [cpus, memoryGib] = pick([64, 512], [96, 768], [128, 1024], [128, 512]);
     return {
       id: `host-${index}`,
@@ -16,10 +21,16 @@ export function hotSpotCluster(hostCount: number, seed: number): BalanceProblem 
       usedCpus: 0.5,
       usedMemoryBytes: 4 * gib,
       promisableCpus: cpus * 4,
-      promisableMemoryBytes: (memoryGib - 8) * gib,
+      promisableMemoryBytes: (memoryGib - 8) * memoryRatio * gib,
       open: true,
     };
   });
+}
+
+export function hotSpotCluster(hostCount: number, seed: number): BalanceProblem {
+  const random = seededRandom(seed);
+  const pick = picker(random);
+  const hosts = mixedHosts(hostCount, pick);
   const machines: BalanceMachine[] = [];
   for (const [index, host] of hosts.entries()) {
     const heat = random() < 1 / 6 ? 2 : 1;

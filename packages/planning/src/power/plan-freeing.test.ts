@@ -2,37 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { BalanceHost, BalanceMachine, BalanceProblem } from "../balancing/balance-problem.ts";
+import { hostOf, machineOf, problemOf } from "../balancing/balance-problem.test-support.ts";
+import type { BalanceMachine, BalanceProblem } from "../balancing/balance-problem.ts";
 import { mayFreeHost, planFreeing, type FreeingOptions, type FreeingPlan } from "./plan-freeing.ts";
 
 const gib = 2 ** 30;
-const hostOf = (given: Partial<BalanceHost> = {}): BalanceHost => ({
-  id: "",
-  cpus: 10,
-  memoryBytes: 100 * gib,
-  usedCpus: 0,
-  usedMemoryBytes: 0,
-  promisableCpus: 40,
-  promisableMemoryBytes: 100 * gib,
-  open: true,
-  ...given,
-});
-const machineOf = (host: number, usedCpus: number, given: Partial<BalanceMachine> = {}): BalanceMachine => ({
-  id: "",
-  host,
-  usedCpus,
-  usedMemoryBytes: gib,
-  promisedCpus: 1,
-  promisedMemoryBytes: 10 * gib,
-  moveSeconds: 1,
-  movable: true,
-  ...given,
-});
-const problemOf = (hosts: BalanceHost[], machines: BalanceMachine[], mayRun: BalanceProblem["mayRun"] = () => true): BalanceProblem => ({
-  hosts: hosts.map((host, index) => ({ ...host, id: `host-${index}` })),
-  machines: machines.map((machine, index) => ({ ...machine, id: `machine-${index}` })),
-  mayRun,
-});
 const brief = (problem: BalanceProblem, options: Partial<FreeingOptions> = {}) => {
   const { moves, freed } = planFreeing(problem, { spareHosts: 0, targetUse: 0.8, ...options });
   return { moves: moves.map(({ machine, from, to }) => [machine, from, to]), freed };
