@@ -24,6 +24,8 @@ export interface AdviceLook {
   readonly since?: number;
   /** They have been for long enough. */
   readonly due: boolean;
+  /** It is not how hosts are used that calls for them. */
+  readonly needfulOnly: boolean;
 }
 
 export class AdviceKeeper {
@@ -38,7 +40,7 @@ export class AdviceKeeper {
   }
 
   /** @returns `nothing` when it was looked for moves and none would help: that is dear to find out, and stays so for a while */
-  async look(cluster: Cluster, { seen, since, due }: AdviceLook): Promise<"nothing" | void> {
+  async look(cluster: Cluster, { seen, since, due, needfulOnly }: AdviceLook): Promise<"nothing" | void> {
     const { clock } = this.#context;
     const now = clock.monotonic();
     if (since !== undefined) this.#calm.delete(cluster.id);
@@ -48,7 +50,7 @@ export class AdviceKeeper {
     if (before && !calm && (since === undefined || this.#holds(cluster, seen))) return;
     // What does not hold is shown to nobody; the next advice goes on from it.
     if (!due) return calm ? this.withdraw(cluster) : undefined;
-    const { moves, before: expected, promised, frees, cause } = balanceAdvice(cluster, this.#site, seen);
+    const { moves, before: expected, promised, frees, cause } = balanceAdvice(cluster, this.#site, { seen, needfulOnly });
     if (moves.length === 0) {
       await this.withdraw(cluster);
       return "nothing";

@@ -111,19 +111,18 @@ export function balancingController(context: ControllerContext, { index, snapsho
     const settings = balancingOf(cluster);
     const seen = problemOf(cluster, site);
     const { score, expected, freeable, needful } = clusterBalance(cluster, site, seen);
-    const { unease: next, due } = balanceDue(
-      { ...score, freeable, needful, ...(expected ? { expected } : {}) },
-      settings,
-      unease.get(cluster.id) ?? {},
-      clock.monotonic(),
-    );
+    const {
+      unease: next,
+      due,
+      byUse,
+    } = balanceDue({ ...score, freeable, needful, ...(expected ? { expected } : {}) }, settings, unease.get(cluster.id) ?? {}, clock.monotonic());
     unease.set(cluster.id, next);
     if (settings.mode === "automatic" && notNow(cluster, site) === null) {
-      if (due) await begin(cluster, seen);
+      if (due) await begin(cluster, seen, !byUse);
       else if (next.since === undefined) await advice.withdraw(cluster);
       return;
     }
-    const found = await advice.look(cluster, { seen, due, ...(next.since === undefined ? {} : { since: next.since }) });
+    const found = await advice.look(cluster, { seen, due, needfulOnly: !byUse, ...(next.since === undefined ? {} : { since: next.since }) });
     if (found === "nothing") restUnlessHot(cluster, score);
   }
 
@@ -133,9 +132,9 @@ export function balancingController(context: ControllerContext, { index, snapsho
   }
 
   /** In automatic mode: by itself. */
-  async function begin(cluster: Cluster, seen: ClusterProblem): Promise<void> {
+  async function begin(cluster: Cluster, seen: ClusterProblem, needfulOnly: boolean): Promise<void> {
     await advice.withdraw(cluster);
-    const { moves, score, before, promised, frees, cause } = balanceAdvice(cluster, site, seen, budgetOf(cluster, site).left);
+    const { moves, score, before, promised, frees, cause } = balanceAdvice(cluster, site, { seen, most: budgetOf(cluster, site).left, needfulOnly });
     if (moves.length === 0) return restUnlessHot(cluster, score);
     const id = uuidv7(clock.now(), random);
     const spec: TaskSpec = {

@@ -74,8 +74,17 @@ function emptiable(cluster: Cluster, { cache }: BalanceSite): (host: Host) => bo
   return (host) => lastingHindrance(host, volumes) === null;
 }
 
-/** @param most moves, at most those that the cluster allows */
-export function balanceAdvice(cluster: Cluster, site: BalanceSite, seen = problemOf(cluster, site), most = Infinity): BalanceAdvice {
+export interface AdviceWanted {
+  /** As the cluster is; absent: as it is now. */
+  readonly seen?: ClusterProblem;
+  /** Moves; never more than the cluster allows. */
+  readonly most?: number;
+  /** Nothing but what broken rules and waiting machines call for. */
+  readonly needfulOnly?: boolean;
+}
+
+export function balanceAdvice(cluster: Cluster, site: BalanceSite, wanted: AdviceWanted = {}): BalanceAdvice {
+  const { seen = problemOf(cluster, site), most = Infinity, needfulOnly = false } = wanted;
   const { problem, hosts, unknown } = seen;
   const { goal, hotPercent, maximumMoves } = balancingOf(cluster);
   const scores = scoresOf(problem);
@@ -86,6 +95,7 @@ export function balanceAdvice(cluster: Cluster, site: BalanceSite, seen = proble
     const promised = scoreAfter(problem, moves);
     return { ...scores, before, hosts: usesOf(problem, hosts), unknown, promised, moves: planned(seen, moves, reason), frees: [], cause };
   }
+  if (needfulOnly) return { ...scores, before, hosts: usesOf(problem, hosts), unknown, promised: before, moves: [], frees: [] };
   // What is too hot comes first: hosts come free where nothing is.
   if (goal === "consolidate" && before.hottestPercent <= hotPercent) {
     const { moves, freed } = freeingAdvice({

@@ -106,3 +106,15 @@ test("as advice it stands with its cause, and is withdrawn once no rule is broke
   assert.equal(world.vmOn(first), world.vmOn(second));
   await end(world);
 });
+
+test("a machine that waits in vain is no reason to even out hosts that are even enough", async () => {
+  const { world } = await scene([[2, 2, 2, 2], [2]], { mode: "automatic", goal: "even", unevenPoints: 50 });
+  for (const vm of world.cache.all("vm")) world.agents.busyCpus.set(vm.id, 1);
+  await world.clock.advance(900_000);
+  const { vm } = await world.addVm("too-large", { disk: "shared", spec: { memory: { bytes: 40 * gib } } });
+  await world.until(() => world.cache.get("vm", vm)?.status.placement?.pending !== undefined, "it waits");
+  assert.ok(adviceOf(world).moves.length > 0, "asked, there is something to gain");
+  await world.clock.advance(3 * 3_600_000);
+  assert.ok(![...world.cache.all("task")].some(({ spec }) => spec.verb === "balance"));
+  await end(world);
+});

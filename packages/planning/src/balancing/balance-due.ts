@@ -12,6 +12,8 @@ export interface Unease {
 export interface BalanceDue {
   readonly unease: Unease;
   readonly due: boolean;
+  /** It is how hosts are used, or expected to be, that calls for it; else broken rules or a machine that waits do, and nothing else is to be moved. */
+  readonly byUse: boolean;
 }
 
 /**
@@ -20,10 +22,11 @@ export interface BalanceDue {
  */
 export function balanceDue(score: SeenScore, settings: ClusterBalancing, before: Unease, now: number): BalanceDue {
   const { since: _over, ...rest } = before;
-  if (!isBad(score, settings)) return { unease: rest, due: false };
+  const byUse = isBad(score, settings);
+  if (!byUse && score.needful !== true) return { unease: rest, due: false, byUse };
   const since = before.since ?? now;
   const rested = before.plannedAt === undefined || now - before.plannedAt >= settings.pauseMinutes * 60_000;
-  return { unease: { ...before, since }, due: rested && now - since >= settings.patienceMinutes * 60_000 };
+  return { unease: { ...before, since }, due: rested && now - since >= settings.patienceMinutes * 60_000, byUse };
 }
 
 type SeenScore = BalanceScore & { readonly freeable?: boolean; readonly needful?: boolean; readonly expected?: BalanceScore };
@@ -31,8 +34,8 @@ type SeenScore = BalanceScore & { readonly freeable?: boolean; readonly needful?
 /** What is only expected must be above the limit by so much: forecasts move by the hour, and a plan leaves hosts close below. */
 const expectedPoints = 3;
 
-function isBad({ hottestPercent, spreadPoints, freeable, needful, expected }: SeenScore, settings: ClusterBalancing): boolean {
+function isBad({ hottestPercent, spreadPoints, freeable, expected }: SeenScore, settings: ClusterBalancing): boolean {
   const { goal, hotPercent, unevenPoints } = settings;
-  if (hottestPercent > hotPercent || needful === true || (expected && expected.hottestPercent > hotPercent + expectedPoints)) return true;
+  if (hottestPercent > hotPercent || (expected && expected.hottestPercent > hotPercent + expectedPoints)) return true;
   return (goal === "even" && (expected?.spreadPoints ?? spreadPoints) > unevenPoints) || (goal === "consolidate" && freeable === true);
 }
