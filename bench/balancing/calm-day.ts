@@ -81,7 +81,7 @@ function seenBy(book: UseBook, { hosts, machines, mayRun }: BalanceProblem, host
       return { ...host, usedCpus: use?.cpus ?? 0, usedMemoryBytes: use?.memoryBytes ?? 0 };
     }),
     machines: machines.map((machine, index) => {
-      const use = book.machine(machine.id, at);
+      const use = book.settledMachine(machine.id, at);
       return { ...machine, host: hostOf[index] ?? 0, usedCpus: use?.cpus ?? 0, usedMemoryBytes: use?.memoryBytes ?? 0, movable: use !== undefined };
     }),
   };

@@ -99,7 +99,14 @@ export function patternDays(hostCount: number, seed: number, forecast: boolean, 
     const seen = {
       hosts: hosts.map((host) => ({ ...host, usedCpus: book.host(host.id, now)?.cpus ?? 0 })),
       machines: machines.map(({ id }, index) => ({
-        ...{ id, host: hostOf[index] ?? 0, usedCpus: book.machine(id, now)?.cpus ?? 0, usedMemoryBytes: 8, promisedCpus: 4, promisedMemoryBytes: 8 },
+        ...{
+          id,
+          host: hostOf[index] ?? 0,
+          usedCpus: book.settledMachine(id, now)?.cpus ?? 0,
+          usedMemoryBytes: 8,
+          promisedCpus: 4,
+          promisedMemoryBytes: 8,
+        },
         ...{ moveSeconds: 5, movable: now - (movedAt.get(index) ?? -Infinity) >= settings.pauseMinutes * 60_000 },
       })),
     };

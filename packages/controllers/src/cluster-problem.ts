@@ -60,12 +60,12 @@ export function problemOf(cluster: Cluster, site: BalanceSite): ClusterProblem {
     }
   }
   const indexOf = new Map(hosts.map(({ id }, index) => [id, index]));
-  const here = [...cache.all("vm")].filter((vm) => indexOf.has(vm.placement?.host ?? "") && book.machine(vm.id, now) !== undefined);
+  const here = [...cache.all("vm")].filter((vm) => indexOf.has(vm.placement?.host ?? "") && book.settledMachine(vm.id, now) !== undefined);
   const vms = here.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const stays = stayers(cluster, site);
   const { bandwidthBytesPerSecond } = cluster.spec.migration;
   const machines = vms.map((vm): BalanceMachine => {
-    const use = book.machine(vm.id, now) ?? { cpus: 0, memoryBytes: 0 };
+    const use = book.settledMachine(vm.id, now) ?? { cpus: 0, memoryBytes: 0 };
     const { cpu, memory, placement } = vm.spec;
     return {
       id: vm.id,

@@ -54,10 +54,16 @@ export class UseBook {
     return mean !== undefined && at - mean.at <= forgottenMs ? mean : undefined;
   }
 
-  /** `undefined`: not known, or not for long enough. */
+  /** As far as it is known. `undefined`: it was not told of for a while. */
   machine(id: string, at: number): Use | undefined {
     const mean = this.#machines.get(id);
-    return mean !== undefined && at - mean.at <= forgottenMs && mean.at - mean.since >= knownMs ? mean : undefined;
+    return mean !== undefined && at - mean.at <= forgottenMs ? mean : undefined;
+  }
+
+  /** The same of one that has been seen for long enough to be moved for its use. */
+  settledMachine(id: string, at: number): Use | undefined {
+    const mean = this.#machines.get(id);
+    return mean !== undefined && mean.at - mean.since >= knownMs ? this.machine(id, at) : undefined;
   }
 
   /** @param profile `null`: it has none (yet) */
