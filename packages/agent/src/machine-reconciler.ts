@@ -250,6 +250,8 @@ export class MachineReconciler {
         await files.remove(seedPath(id));
         return;
       case "forget":
+        // It may have come back while it was taken away: what is kept now is then another document, or its removal was taken back.
+        if (kept.document("vm", id) !== vm || kept.machine(id)?.removal !== look.situation.memory?.removal) return;
         await kept.removeDocument("vm", id);
         await kept.removeMachine(id);
         liveChanges.forget(id);
