@@ -192,6 +192,21 @@ test("machine and disk that were moved away are let go; a restored store's old m
   await host.stop();
 });
 
+test("a machine that comes back while it is taken away is kept", async () => {
+  const host = await siteHost();
+  let back = false;
+  host.hypervisor.onChange = () => {
+    if (back || host.hypervisor.live(ids.vm) !== null) return;
+    back = true;
+    host.server.put(vm({}, { generation: 2, placement: { host: ids.host, epoch: 3, incarnation: "i1", at: 0 } }));
+  };
+  host.server.remove("vm", ids.vm, false, { epoch: 2, incarnation: "i1" });
+  await host.clock.advance(10_000);
+  assert.ok(back);
+  assert.deepEqual([seen(host)?.state, seen(host)?.epoch], ["running", 3]);
+  await host.stop();
+});
+
 test("a file that cannot be read is set aside, told, and brought anew by the sync", async () => {
   const host = await siteHost();
   await host.stop();
