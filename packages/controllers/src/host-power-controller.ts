@@ -170,14 +170,10 @@ export function hostPowerController(context: ControllerContext, index: SiteIndex
       else await enter(host, { ...power, cutAt: clock.now() }, wishes);
       return 0;
     }
-    // What it said before may be over: its agent says it again, just before.
+    // What it said before may be over: its agent says it again, just before. An earlier order may still be carried out: it stays as it is until that is over.
     if (agents.connected(host.id)) {
       const answer = await askToBeQuiet(host, power);
-      if (answer === "unknown") return powerLookMs;
-      if ("refused" in answer) {
-        await release(host, { why: answer.refused, ends: "failed" }, wishes);
-        return 0;
-      }
+      if (answer === "unknown" || "refused" in answer) return powerLookMs;
     }
     for (const method of powerFences(host.spec.fencing)) {
       try {

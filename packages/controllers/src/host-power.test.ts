@@ -109,6 +109,28 @@ test("no power is cut where the agent says that something runs", async () => {
   await end(world);
 });
 
+test("a device that does not answer may still do what it was told: its host takes no machines until that is over", async () => {
+  const { world, hosts } = await scene();
+  const [, , h3 = ""] = hosts;
+  world.agents.shutsDown = false;
+  world.bmcs.faults.set(`ipmi ${h3}`, "silent");
+  const task = await world.addTask("sleep", "host", h3);
+  const ordered = () => world.bmcs.calls.filter((call) => call === `ipmi ${h3}`).length;
+  await world.until(() => ordered() > 2, "it is told to cut the power", 600_000);
+  let [orders, lastAt] = [ordered(), world.clock.monotonic()];
+  await world.until(
+    () => {
+      if (ordered() > orders) [orders, lastAt] = [ordered(), world.clock.monotonic()];
+      return powerOf(world, h3) === "awake";
+    },
+    "it counts again",
+    1_800_000,
+  );
+  assert.ok(world.clock.monotonic() - lastAt > 240_000, `${world.clock.monotonic() - lastAt} ms after the last order`);
+  assert.match(message(world, task), /its power did not go off in time/);
+  await end(world);
+});
+
 test("Wake-on-LAN: from the server and from a neighbour, again until it wakes", async () => {
   const { world, hosts } = await scene();
   const [, h2 = "", h3 = ""] = hosts;

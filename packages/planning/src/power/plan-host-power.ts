@@ -60,6 +60,8 @@ export type HostPowerPlan =
 export const powerLookMs = 2000;
 /** A magic packet may get lost, and a device may have taken an order while its host was still going off. */
 const wakeAgainMs = { sent: 20_000, failed: 2000 } as const;
+/** What a device was told it may still do so much later. No more is ordered meanwhile. */
+const lateOrderMs = 300_000;
 /** A host whose connection still stood when its power was cut is heard no more after so long. */
 const connectionEndsMs = 60_000;
 const attemptsKept = 8;
@@ -117,7 +119,11 @@ function goOnFallingAsleep(input: HostPowerInput, power: HostPower): HostPowerPl
     if (liveness?.state !== "unreachable") return input.switched ? { do: "look" } : { do: "nothing", lookAgainMs: powerLookMs };
     return { do: "release", why: "it was lost before it slept", ends: "failed" };
   }
-  if (sinceMs > times.sleepWithinMs) return { do: "release", why: "its power did not go off in time", ends: "failed" };
+  if (sinceMs > times.sleepWithinMs) {
+    // It would be cut off with the machines that it is given.
+    if (power.cutAt !== undefined && sinceMs <= times.sleepWithinMs + lateOrderMs) return { do: "look" };
+    return { do: "release", why: "its power did not go off in time", ends: "failed" };
+  }
   if (!input.switched) {
     const gone = !connected && liveness?.state === "asleep";
     return gone ? { do: "enter", power: asleep(power, now), ends: "succeeded" } : { do: "nothing", lookAgainMs: powerLookMs };
