@@ -125,8 +125,6 @@ function candidatesBySlot(request: PlacementRequest, snapshot: SnapshotIndex): M
     if (wishesForDevices(vm.spec)) continue;
     if (vm.status.agent !== undefined && unsure.has(vm.status.agent.state)) continue;
     const facts = table.facts[slot];
-    // Its devices would wait for it, so little would be won.
-    if (charge.devices.size > 0) continue;
     if (facts === undefined || table.cluster(facts.record.spec.cluster)?.spec.preemption === "off") continue;
     const own = charge.terms === undefined ? noExtra : table.weights.extraOf(slot, [charge.terms], [charge.terms]);
     const bytes = request.hugepages ? charge.hugeBytes : charge.memoryBytes + own.bytes;
